@@ -1,0 +1,98 @@
+# SPDX-FileCopyrightText: 2026 The phase.console authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Debian packages without a registry: the mirror this machine already uses, and downloads that leave the machine alone."""
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from pathlib import Path
+from typing import List, NamedTuple
+
+SUITE = "trixie"
+KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+
+# What a mirror behind a proxy or a snapshot needs; nothing else of the machine's apt configuration goes into an image.
+_SETTINGS = re.compile(r'^Acquire::(?:https?::Proxy|Check-Valid-Until|Check-Date|Retries)\b.* "[^"]*";$', re.MULTILINE)
+
+
+class DebianError(Exception):
+    """Debian's packages cannot be had from here; the message says how they could."""
+
+
+class _Source(NamedTuple):
+    uri: str
+    release: str
+    component: str
+    origin: str
+    label: str
+
+
+def cache_folder() -> Path:
+    """Where engines and images survive between runs: outside the checkout, one for all checkouts."""
+    return Path(os.environ.get("PHASE_CONSOLE_CACHE") or "~/.cache/phase.console").expanduser()
+
+
+def _os_release() -> dict[str, str]:
+    lines = Path("/etc/os-release").read_text(encoding="utf-8").splitlines()
+    return {key: value.strip('"') for key, _, value in (line.partition("=") for line in lines)}
+
+
+def _sources() -> List[_Source]:
+    form = "|".join(f"$({name})" for name in ("REPO_URI", "RELEASE", "COMPONENT", "ORIGIN", "LABEL"))
+    try:
+        listing = subprocess.run(["apt-get", "indextargets", "--format", form, "Created-By: Packages"],
+                                 capture_output=True, text=True, check=True).stdout
+    except (FileNotFoundError, subprocess.CalledProcessError):
+        return []
+    return [_Source(*line.split("|")) for line in listing.splitlines() if line.count("|") == 4]
+
+
+def choose_mirror(sources: List[_Source], codename: str) -> str | None:
+    """The first http(s) archive of Debian itself. Before the first `apt-get update` apt knows no origin: then the
+    source that carries the system's own release (`codename`, empty on other systems than Debian) must do."""
+    usable = [source for source in sources if source.uri.startswith("http") and source.component == "main"]
+    named = [source.uri for source in usable if (source.origin, source.label) == ("Debian", "Debian")]
+    fallback = [source.uri for source in usable if codename and source.release == codename]
+    return next(iter(named + fallback), None)
+
+
+def mirror() -> str:
+    """The Debian archive of this machine's own apt configuration, or PHASE_CONSOLE_DEBIAN_MIRROR."""
+    system = _os_release()
+    codename = system.get("VERSION_CODENAME", "") if system.get("ID") == "debian" else ""
+    chosen = os.environ.get("PHASE_CONSOLE_DEBIAN_MIRROR") or choose_mirror(_sources(), codename)
+    if not chosen:
+        raise DebianError("This machine's apt names no Debian archive. Set PHASE_CONSOLE_DEBIAN_MIRROR to the URL of one.")
+    return chosen
+
+
+def apt_settings() -> str:
+    """Lines for an apt.conf: the proxy and date checks of this machine."""
+    try:
+        dump = subprocess.run(["apt-config", "dump"], capture_output=True, text=True, check=True).stdout
+    except (FileNotFoundError, subprocess.CalledProcessError):
+        return ""
+    return "".join(f"{line}\n" for line in _SETTINGS.findall(dump))
+
+
+def download(packages: List[str], state: Path) -> List[Path]:
+    """Download packages of `SUITE` with an apt that lives in `state` alone: no source is added to the system, no root."""
+    if not KEYRING.exists():
+        raise DebianError(f"{KEYRING} is missing. Install the package debian-archive-keyring.")
+    for folder in ("lists/partial", "archives/partial"):
+        (state / folder).mkdir(parents=True, exist_ok=True)
+    (state / "status").touch()
+    (state / "sources.list").write_text(f"deb [signed-by={KEYRING}] {mirror()} {SUITE} main\n", encoding="utf-8")
+    options = {
+        "Dir::State": state, "Dir::State::status": state / "status", "Dir::Cache": state,
+        "Dir::Etc::sourcelist": state / "sources.list", "Dir::Etc::sourceparts": "/dev/null",
+        "Dir::Etc::preferences": "/dev/null", "Dir::Etc::preferencesparts": "/dev/null",
+        "APT::Sandbox::User": "", "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled": "false",
+    }
+    apt = ["apt-get", "-q"] + [f"-o{name}={value}" for name, value in options.items()]
+    for arguments in (["update"], ["download", *packages]):
+        done = subprocess.run(apt + arguments, cwd=state, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise DebianError(f"apt-get {arguments[0]} from {mirror()} failed: {done.stderr.strip()[-400:]}")
+    return [sorted(state.glob(f"{package}_*.deb"))[-1] for package in packages]
