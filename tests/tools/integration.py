@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: 2026 The phase.console authors
+"""The tiers that need a service: one pytest run each, over the tests in tests/integration/<tier>."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sandbox import engine
+
+from .environments import project_environment
+from .jobs import Job, Log, Outcome, Skip, junit_outcome
+from .paths import LOGS, ROOT
+from .static import INTEGRATION_REQUIREMENTS
+
+FOLDER = ROOT / "tests" / "integration"
+
+
+def has_tests(tier: str) -> bool:
+    return any((FOLDER / tier).rglob("test_*.py"))
+
+
+def has_test_named(tier: str, name: str) -> bool:
+    """Whether a file of the tier bears the name or has it in its text, as pytest's ``-k`` would find it."""
+    files = (FOLDER / tier).rglob("test_*.py")
+    return any(name in file.stem or name in file.read_text(encoding="utf-8") for file in files)
+
+
+@contextmanager
+def _no_service() -> Iterator[dict[str, str]]:
+    yield {}
+
+
+@contextmanager
+def _docker_engine() -> Iterator[dict[str, str]]:
+    try:
+        with engine.running() as found:
+            yield found.variables()
+    except engine.EngineMissing as missing:
+        raise Skip(str(missing)) from missing
+
+
+SERVICES: dict[str, Callable[[], "contextmanager[dict[str, str]]"]] = {
+    "postgresql": _no_service,  # the sandbox brings its own server
+    "docker": _docker_engine,
+    "kubernetes": _no_service,
+}
+
+
+def job(tier: str, keyword: str = "") -> Job:
+    def run(log: Log) -> Outcome:
+        if not has_tests(tier):
+            raise Skip(f"the {tier} tier has no tests yet")
+        environment = project_environment(INTEGRATION_REQUIREMENTS, log=log.file)
+        with SERVICES[tier]() as variables:
+            return _pytest(tier, keyword, environment.bin, variables, log)
+
+    return Job(tier, "pytest", run, live=True)
+
+
+def _pytest(tier: str, keyword: str, tools: Path, variables: dict[str, str], log: Log) -> Outcome:
+    report = LOGS / f"{tier}.xml"
+    report.unlink(missing_ok=True)
+    env = {**os.environ, **variables, "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": "tests"}
+    command = [
+        tools / "python",
+        "-m",
+        "pytest",
+        f"tests/integration/{tier}",
+        "-v",
+        "--durations=8",
+        f"--junit-xml={report}",
+        f"--basetemp={ROOT / '.build' / 'pytest' / tier}",
+        "-o",
+        f"cache_dir=.build/pytest-cache/{tier}",
+    ]
+    code = log.run([*command, *(["-k", keyword] if keyword else [])], cwd=ROOT, env=env)
+    return junit_outcome([report] if report.exists() else [], code)

@@ -1,0 +1,312 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: 2026 The phase.console authors
+"""The tier without services: linters, types, documentation, the collection's own gates, and units on every Python found."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+from .environments import Environment, SetupError, cached_environment, interpreters, project_environment
+from .jobs import Job, Log, Outcome, Skip, command_outcome, junit_outcome
+from .paths import BUILD, LOGS, REQUIREMENTS, ROOT
+from .tree import make_tree
+
+UNIT_PYTHONS = ("3.9", "3.10", "3.11", "3.12", "3.13")
+CORE_NEWEST_PYTHONS = ("3.13", "3.12")
+INTEGRATION_REQUIREMENTS = REQUIREMENTS / "integration.txt"
+SANITY_SUBSET = ("compile", "import", "validate-modules", "runtime-metadata", "action-plugin-docs", "ansible-doc")
+EXPECTED_WARNINGS = ()
+"""Lines of galaxy-importer that are no fault; none at present."""
+
+
+def static_environment(log: Log) -> Environment:
+    return cached_environment("static", REQUIREMENTS / "static.txt", log=log.file)
+
+
+def _bundle(log: Log) -> Path:
+    """The ansible_collections folder that the `ansible` package brought, for the dependencies."""
+    return project_environment(log=log.file).site_packages() / "ansible_collections"
+
+
+def _tree(name: str, log: Log) -> Path:
+    return make_tree(name, _bundle(log))
+
+
+def _tool_env(environment: Environment, tree: Path | None = None, pythons: tuple[str, ...] = ()) -> dict[str, str]:
+    """The environment on PATH first, then real interpreters; no pyenv shims, which break ansible-test."""
+    inherited = [part for part in os.environ["PATH"].split(os.pathsep) if Path(part).name != "shims"]
+    found = [str(path.parent) for path in interpreters(pythons).values()]
+    env = {key: value for key, value in os.environ.items() if not key.startswith("ANSIBLE_")}
+    env["PATH"] = os.pathsep.join([str(environment.bin), *dict.fromkeys(found), *inherited])
+    env["LC_ALL"] = "C.UTF-8"
+    if tree is not None:
+        env["ANSIBLE_COLLECTIONS_PATH"] = str(tree.parents[2])
+    return env
+
+
+def _tool(name: str, *arguments: str, in_tree: bool = False) -> Callable[[Log], Outcome]:
+    """A job that is one command of the static environment, passed when it exits with 0."""
+
+    def run(log: Log) -> Outcome:
+        environment = static_environment(log)
+        tree = _tree(name, log) if in_tree else None
+        return command_outcome(
+            log.run([environment.bin / name, *arguments], cwd=tree or ROOT, env=_tool_env(environment, tree))
+        )
+
+    return run
+
+
+def mypy(log: Log) -> Outcome:
+    environment, tree = static_environment(log), _tree("mypy", log)
+    env = {**_tool_env(environment), "MYPYPATH": str(tree.parents[2])}
+    package = "ansible_collections.phase.console.plugins.module_utils"
+    cache = BUILD / "mypy"
+    command = [environment.bin / "mypy", "--config-file", ROOT / "pyproject.toml", "--cache-dir", cache, "-p", package]
+    return command_outcome(log.run(command, cwd=tree.parents[2], env=env))
+
+
+def galaxy_importer(log: Log) -> Outcome:
+    """Build the tarball and import it as Galaxy does. It says success even where it skipped its checks, so what it wrote is read."""
+    environment, tree = static_environment(log), _tree("galaxy-importer", log)
+    env = {**_tool_env(environment, tree), "GALAXY_IMPORTER_RUN_FLAKE8": "false"}
+    work = BUILD / "galaxy-importer"
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    if log.run(
+        [environment.bin / "ansible-galaxy", "collection", "build", "--output-path", work, tree], cwd=work, env=env
+    ):
+        return Outcome(failed=1)
+    tarball = next(work.glob("*.tar.gz"))
+    if log.run([environment.bin / "python", "-m", "galaxy_importer.main", tarball], cwd=work, env=env):
+        return Outcome(failed=1)
+    faults = _importer_faults(log.text(), json.loads((work / "importer_result.json").read_text(encoding="utf-8")))
+    for fault in faults:
+        log.write(f"galaxy-importer: {fault}\n")
+    return Outcome(failed=1) if faults else Outcome(passed=1)
+
+
+def _importer_faults(output: str, result: dict[str, object]) -> list[str]:
+    faults = [
+        line for line in output.splitlines() if re.match(r"(WARNING|ERROR): ", line) and line not in EXPECTED_WARNINGS
+    ]
+    if "...ansible-lint run complete" not in output:
+        faults.append("it did not run ansible-lint")
+    documented = {entry["content_name"] for entry in result["docs_blob"]["contents"] if entry.get("doc_strings")}  # type: ignore[index]
+    faults += [f"it read no documentation of {name}" for name in _modules() if name not in documented]
+    return faults
+
+
+def _modules() -> list[str]:
+    return sorted(path.stem for path in (ROOT / "plugins" / "modules").glob("phase_*.py"))
+
+
+def seed_pip(environment: Environment, log: Log) -> None:
+    """Give ansible-test the pip it wants for its environments, out of the package registry; it would fetch a script from a host of its own.
+
+    Its cache is a file per pip version; ours runs the wheel beside it.
+    """
+    code = (
+        "import ansible_test._internal.python_requirements as r, inspect, re;"
+        "print(re.search(r\"pip='([0-9.]+)'\", inspect.getsource(r)).group(1))"
+    )
+    found = subprocess.run([environment.bin / "python", "-c", code], capture_output=True, text=True, check=False)
+    version = found.stdout.strip()
+    if not version:
+        raise SetupError(f"ansible-test's pip version was not found: {found.stderr}")
+    cache = Path.home() / ".ansible" / "test" / "cache"
+    script = cache / f"get_pip_{version.replace('.', '_')}.py"
+    if script.exists():
+        return
+    cache.mkdir(parents=True, exist_ok=True)
+    if log.run(
+        [environment.bin / "python", "-m", "pip", "download", "-q", "--no-deps", "-d", cache, f"pip=={version}"],
+        cwd=ROOT,
+    ):
+        raise SetupError(f"pip {version}, which ansible-test wants, could not be downloaded")
+    script.write_text(_GET_PIP.format(version=version), encoding="utf-8")
+
+
+_GET_PIP = """\
+import os, runpy, sys
+here = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(here, "pip-{version}-py3-none-any.whl"))
+given = [word for word in sys.argv[1:] if word not in ("--no-setuptools", "--no-wheel")]
+sys.argv = ["pip", "install", "--no-index", "--find-links", here, "pip=={version}"] + given
+runpy.run_module("pip", run_name="__main__", alter_sys=True)
+"""
+
+
+def _ansible_test(environment: Environment, tree: Path, log: Log, *arguments: str) -> int:
+    seed_pip(environment, log)
+    env = _tool_env(environment, None, UNIT_PYTHONS)
+    return log.run([environment.bin / "ansible-test", *arguments, "--color", "no"], cwd=tree, env=env)
+
+
+def sanity(log: Log) -> Outcome:
+    environment, tree = static_environment(log), _tree("sanity", log)
+    code = _ansible_test(environment, tree, log, "sanity")
+    outcome = command_outcome(code)
+    outcome.notes += _missing_pythons()
+    return outcome
+
+
+def units(only: str = "") -> Callable[[Log], Outcome]:
+    """The unit tests through ansible-test on each supported Python that this machine has."""
+
+    def run(log: Log) -> Outcome:
+        return _units(static_environment(log), _tree("units", log), log, UNIT_PYTHONS, only)
+
+    return run
+
+
+def _units(environment: Environment, tree: Path, log: Log, versions: tuple[str, ...], only: str = "") -> Outcome:
+    if not any((tree / "tests" / "unit").rglob("test_*.py")):
+        raise Skip("there are no unit tests yet")
+    outcome = Outcome()
+    for version in interpreters(versions):
+        targets = _unit_targets(tree, only)
+        code = _ansible_test(
+            environment, tree, log, "units", "--target-python", f"venv/{version}", "--requirements", *targets
+        )
+        reports = (tree / "tests" / "output" / "junit").glob(f"python{version}-*.xml")
+        outcome.add(junit_outcome(reports, code))
+    outcome.notes += _missing_pythons(versions)
+    return outcome
+
+
+def _unit_targets(tree: Path, only: str) -> list[str]:
+    """The files whose name or text has the wanted test, or none for all of them."""
+    files = sorted((tree / "tests" / "unit").rglob("test_*.py")) if only else []
+    return [
+        str(file.relative_to(tree)) for file in files if only in file.stem or only in file.read_text(encoding="utf-8")
+    ]
+
+
+def _missing_pythons(versions: tuple[str, ...] = UNIT_PYTHONS) -> list[str]:
+    missing = [version for version in versions if version not in interpreters(versions)]
+    return (
+        [f"not on Python {', '.join(missing)}: not found on PATH or under pyenv; install it and run again"]
+        if missing
+        else []
+    )
+
+
+def other_core(version: str, pythons: tuple[str, ...]) -> Callable[[Log], Outcome]:
+    """Sanity that depends on ansible-core, units and a smoke run with another version of it."""
+
+    def run(log: Log) -> Outcome:
+        found = interpreters(pythons)
+        if not found:
+            raise Skip(f"ansible-core {version} needs Python {' or '.join(pythons)}; install it and run again")
+        python_version, python = next(iter(found.items()))
+        environment = cached_environment(f"core-{version}", REQUIREMENTS / f"core-{version}.txt", str(python), log.file)
+        tree = _tree(f"core-{version}", log)
+        outcome = Outcome()
+        for name in SANITY_SUBSET:
+            outcome.add(
+                command_outcome(
+                    _ansible_test(environment, tree, log, "sanity", "--test", name, "--python", python_version)
+                )
+            )
+        try:
+            outcome.add(_units(environment, tree, log, (python_version,)))
+        except Skip as reason:
+            outcome.notes.append(str(reason))
+        outcome.add(_smoke(environment, tree, log))
+        return outcome
+
+    return run
+
+
+def _smoke(environment: Environment, tree: Path, log: Log) -> Outcome:
+    """Each playbook parses and each module is documented, under this ansible-core."""
+    env, outcome = _tool_env(environment, tree), Outcome()
+    for playbook in sorted((tree / "playbooks").glob("*.yml")):
+        command = [
+            environment.bin / "ansible-playbook",
+            "--syntax-check",
+            "-i",
+            "localhost,",
+            f"phase.console.{playbook.stem}",
+        ]
+        outcome.add(command_outcome(log.run(command, cwd=BUILD, env=env)))
+    for module in _modules():
+        command = [environment.bin / "ansible-doc", "-t", "module", f"phase.console.{module}"]
+        outcome.add(command_outcome(log.run(command, cwd=BUILD, env=env)))
+    return outcome
+
+
+def gates(only: str = "") -> Callable[[Log], Outcome]:
+    """The collection's own rules, as pytest files in tests/gates."""
+
+    def run(log: Log) -> Outcome:
+        return _gates(log, only)
+
+    return run
+
+
+def _gates(log: Log, only: str) -> Outcome:
+    environment = project_environment(INTEGRATION_REQUIREMENTS, log=log.file)
+    report = LOGS / "gates.xml"
+    env = {**_tool_env(environment), "PYTHONPATH": "tests"}
+    command = [
+        environment.bin / "python",
+        "-m",
+        "pytest",
+        "tests/gates",
+        f"--junit-xml={report}",
+        "-o",
+        "cache_dir=.build/pytest",
+    ]
+    report.unlink(missing_ok=True)
+    code = log.run([*command, *(["-k", only] if only else [])], cwd=ROOT, env=env)
+    return junit_outcome([report] if report.exists() else [], code)
+
+
+def jobs_with_test(name: str) -> list[Job]:
+    """The units and gates that have a test of this name, for a run of it alone."""
+    wanted = [Job("static", "units", units(name))] if _unit_targets(ROOT, name) else []
+    files = (ROOT / "tests" / "gates").glob("test_*.py")
+    if any(name in file.stem or name in file.read_text(encoding="utf-8") for file in files):
+        wanted.append(Job("static", "gates", gates(name)))
+    return wanted
+
+
+def jobs() -> list[Job]:
+    """The longest first, so that two workers end together."""
+    steps: list[tuple[str, Callable[[Log], Outcome]]] = [
+        ("sanity", sanity),
+        ("units", units()),
+        ("core-2.18", other_core("2.18", ("3.11", "3.12"))),
+        ("core-2.21", other_core("2.21", CORE_NEWEST_PYTHONS)),
+        ("galaxy-importer", galaxy_importer),
+        ("ansible-lint", _tool("ansible-lint", "--strict", "--profile", "production", in_tree=True)),
+        ("antsibull-docs", antsibull_docs),
+        ("gates", gates()),
+        ("mypy", mypy),
+        ("ruff", _tool("ruff", "check", "--no-cache", ".")),
+        ("changelog", _tool("antsibull-changelog", "lint")),
+        ("reuse", _tool("reuse", "lint", in_tree=True)),
+    ]
+    return [Job("static", name, run) for name, run in steps]
+
+
+def antsibull_docs(log: Log) -> Outcome:
+    environment, tree = static_environment(log), _tree("antsibull-docs", log)
+    env = _tool_env(environment, tree)
+    command = [
+        "lint-collection-docs",
+        "--plugin-docs",
+        "--validate-collection-refs",
+        "dependent",
+        "--skip-rstcheck",
+        ".",
+    ]
+    return command_outcome(log.run([environment.bin / "antsibull-docs", *command], cwd=tree, env=env))

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: 2026 The phase.console authors
+"""``./test.sh``: set up and pass every test, or the tiers, checks and tests that are named."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from . import integration, static
+from .jobs import Job, run_all, summarise
+
+INTEGRATION_TIERS = ("postgresql", "docker", "kubernetes")
+WORKERS = min(2, os.cpu_count() or 1)
+
+
+class UnknownName(Exception):
+    """Neither a tier, nor a check, nor a test."""
+
+
+def all_jobs() -> list[Job]:
+    """The long tiers first: the short checks fill the other worker beside them."""
+    return (
+        [integration.job(tier) for tier in ("docker", "postgresql")] + static.jobs() + [integration.job("kubernetes")]
+    )
+
+
+def choose(names: Sequence[str]) -> list[Job]:
+    """The jobs for the names given, each once and in the usual order."""
+    if not names:
+        return all_jobs()
+    wanted: dict[str, Job] = {}
+    for name in names:
+        for job in _jobs_named(name):
+            wanted.setdefault(job.title, job)
+    return list(wanted.values())
+
+
+def _jobs_named(name: str) -> list[Job]:
+    jobs = [job for job in all_jobs() if name in (job.tier, job.name, job.title)]
+    return jobs or _jobs_with_test(name)
+
+
+def _jobs_with_test(name: str) -> list[Job]:
+    jobs = [integration.job(tier, name) for tier in INTEGRATION_TIERS if integration.has_test_named(tier, name)]
+    jobs += static.jobs_with_test(name)
+    if not jobs:
+        checks = ", ".join(job.name for job in static.jobs())
+        raise UnknownName(
+            f"There is no tier, check or test named '{name}'. Tiers: static, {', '.join(INTEGRATION_TIERS)}; checks of static: {checks}; "
+            "or a part of a test's or a test file's name."
+        )
+    return jobs
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="test.sh", description=__doc__)
+    parser.add_argument(
+        "names",
+        nargs="*",
+        metavar="tier|test",
+        help="static, postgresql, docker, kubernetes, a check of static, or a test",
+    )
+    parser.add_argument(
+        "--with-engines", action="store_true", help="install and start what the docker tier needs (Debian, root)"
+    )
+    options = parser.parse_args(arguments)
+    if options.with_engines:
+        os.environ["PHASE_CONSOLE_WITH_ENGINES"] = "1"
+    in_ci = os.environ.get("CI") == "true"
+    try:
+        jobs = choose(options.names)
+    except UnknownName as unknown:
+        print(unknown, file=sys.stderr)
+        return 2
+    run_all(jobs, WORKERS)
+    return summarise(jobs, required=in_ci)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
