@@ -1,13 +1,14 @@
 # SPDX-FileCopyrightText: 2026 The phase.console authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Debian packages without a registry: the mirror this machine already uses, and downloads that leave the machine alone."""
+"""Debian packages: the mirror this machine already uses, and downloads that leave the machine alone."""
+
 from __future__ import annotations
 
 import os
 import re
 import subprocess
 from pathlib import Path
-from typing import List, NamedTuple
+from typing import NamedTuple
 
 SUITE = "trixie"
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
@@ -38,17 +39,21 @@ def _os_release() -> dict[str, str]:
     return {key: value.strip('"') for key, _, value in (line.partition("=") for line in lines)}
 
 
-def _sources() -> List[_Source]:
+def _sources() -> list[_Source]:
     form = "|".join(f"$({name})" for name in ("REPO_URI", "RELEASE", "COMPONENT", "ORIGIN", "LABEL"))
     try:
-        listing = subprocess.run(["apt-get", "indextargets", "--format", form, "Created-By: Packages"],
-                                 capture_output=True, text=True, check=True).stdout
+        listing = subprocess.run(
+            ["apt-get", "indextargets", "--format", form, "Created-By: Packages"],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
     except (FileNotFoundError, subprocess.CalledProcessError):
         return []
     return [_Source(*line.split("|")) for line in listing.splitlines() if line.count("|") == 4]
 
 
-def choose_mirror(sources: List[_Source], codename: str) -> str | None:
+def choose_mirror(sources: list[_Source], codename: str) -> str | None:
     """The first http(s) archive of Debian itself. Before the first `apt-get update` apt knows no origin: then the
     source that carries the system's own release (`codename`, empty on other systems than Debian) must do."""
     usable = [source for source in sources if source.uri.startswith("http") and source.component == "main"]
@@ -63,7 +68,9 @@ def mirror() -> str:
     codename = system.get("VERSION_CODENAME", "") if system.get("ID") == "debian" else ""
     chosen = os.environ.get("PHASE_CONSOLE_DEBIAN_MIRROR") or choose_mirror(_sources(), codename)
     if not chosen:
-        raise DebianError("This machine's apt names no Debian archive. Set PHASE_CONSOLE_DEBIAN_MIRROR to the URL of one.")
+        raise DebianError(
+            "This machine's apt names no Debian archive. Set PHASE_CONSOLE_DEBIAN_MIRROR to the URL of one."
+        )
     return chosen
 
 
@@ -76,8 +83,8 @@ def apt_settings() -> str:
     return "".join(f"{line}\n" for line in _SETTINGS.findall(dump))
 
 
-def download(packages: List[str], state: Path) -> List[Path]:
-    """Download packages of `SUITE` with an apt that lives in `state` alone: no source is added to the system, no root."""
+def download(packages: list[str], state: Path) -> list[Path]:
+    """Download packages of `SUITE` with an apt that lives in `state` alone: the system gains no source; no root."""
     if not KEYRING.exists():
         raise DebianError(f"{KEYRING} is missing. Install the package debian-archive-keyring.")
     for folder in ("lists/partial", "archives/partial"):
@@ -85,10 +92,15 @@ def download(packages: List[str], state: Path) -> List[Path]:
     (state / "status").touch()
     (state / "sources.list").write_text(f"deb [signed-by={KEYRING}] {mirror()} {SUITE} main\n", encoding="utf-8")
     options = {
-        "Dir::State": state, "Dir::State::status": state / "status", "Dir::Cache": state,
-        "Dir::Etc::sourcelist": state / "sources.list", "Dir::Etc::sourceparts": "/dev/null",
-        "Dir::Etc::preferences": "/dev/null", "Dir::Etc::preferencesparts": "/dev/null",
-        "APT::Sandbox::User": "", "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled": "false",
+        "Dir::State": state,
+        "Dir::State::status": state / "status",
+        "Dir::Cache": state,
+        "Dir::Etc::sourcelist": state / "sources.list",
+        "Dir::Etc::sourceparts": "/dev/null",
+        "Dir::Etc::preferences": "/dev/null",
+        "Dir::Etc::preferencesparts": "/dev/null",
+        "APT::Sandbox::User": "",
+        "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled": "false",
     }
     apt = ["apt-get", "-q"] + [f"-o{name}={value}" for name, value in options.items()]
     for arguments in (["update"], ["download", *packages]):

@@ -3,13 +3,14 @@
 """A Docker engine for the tests: the one that runs here or, when asked for, a private one.
 
     python -m sandbox.engine status          which engine would be used
-    python -m sandbox.engine start           install what is missing (apt, root) and start a private engine, if none runs
+    python -m sandbox.engine start           start a private engine if none runs; installs what is missing (apt, root)
     python -m sandbox.engine env             shell lines that point docker and docker compose at it
     python -m sandbox.engine stop            stop the private engine; never another one
 
 The private dockerd keeps its images in the cache folder (PHASE_CONSOLE_CACHE), so that they survive between runs, has a
 socket, an exec root and a subnet of its own, and needs no systemd.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -24,9 +25,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, Iterator, List, Optional
 
 from . import _debian
 
@@ -35,46 +36,54 @@ PLUGINS = {"compose": "docker-compose", "buildx": "docker-buildx"}  # plugin -> 
 START_TIMEOUT = 60.0
 STOP_TIMEOUT = 30.0
 
-# Candidates for the bridge and the pool of the compose networks: (bridge, pool). The first that nothing here routes is taken.
+# Candidates: (bridge, pool of the compose networks). The first that nothing here routes is taken.
 SUBNETS = [(f"10.{second}.0.1/24", f"10.{second}.128.0/17") for second in (213, 219, 223, 227, 233)]
 
-HOW_TO_GET_ONE = ("Start Docker, or set DOCKER_HOST, or run the tests as root on Debian or Ubuntu with --with-engines: "
-                  "that installs docker.io with apt and starts a private engine.")
+HOW_TO_GET_ONE = (
+    "Start Docker, or set DOCKER_HOST, or run the tests as root on Debian or Ubuntu with --with-engines: "
+    "that installs docker.io with apt and starts a private engine."
+)
 
 
-class EngineMissing(Exception):
+class EngineError(Exception):
     """There is no engine; the message says how to get one."""
 
 
 @dataclass(frozen=True)
 class Engine:
-    """A Docker engine that answers. `config` is a folder for DOCKER_CONFIG where the plugins are, None when docker finds
-    them by itself; `started` tells whether this process started it (and so stops it)."""
+    """A Docker engine that answers. `config` is a folder for DOCKER_CONFIG where the plugins are, None when docker
+    finds them by itself; `started` tells whether this process started it (and so stops it)."""
+
     host: str
-    config: Optional[Path] = None
+    config: Path | None = None
     started: bool = False
 
-    def variables(self) -> Dict[str, str]:
+    def variables(self) -> dict[str, str]:
         """What docker, docker compose and the Docker SDK need in their environment."""
         return {"DOCKER_HOST": self.host, **({"DOCKER_CONFIG": str(self.config)} if self.config else {})}
 
-    def environment(self) -> Dict[str, str]:
+    def environment(self) -> dict[str, str]:
         return {**os.environ, **self.variables()}
 
-    def docker(self, *argv: str, check: bool = True, stdin: Optional[bytes] = None, timeout: float = 600) -> str:
+    def docker(self, *argv: str, check: bool = True, stdin: bytes | None = None, timeout: float = 600) -> str:
         """`docker ARGV`; standard output, stripped. The error carries docker's own words."""
-        done = subprocess.run(["docker", *argv], env=self.environment(), input=stdin, capture_output=True, timeout=timeout, check=False)
+        done = subprocess.run(
+            ["docker", *argv], env=self.environment(), input=stdin, capture_output=True, timeout=timeout, check=False
+        )
         if check and done.returncode:
-            raise RuntimeError(f"docker {shlex.join(argv[:3])} … exited with {done.returncode}: {done.stderr.decode(errors='replace').strip()[-2000:]}")
+            said = done.stderr.decode(errors="replace").strip()[-2000:]
+            raise RuntimeError(f"docker {shlex.join(argv[:2])} exited with {done.returncode}: {said}")
         return done.stdout.decode(errors="replace").strip()
 
     def has_plugin(self, name: str) -> bool:
-        return subprocess.run(["docker", name, "version"], env=self.environment(), capture_output=True, check=False).returncode == 0
+        probe = subprocess.run(["docker", name, "version"], env=self.environment(), capture_output=True, check=False)
+        return probe.returncode == 0
 
 
 @dataclass(frozen=True)
 class _Private:
     """The places of the private engine. Sockets go to /run: their paths may have 108 characters only."""
+
     cache: Path
 
     @property
@@ -133,7 +142,7 @@ def _with_plugins(engine: Engine) -> Engine:
     return Engine(engine.host, config, engine.started)
 
 
-def find() -> Optional[Engine]:
+def find() -> Engine | None:
     """The engine that runs: DOCKER_HOST's alone when that is set, else the default socket's, else our private one."""
     named = os.environ.get("DOCKER_HOST")
     private = _private()
@@ -142,28 +151,32 @@ def find() -> Optional[Engine]:
     return _with_plugins(Engine(host)) if host else None
 
 
-def ensure(install: Optional[bool] = None) -> Engine:
+def ensure(install: bool | None = None) -> Engine:
     """An engine with Compose. With `install` (default: `wanted()`) what is missing is installed and a private engine
-    started; the caller stops it with `stop()` when `Engine.started`. Raises EngineMissing."""
+    started; the caller stops it with `stop()` when `Engine.started`. Raises EngineError."""
     install = wanted() if install is None else install
     engine = find()
     if engine is None:
         if os.environ.get("DOCKER_HOST"):
-            raise EngineMissing(f"No Docker engine answers at DOCKER_HOST={os.environ['DOCKER_HOST']}. Correct or unset it.")
+            raise EngineError(
+                f"No Docker engine answers at DOCKER_HOST={os.environ['DOCKER_HOST']}. Correct or unset it."
+            )
         if not install:
-            raise EngineMissing(f"No Docker engine runs here. {HOW_TO_GET_ONE}")
+            raise EngineError(f"No Docker engine runs here. {HOW_TO_GET_ONE}")
         _install_packages()
         engine = find() or _start()
     if engine.has_plugin("compose"):
         return engine
     if not install:
-        raise EngineMissing("Docker runs, but without Compose v2. Install its plugin, or run the tests with --with-engines.")
+        raise EngineError(
+            "Docker runs, but without Compose v2. Install its plugin, or run the tests with --with-engines."
+        )
     _install_plugins()
     return _with_plugins(engine)
 
 
 @contextlib.contextmanager
-def running(install: Optional[bool] = None) -> Iterator[Engine]:
+def running(install: bool | None = None) -> Iterator[Engine]:
     """An engine for the length of a block."""
     engine = ensure(install)
     try:
@@ -175,24 +188,33 @@ def running(install: Optional[bool] = None) -> Iterator[Engine]:
 
 def _install_packages() -> None:
     """Debian's docker.io and debootstrap, as far as they are missing."""
-    missing = [package for tool, package in (("dockerd", "docker.io"), ("debootstrap", "debootstrap"), ("iptables", "iptables"))
-               if _which(tool) is None]
+    missing = [
+        package
+        for tool, package in (("dockerd", "docker.io"), ("debootstrap", "debootstrap"), ("iptables", "iptables"))
+        if which(tool) is None
+    ]
     if shutil.which("docker") is None and _apt_knows("docker-cli"):
         missing.append("docker-cli")  # from Debian 13 on the client is a package of its own
     if not missing:
         return
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
-        raise EngineMissing(f"No Docker engine runs here, and {', '.join(missing)} can be installed by root with apt only. {HOW_TO_GET_ONE}")
+        raise EngineError(
+            f"No Docker engine runs here; apt and root could install {', '.join(missing)}. {HOW_TO_GET_ONE}"
+        )
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     for arguments in (["update"], ["install", "--yes", "--no-install-recommends", *missing]):
-        done = subprocess.run(["apt-get", "-q", *arguments], env=environment, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            ["apt-get", "-q", *arguments], env=environment, capture_output=True, text=True, check=False
+        )
         if done.returncode:
-            raise EngineMissing(f"apt-get {arguments[0]} failed: {done.stderr.strip()[-400:]}")
+            raise EngineError(f"apt-get {arguments[0]} failed: {done.stderr.strip()[-400:]}")
 
 
-def _which(tool: str) -> Optional[str]:
+def which(tool: str) -> str | None:
     """Also in the system's folders, which the PATH of some users leaves out."""
-    return shutil.which(tool, path=os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin", "/sbin"]))
+    return shutil.which(
+        tool, path=os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin", "/sbin"])
+    )
 
 
 def _apt_knows(package: str) -> bool:
@@ -220,7 +242,7 @@ def _install_plugins() -> None:
 # --- the private engine ---------------------------------------------------------------------------------------------
 
 
-def _routes() -> List[ipaddress.IPv4Network]:
+def _routes() -> list[ipaddress.IPv4Network]:
     """The networks this machine routes, the default route left out (proc(5): little-endian hexadecimal)."""
     found = []
     for line in Path("/proc/net/route").read_text(encoding="ascii").splitlines()[1:]:
@@ -232,24 +254,26 @@ def _routes() -> List[ipaddress.IPv4Network]:
     return found
 
 
-def choose_subnet(routes: List[ipaddress.IPv4Network]) -> tuple[str, str]:
+def choose_subnet(routes: list[ipaddress.IPv4Network]) -> tuple[str, str]:
     """(bridge address, pool of the networks): the first candidate that overlaps with nothing in use."""
     for bridge, pool in SUBNETS:
         ours = [ipaddress.ip_interface(bridge).network, ipaddress.ip_network(pool)]
         if not any(route.overlaps(network) for route in routes for network in ours):
             return bridge, pool
-    raise EngineMissing("Every subnet that the private engine could use is routed on this machine already. Start Docker yourself.")
+    raise EngineError(
+        "Every subnet that the private engine could use is routed on this machine already. Start Docker yourself."
+    )
 
 
-def _command_line(pid: int) -> List[str]:
+def _command_line(pid: int) -> list[str]:
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
     except OSError:
         return []
 
 
-def _pid(private: _Private) -> Optional[int]:
-    """The pid of our dockerd when it really runs: a pid file outlives a kill, and its number may be another process's."""
+def _pid(private: _Private) -> int | None:
+    """The pid of our dockerd if it runs: a pid file outlives a kill, and its number may be another process's now."""
     try:
         pid = int(private.pidfile.read_text(encoding="ascii"))
     except (OSError, ValueError):
@@ -258,19 +282,20 @@ def _pid(private: _Private) -> Optional[int]:
 
 
 @contextlib.contextmanager
-def _lock(private: _Private) -> Iterator[None]:
-    """One start or stop at a time: two test runs share the private engine."""
-    private.folder.mkdir(parents=True, exist_ok=True)
-    with open(private.folder / "lock", "w", encoding="ascii") as handle:
+def lock(name: str) -> Iterator[None]:
+    """One at a time among all runs that share the cache folder; the lock ends with the process that holds it."""
+    folder = _private().folder
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / f"{name}.lock").open("w", encoding="ascii") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
 
 
 def _start() -> Engine:
     if os.geteuid() != 0:
-        raise EngineMissing(f"A private Docker engine can be started by root only. {HOW_TO_GET_ONE}")
+        raise EngineError(f"A private Docker engine can be started by root only. {HOW_TO_GET_ONE}")
     private = _private()
-    with _lock(private):
+    with lock("engine"):
         if _answers(private.host):  # another run was faster
             return Engine(private.host)
         if _pid(private) is None:
@@ -284,10 +309,21 @@ def _launch(private: _Private) -> None:
     private.run.mkdir(parents=True, exist_ok=True)
     bridge, pool = choose_subnet(_routes())
     command = [
-        _which("dockerd") or "dockerd", "--data-root", str(private.folder / "data"), "--exec-root", str(private.run / "exec"),
-        "--host", private.host, "--pidfile", str(private.pidfile), "--bip", bridge, "--default-address-pool", f"base={pool},size=24",
+        which("dockerd") or "dockerd",
+        "--data-root",
+        str(private.folder / "data"),
+        "--exec-root",
+        str(private.run / "exec"),
+        "--host",
+        private.host,
+        "--pidfile",
+        str(private.pidfile),
+        "--bip",
+        bridge,
+        "--default-address-pool",
+        f"base={pool},size=24",
     ]
-    with open(private.log, "wb") as log:
+    with private.log.open("wb") as log:
         # A session of its own: Ctrl-C in the tests must not take the engine away before their clean-up.
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
     deadline = time.monotonic() + START_TIMEOUT
@@ -296,14 +332,14 @@ def _launch(private: _Private) -> None:
             if process.poll() is None:
                 process.terminate()
             tail = private.log.read_text(encoding="utf-8", errors="replace").strip()[-600:]
-            raise EngineMissing(f"A private Docker engine could not be started; the end of {private.log}: {tail}")
+            raise EngineError(f"A private Docker engine could not be started; the end of {private.log}: {tail}")
         time.sleep(0.2)
 
 
 def stop() -> bool:
     """Stop the private engine, and with it its containers. False when it does not run."""
     private = _private()
-    with _lock(private):
+    with lock("engine"):
         pid = _pid(private)
         if pid is None:
             return False
@@ -318,7 +354,7 @@ def stop() -> bool:
     return True
 
 
-def main(argv: Optional[List[str]] = None) -> int:
+def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m sandbox.engine", description="The Docker engine of the tests.")
     parser.add_argument("action", choices=["status", "start", "stop", "env"])
     action = parser.parse_args(argv).action
@@ -327,14 +363,16 @@ def main(argv: Optional[List[str]] = None) -> int:
         return 0
     try:
         engine = ensure(install=action == "start")
-    except (EngineMissing, _debian.DebianError) as error:
+    except (EngineError, _debian.DebianError) as error:
         print(error, file=sys.stderr)
         return 1
     if action == "env":
         print("\n".join(f"export {name}={shlex.quote(value)}" for name, value in engine.variables().items()))
     else:
-        print(f"{engine.host} (Docker {engine.docker('version', '--format', '{{.Server.Version}}')}, "
-              f"Compose {engine.docker('compose', 'version', '--short')})")
+        print(
+            f"{engine.host} (Docker {engine.docker('version', '--format', '{{.Server.Version}}')}, "
+            f"Compose {engine.docker('compose', 'version', '--short')})"
+        )
     return 0
 
 
