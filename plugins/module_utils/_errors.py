@@ -1,0 +1,140 @@
+# SPDX-FileCopyrightText: 2026 The phase.console authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What can go wrong, as types. Every error carries one short sentence and the next step.
+
+Imported on the Ansible side and, packed, inside the container: no Ansible import here.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Dict, Optional
+
+
+class PhaseError(Exception):
+    """A failure that a person can act on.
+
+    ``message`` says what is in the way, ``next_step`` what to do about it, ``partial`` what was already
+    done or found (result keys, JSON-serialisable).
+    """
+
+    kind = "failed"
+
+    def __init__(self, message: str, next_step: str = "", *, partial: Optional[Dict[str, Any]] = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.next_step = next_step
+        self.partial = dict(partial or {})
+
+    def as_dict(self) -> Dict[str, Any]:
+        return {"kind": self.kind, "message": self.message, "next_step": self.next_step, "partial": self.partial}
+
+
+class RemoteError(PhaseError):
+    """An error that was raised next to the database; it keeps the kind it had there."""
+
+    def __init__(self, error: Dict[str, Any]) -> None:
+        super().__init__(error["message"], error.get("next_step", ""), partial=error.get("partial"))
+        self.kind = error["kind"]
+
+
+class BadOption(PhaseError):
+    kind = "bad_option"
+
+
+class LibraryMissing(PhaseError):
+    kind = "library_missing"
+
+
+# Reaching the instance
+
+
+class ContainerMissing(PhaseError):
+    kind = "container_missing"
+
+
+class ContainerNotRunning(PhaseError):
+    kind = "container_not_running"
+
+
+class ImageMissing(PhaseError):
+    kind = "image_missing"
+
+
+class EngineUnreachable(PhaseError):
+    kind = "engine_unreachable"
+
+
+class InterpreterMissing(PhaseError):
+    kind = "interpreter_missing"
+
+
+class CheckoutMissing(PhaseError):
+    kind = "checkout_missing"
+
+
+class NotSupported(PhaseError):
+    kind = "not_supported"
+
+
+# The conversation with the remote side
+
+
+class StreamLost(PhaseError):
+    kind = "stream_lost"
+
+
+class IdleTimeout(PhaseError):
+    kind = "idle_timeout"
+
+
+class TotalTimeout(PhaseError):
+    kind = "total_timeout"
+
+
+class Cancelled(PhaseError):
+    """The caller went away, or asked to stop."""
+
+    kind = "cancelled"
+
+
+# The database
+
+
+class DriverMissing(PhaseError):
+    kind = "psycopg2_missing"
+
+
+class DatabaseUnreachable(PhaseError):
+    kind = "database_unreachable"
+
+
+class WrongPassword(PhaseError):
+    kind = "wrong_password"
+
+
+class TlsRefused(PhaseError):
+    kind = "tls_refused"
+
+
+class DatabaseMissing(PhaseError):
+    kind = "database_missing"
+
+
+class NotPhase(PhaseError):
+    """The database has no Phase tables."""
+
+    kind = "not_phase"
+
+
+class DatabaseFailed(PhaseError):
+    kind = "database_error"
+
+
+# The application
+
+
+class ApplicationFailed(PhaseError):
+    """manage.py or its settings could not be loaded."""
+
+    kind = "application_failed"

@@ -1,0 +1,68 @@
+# SPDX-FileCopyrightText: 2026 The phase.console authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""From AnsibleModule to a piece of logic and back: the one place that knows exit_json and fail_json."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any, Callable, Dict, Mapping
+
+from ._argspec import ArgumentSpec, target_spec
+from ._caller import Caller
+from ._errors import PhaseError
+from ._target._base import Report, Target
+from ._target._factory import build_target
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a module: its options, its modes, its target and its voice."""
+
+    params: Mapping[str, Any]
+    check: bool
+    diff: bool
+    target: Target
+    report: Report
+    warn: Callable[[str], None]
+
+
+Logic = Callable[[Call], Dict[str, Any]]
+
+
+def run_module(spec: ArgumentSpec, logic: Logic) -> None:
+    """Run ``logic`` for this process's arguments. It returns the result; ``diff`` is shown only where asked for.
+
+    A PhaseError becomes a failure with its sentence, its next step, its kind and the partial result.
+    """
+    from ansible.module_utils.basic import AnsibleModule
+    from ansible.module_utils.common.parameters import remove_values
+
+    module = AnsibleModule(**target_spec().merge(spec).arguments())
+    caller = Caller.from_environment(os.environ)
+
+    def report(message: str, **counters: Any) -> None:
+        caller.tell(remove_values(message, module.no_log_values), **counters)
+
+    try:
+        call = Call(
+            params=module.params,
+            check=module.check_mode,
+            diff=module._diff,
+            target=build_target(module.params, caller.lost),
+            report=report,
+            warn=module.warn,
+        )
+        result = logic(call)
+    except PhaseError as error:
+        caller.close()
+        module.fail_json(
+            msg=("%s %s" % (error.message, error.next_step)).strip(),
+            error={"kind": error.kind, "next_step": error.next_step},
+            **error.partial,
+        )
+    caller.close()
+    if not module._diff:
+        result.pop("diff", None)
+    module.exit_json(**result)

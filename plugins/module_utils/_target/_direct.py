@@ -1,0 +1,55 @@
+# SPDX-FileCopyrightText: 2026 The phase.console authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""``deployment: database``: a direct connection, operations in this process."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Dict, Optional
+
+from .._errors import NotSupported, RemoteError
+from .._operations._api import Context, Operation, Request, Result
+from .._operations._database import Settings, connect
+from .._operations._package import pack
+from .._operations._remote import translate
+from ._base import Limits, Report, Target
+
+
+class DirectTarget(Target):
+    deployment = "database"
+
+    def __init__(self, settings: Settings, limits: Limits) -> None:
+        self._settings = settings
+        self._limits = limits
+
+    def run(
+        self,
+        operation: Operation,
+        request: Request,
+        report: Report,
+        *,
+        image: Optional[str] = None,
+        detached: bool = False,
+    ) -> Result:
+        if image is not None:
+            raise NotSupported(
+                "deployment=database reaches the database alone, and this needs Phase's application.",
+                "Use deployment=docker, compose or local.",
+            )
+        context = Context(
+            connect=lambda purpose="": connect(self._settings, purpose, self._limits.timeouts()),
+            report=report,
+            clock=time.monotonic,
+            sleep=time.sleep,
+            caller_lost=lambda: False,
+            cancelled=lambda: False,
+            package=pack(),
+        )
+        closing = translate(lambda: operation(context, request))
+        if closing["event"] == "error":
+            raise RemoteError(closing["error"])
+        return dict(closing["result"])
+
+    def describe(self) -> Dict[str, Any]:
+        return {"deployment": self.deployment, "components": {}, "external_migration": None}

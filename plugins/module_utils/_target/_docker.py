@@ -1,0 +1,555 @@
+# SPDX-FileCopyrightText: 2026 The phase.console authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""``deployment: docker`` and ``compose``: operations by exec in the backend's container, or in a one-off container."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import queue
+import socket
+import ssl
+import struct
+import threading
+from collections import deque
+from typing import Any, Callable, Deque, Dict, Iterable, Iterator, List, Mapping, Optional, Tuple
+
+from .._errors import (
+    BadOption,
+    ContainerMissing,
+    ContainerNotRunning,
+    EngineUnreachable,
+    ImageMissing,
+    InterpreterMissing,
+    LibraryMissing,
+    RemoteError,
+)
+from .._operations._api import Operation, Request, Result
+from .._operations._package import STARTER, opening, pack, reference
+from .._operations._secrets import masker, secret_values
+from . import _clone
+from ._base import Limits, Report, Sink, Target, external_migration
+from ._session import SILENCE, TAIL, Channel, Lost, converse, never_lost
+
+Inspect = Dict[str, Any]
+Find = Callable[[Any], Inspect]  # the backend's container, given an API client
+
+LABEL = "phase.console.operation"
+BACKEND_LABEL = "phase.console.backend"
+COMPONENTS = ("nginx", "frontend", "backend", "worker", "migrations", "postgres", "redis")
+PROJECT_LABEL = "com.docker.compose.project"
+SERVICE_LABEL = "com.docker.compose.service"
+FOLDER_LABEL = "com.docker.compose.project.working_dir"
+
+
+def make_client(options: Mapping[str, Any]) -> Any:
+    """An API client of the Docker SDK from the module's options; they are those of community.docker."""
+    try:
+        import docker
+    except ImportError as error:
+        raise LibraryMissing(
+            "The Docker SDK for Python is not installed for this Python (%s)." % error,
+            "Install the package docker for the interpreter that runs the module.",
+        ) from error
+    tls: Any = False
+    if options.get("tls") or options.get("validate_certs"):
+        certificate = (options["client_cert"], options["client_key"]) if options.get("client_cert") else None
+        tls = docker.tls.TLSConfig(
+            client_cert=certificate, ca_cert=options.get("ca_path"), verify=bool(options.get("validate_certs"))
+        )
+    with engine_errors(options["docker_host"]):
+        return docker.APIClient(
+            base_url=options["docker_host"],
+            version=options.get("api_version") or "auto",
+            timeout=options["connect_timeout"] or None,
+            tls=tls,
+        )
+
+
+@contextlib.contextmanager
+def engine_errors(host: str = "") -> Iterator[None]:
+    """Turn the SDK's errors of an unreachable or unwilling engine into typed ones."""
+    import docker
+    import requests
+
+    try:
+        yield
+    except docker.errors.APIError as error:
+        raise EngineUnreachable(
+            "The Docker engine refused: %s" % (error.explanation or error), "See the engine's log, then run it again."
+        ) from error
+    except (docker.errors.DockerException, requests.exceptions.RequestException) as error:
+        raise EngineUnreachable(
+            "The Docker engine %s cannot be reached: %s" % (host, _root_cause(error)),
+            "Start it, set docker_host (or DOCKER_HOST), or run as a user that may use its socket (become: true).",
+        ) from error
+
+
+def _root_cause(error: BaseException) -> str:
+    while error.__context__ is not None:
+        error = error.__context__
+    return str(error)
+
+
+# Finding the backend
+
+
+def find_by_name(name: str) -> Find:
+    def find(client: Any) -> Inspect:
+        import docker
+
+        try:
+            with_state: Inspect = client.inspect_container(name)
+            return with_state
+        except docker.errors.NotFound:
+            pass
+        running = sorted(entry["Names"][0].lstrip("/") for entry in client.containers())
+        raise ContainerMissing(
+            "This Docker engine has no container named %s." % name,
+            "Set container to the backend's name, or deployment to compose. Running here: %s."
+            % (", ".join(running) or "nothing"),
+        )
+
+    return find
+
+
+def find_by_project(project: Optional[str], folder: Optional[str], service: str) -> Find:
+    """The first running container of a Compose service, else the first of any state."""
+
+    def find(client: Any) -> Inspect:
+        if not project and not folder:
+            raise BadOption("deployment=compose needs project_src or project_name.", "Set one of them.")
+        labels = [SERVICE_LABEL + "=" + service]
+        labels.append(PROJECT_LABEL + "=" + project if project else "%s=%s" % (FOLDER_LABEL, folder))
+        found = client.containers(all=True, filters={"label": labels})
+        found.sort(key=lambda entry: (entry["State"] != "running", entry["Names"]))
+        if found:
+            inspect: Inspect = client.inspect_container(found[0]["Id"])
+            return inspect
+        projects = sorted({entry["Labels"].get(PROJECT_LABEL) for entry in client.containers(all=True)} - {None})
+        raise ContainerMissing(
+            "Compose has no container of service %s in %s." % (service, project or folder),
+            "Check project_src, project_name and service. Projects here: %s." % (", ".join(projects) or "none"),
+        )
+
+    return find
+
+
+# Streams
+
+
+class StreamChannel(Channel):
+    """A hijacked connection of the engine: stdin out, frames in.
+
+    A frame is a byte with the stream's number, three zero bytes, a big-endian length, then the data (Docker Engine API,
+    "Attach to a container"). One thread sends and receives, because a TLS socket allows no other.
+    """
+
+    def __init__(self, hijacked: Any, exit_code: Callable[[], Optional[int]]) -> None:
+        self._hijacked = hijacked  # closing it too early would close the socket below
+        self._socket: "socket.socket" = getattr(hijacked, "_sock", hijacked)
+        self._exit_code = exit_code
+        self._rest = self._pending = b""
+        self._frames: Deque[Tuple[int, bytes]] = deque()
+
+    def send(self, data: bytes) -> None:
+        self._socket.settimeout(SILENCE)
+        self._socket.sendall(data)
+
+    def feed(self, blocks: Iterator[bytes]) -> bool:
+        """Send what the far end takes now of the next block; False once it has had all, or enough."""
+        self._pending = self._pending or next(blocks, b"")
+        self._socket.settimeout(0.2)
+        try:
+            if not self._pending:
+                self._socket.shutdown(socket.SHUT_WR)
+                return False
+            self._pending = self._pending[self._socket.send(self._pending) :]
+        except (socket.timeout, ssl.SSLWantWriteError):
+            pass
+        except OSError:
+            return False
+        return True
+
+    def receive(self, timeout: float) -> Optional[Tuple[int, bytes]]:
+        if not self._frames:
+            self._socket.settimeout(timeout)
+            try:
+                data = self._socket.recv(1 << 18)
+            except (socket.timeout, BlockingIOError, ssl.SSLWantReadError):
+                return None
+            except ConnectionError:
+                data = b""
+            if not data:
+                raise EOFError
+            self._cut(data)
+        return self._frames.popleft() if self._frames else None
+
+    def _cut(self, data: bytes) -> None:
+        self._rest += data
+        while len(self._rest) >= 8:
+            stream, length = struct.unpack(">BxxxL", self._rest[:8])
+            if stream not in (0, 1, 2):  # an engine that failed before the program ran writes plain text
+                self._frames.append((2, self._rest))
+                self._rest = b""
+            if len(self._rest) < 8 + length:
+                return
+            self._frames.append((stream, self._rest[8 : 8 + length]))
+            self._rest = self._rest[8 + length :]
+
+    def exit_code(self) -> Optional[int]:
+        return self._exit_code()
+
+    def close(self) -> None:
+        self._socket.close()
+        self._hijacked.close()
+
+
+class LogChannel(Channel):
+    """The log of a container that runs already: what it said so far, then what it goes on to say."""
+
+    def __init__(self, client: Any, container: str) -> None:
+        self._client, self._container = client, container
+        self._queue: "queue.Queue[bytes]" = queue.Queue()
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        for data in self._client.logs(self._container, stream=True, follow=True, stderr=False):
+            self._queue.put(data)
+        self._queue.put(b"")
+
+    def send(self, data: bytes) -> None:
+        """Its caller is gone, and nobody can take that place."""
+
+    def receive(self, timeout: float) -> Optional[Tuple[int, bytes]]:
+        try:
+            data = self._queue.get(timeout=timeout)
+        except queue.Empty:
+            return None
+        if not data:
+            raise EOFError
+        return 1, data
+
+    def exit_code(self) -> Optional[int]:
+        return int(self._client.inspect_container(self._container)["State"]["ExitCode"])
+
+    def close(self) -> None:
+        """The thread ends with the log or with this process."""
+
+
+def events(log: Iterable[bytes]) -> List[Dict[str, Any]]:
+    """The JSON lines in a container's log."""
+    return [json.loads(line) for line in b"".join(log).splitlines() if line.startswith(b"{")]
+
+
+class DockerTarget(Target):
+    """The engine is asked once for the backend's container; everything else is modelled on what it answers."""
+
+    def __init__(self, deployment: str, client: Any, find: Find, limits: Limits, lost: Lost = never_lost) -> None:
+        self.deployment = deployment
+        self._lost = lost
+        self.client = client
+        self._find = find
+        self._limits = limits
+
+    # Facts
+
+    def backend(self) -> Inspect:
+        with engine_errors():
+            return self._find(self.client)
+
+    def image_of(self, container: Inspect) -> Inspect:
+        """The container's image; bare where it was removed from the engine since."""
+        import docker
+
+        try:
+            image: Inspect = self.client.inspect_image(container["Image"])
+            return image
+        except docker.errors.NotFound:
+            return {"Id": container["Image"], "RepoDigests": [], "Config": {}}
+
+    def component(self, container: Inspect) -> Dict[str, Any]:
+        image = self.image_of(container)
+        digests = [entry.partition("@")[2] for entry in image.get("RepoDigests") or []]
+        return {
+            "container": container["Name"].lstrip("/"),
+            "image": container["Config"]["Image"],
+            "image_id": container["Image"],
+            "digest": digests[0] if digests else None,
+            "status": container["State"]["Status"],
+            "health": _clone.healthy(container),
+        }
+
+    def siblings(self, backend: Inspect) -> Dict[str, Inspect]:
+        """The instance's containers by component: of the Compose project, else named like the backend."""
+        import docker
+
+        found: Dict[str, Inspect] = {"backend": backend}
+        labels = backend["Config"].get("Labels") or {}
+        if self.deployment == "compose":
+            label = PROJECT_LABEL + "=" + labels[PROJECT_LABEL]
+            for entry in self.client.containers(all=True, filters={"label": label}):
+                found.setdefault(entry["Labels"][SERVICE_LABEL], self.client.inspect_container(entry["Id"]))
+            return found
+        stem, backend_name, rest = backend["Name"].lstrip("/").rpartition("backend")
+        for name in COMPONENTS if backend_name and not rest else ():
+            try:
+                found.setdefault(name, self.client.inspect_container(stem + name))
+            except docker.errors.NotFound:
+                pass  # an external database, say
+        return found
+
+    def describe(self) -> Dict[str, Any]:
+        backend = self.backend()
+        with engine_errors():
+            components = {name: self.component(inspect) for name, inspect in sorted(self.siblings(backend).items())}
+        return dict(
+            components["backend"],
+            deployment=self.deployment,
+            components=components,
+            external_migration=external_migration(_clone.environment(backend)),
+        )
+
+    def database_container(self, backend: Inspect) -> Optional[Inspect]:
+        """The container that DATABASE_HOST names, when the database runs on this engine."""
+        host = _clone.environment(backend).get("DATABASE_HOST")
+        for name, inspect in self.siblings(backend).items():
+            known = {name, inspect["Name"].lstrip("/")}.union(*_clone.aliases(inspect).values())
+            if host in known:
+                return inspect
+        return None
+
+    def free_disk(self) -> Optional[int]:
+        with engine_errors():
+            database = self.database_container(self.backend())
+            if database is None or not database["State"]["Running"]:
+                return None
+            script = 'df -Pk "${PGDATA:-/var/lib/postgresql/data}"'
+            made = self.client.exec_create(database["Id"], ["sh", "-c", script], stderr=False)
+            fields = self.client.exec_start(made["Id"]).decode().splitlines()[-1:]
+        words = fields[0].split() if fields else []
+        return int(words[3]) * 1024 if len(words) > 3 and words[3].isdigit() else None
+
+    # Running
+
+    def run(
+        self,
+        operation: Operation,
+        request: Request,
+        report: Report,
+        *,
+        image: Optional[str] = None,
+        detached: bool = False,
+    ) -> Result:
+        backend = self.backend()
+        envelope = {
+            "operation": reference(operation),
+            "request": request,
+            "timeouts": self._limits.timeouts(),
+            "detached": detached,
+            "silence": SILENCE,
+        }
+        start = opening(pack(), envelope)
+        name = reference(operation)
+        if detached:
+            with engine_errors():
+                joined = self._earlier(backend, name, report)
+            if joined is not None:
+                return self._follow(joined, backend, report)
+        if image is None and not detached:
+            with self._exec(backend) as channel:
+                return self._converse(channel, start, report, backend, detached)
+        chosen = image or backend["Image"]
+        argv = ["python3", "-c", STARTER]
+        with self._one_off(backend, chosen, argv, name, keep=detached, log=detached) as (channel, _container):
+            return self._converse(channel, start, report, backend, detached)
+
+    def _converse(
+        self, channel: Channel, start: bytes, report: Report, backend: Inspect, detached: bool
+    ) -> Dict[str, Any]:
+        return converse(
+            channel,
+            start,
+            report,
+            idle=self._limits.idle,
+            total=self._limits.total,
+            mask=masker(secret_values(_clone.environment(backend), read=lambda path: "")),
+            detached=detached,
+            lost=self._lost,
+        )
+
+    @contextlib.contextmanager
+    def _exec(self, backend: Inspect) -> Iterator[Channel]:
+        name, state = backend["Name"].lstrip("/"), backend["State"]
+        if not state["Running"] or state.get("Paused"):
+            how = "paused" if state.get("Paused") else "%s (exit code %s)" % (state["Status"], state.get("ExitCode"))
+            raise ContainerNotRunning(
+                "Container %s is %s." % (name, how),
+                "See `docker logs %s`, then start it (`docker %s %s`)."
+                % (name, "unpause" if state.get("Paused") else "start", name),
+            )
+        with engine_errors():
+            made = self.client.exec_create(backend["Id"], ["python3", "-c", STARTER], stdin=True)
+            hijacked = self.client.exec_start(made["Id"], socket=True)
+        channel = StreamChannel(hijacked, lambda: self._exec_code(made["Id"], name))
+        try:
+            yield channel
+        finally:
+            channel.close()
+
+    def _exec_code(self, exec_id: str, name: str) -> Optional[int]:
+        code: Optional[int] = self.client.exec_inspect(exec_id)["ExitCode"]
+        if code in (126, 127):
+            raise InterpreterMissing(
+                "Container %s has no python3 on its PATH." % name,
+                "Point container (or service) at Phase's backend: its image brings Python and psycopg2.",
+            )
+        return code
+
+    @contextlib.contextmanager
+    def _one_off(
+        self, backend: Inspect, image: str, argv: List[str], purpose: str, *, keep: bool, log: bool
+    ) -> Iterator[Tuple[StreamChannel, str]]:
+        """A container beside the backend, attached before it starts and removed at the end."""
+        import docker
+
+        labels = {LABEL: purpose, BACKEND_LABEL: backend["Name"].lstrip("/")}
+        body = _clone.one_off(backend, self.image_of(backend), image, argv, labels, keep=keep, log=log)
+        with engine_errors():
+            try:
+                container = self.client.create_container_from_config(body)["Id"]
+            except docker.errors.ImageNotFound as error:
+                raise ImageMissing(
+                    "Image %s is not on this Docker engine." % image, "Pull it (or load it from an archive) first."
+                ) from error
+        ended = False
+        try:
+            with engine_errors():
+                for network in _clone.networks(backend)[1:]:
+                    self.client.connect_container_to_network(container, network)
+                hijacked = self.client.attach_socket(
+                    container, params={"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
+                )
+            channel = StreamChannel(hijacked, lambda: self._container_code(container))
+            try:
+                self._start(container, image, argv[0])
+                yield channel, container
+                ended = True
+            except RemoteError:
+                ended = True
+                raise
+            finally:
+                channel.close()
+        finally:
+            if ended or not log or not self._running(container):
+                if ended:
+                    self._container_code(container)
+                self._remove(container)
+
+    def _running(self, container: str) -> bool:
+        import docker
+
+        try:
+            return bool(self.client.inspect_container(container)["State"]["Running"])
+        except docker.errors.NotFound:
+            return False
+
+    def _start(self, container: str, image: str, program: str) -> None:
+        import docker
+
+        try:
+            with engine_errors():
+                self.client.start(container)
+        except EngineUnreachable as error:
+            cause = error.__cause__
+            if isinstance(cause, docker.errors.APIError) and "executable file not found" in str(cause):
+                raise InterpreterMissing(
+                    "Image %s has no %s on its PATH." % (image, program), "Name an image that has it."
+                ) from error
+            raise
+
+    def _container_code(self, container: str) -> Optional[int]:
+        import docker
+
+        try:
+            code: Optional[int] = self.client.wait(container, timeout=10)["StatusCode"]
+            return code
+        except docker.errors.NotFound:
+            return None  # removed by the engine at its end
+
+    def _remove(self, container: str) -> None:
+        import docker
+
+        try:
+            self.client.remove_container(container, force=True, v=True)
+        except docker.errors.NotFound:
+            pass
+        except docker.errors.APIError as error:
+            if error.status_code != 409:  # the engine is removing it already
+                raise
+
+    # Runs that outlived their caller
+
+    def _earlier(self, backend: Inspect, name: str, report: Report) -> Optional[str]:
+        """A run of this operation that goes on without its caller. Ended ones are told of and removed."""
+        labels = ["%s=%s" % (LABEL, name), "%s=%s" % (BACKEND_LABEL, backend["Name"].lstrip("/"))]
+        for entry in self.client.containers(all=True, filters={"label": labels}):
+            said = events([self.client.logs(entry["Id"], stderr=False)])
+            kinds = [event["event"] for event in said]
+            if entry["State"] == "running":
+                if "caller_lost" in kinds:
+                    return str(entry["Id"])
+                continue  # another call's, alive: the database lock decides
+            if entry["State"] == "exited":
+                how = kinds[-1] if kinds and kinds[-1] in ("result", "error") else "nothing, it was killed"
+                report("An earlier run ended with: %s. Its container is removed." % how)
+                self._remove(entry["Id"])
+        return None
+
+    def _follow(self, container: str, backend: Inspect, report: Report) -> Result:
+        report("Joining a run that goes on since an earlier call was cut off.")
+        try:
+            result = self._converse(LogChannel(self.client, container), b"", report, backend, True)
+        finally:
+            if not self._running(container) or self._container_code(container) is not None:
+                self._remove(container)
+        return dict(result, joined=True)
+
+    # Other programs
+
+    def database_image(self) -> Optional[str]:
+        with engine_errors():
+            database = self.database_container(self.backend())
+        return None if database is None else str(database["Config"]["Image"])
+
+    def pipe(
+        self, argv: List[str], sink: Sink, *, image: Optional[str] = None, stdin: Optional[Iterable[bytes]] = None
+    ) -> Tuple[int, str]:
+        backend = self.backend()
+        chosen = image or self.database_image()
+        if not chosen:
+            raise ImageMissing(
+                "The database runs outside this Docker engine, so no image with PostgreSQL's tools is known.",
+                "Set image to one of the server's major version, such as postgres:17.",
+            )
+        mask = masker(secret_values(_clone.environment(backend), read=lambda path: ""))
+        with self._one_off(backend, chosen, argv, "pipe", keep=True, log=False) as (channel, container):
+            stderr = _pump(channel, sink, iter(stdin or ()))
+            code = self._container_code(container)
+        return (-1 if code is None else code), mask(stderr)
+
+
+def _pump(channel: StreamChannel, sink: Sink, blocks: Iterator[bytes]) -> str:
+    """Feed and drain in turns, in one thread, until the far end is done; the tail of standard error."""
+    stderr, feeding = "", True
+    while True:
+        feeding = feeding and channel.feed(blocks)
+        try:
+            received = channel.receive(0 if feeding else 1.0)
+        except EOFError:
+            return stderr
+        if received and received[0] == 1:
+            sink(received[1])
+        elif received:
+            stderr = (stderr + received[1].decode("utf-8", "replace"))[-TAIL:]

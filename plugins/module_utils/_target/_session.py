@@ -1,0 +1,142 @@
+# SPDX-FileCopyrightText: 2026 The phase.console authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The near end of a conversation with ``_operations/_remote``: heartbeats out, JSON lines in, two time limits.
+
+``idle`` is the longest silence of the stream; the remote side says ``alive`` every few seconds, so silence means a
+lost stream or a hung host. ``total`` limits the whole operation. They expire apart and say which of them did.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
+
+from .._errors import Cancelled, IdleTimeout, RemoteError, StreamLost, TotalTimeout
+
+HEARTBEAT = 1.0  # seconds between heartbeats
+SILENCE = 6.0  # seconds without one after which the remote side gives up; with its GRACE under the promised 10
+TAIL = 4000  # characters of standard error kept for a failure
+
+Report = Callable[..., None]
+Lost = Callable[[], bool]  # whether the one who called this module is gone
+
+
+def never_lost() -> bool:
+    return False
+
+
+class Channel:
+    """A running remote process: bytes in, tagged bytes out. Implemented over pipes and over Docker's streams."""
+
+    def send(self, data: bytes) -> None:
+        """Raises OSError when the far end is gone."""
+        raise NotImplementedError
+
+    def receive(self, timeout: float) -> Optional[Tuple[int, bytes]]:
+        """(1 or 2, bytes) of standard output or error; None after ``timeout`` seconds; EOFError at the end."""
+        raise NotImplementedError
+
+    def exit_code(self) -> Optional[int]:
+        """The exit code, once the stream has ended, if it can be known."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Let go. A process that is not detached ends by itself soon after."""
+        raise NotImplementedError
+
+
+class Lines:
+    """Cuts standard output into JSON objects and keeps the tail of standard error."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self.stderr = ""
+
+    def feed(self, stream: int, data: bytes) -> Iterator[Dict[str, Any]]:
+        if stream == 2:
+            self.stderr = (self.stderr + data.decode("utf-8", "replace"))[-TAIL:]
+            return
+        *whole, self._rest = (self._rest + data).split(b"\n")
+        for line in whole:
+            if line.startswith(b"{"):
+                yield json.loads(line)
+            elif line.strip():  # an interpreter or a container runtime that failed before our code ran
+                self.stderr = (self.stderr + line.decode("utf-8", "replace") + "\n")[-TAIL:]
+
+
+def converse(
+    channel: Channel,
+    opening: bytes,
+    report: Report,
+    *,
+    idle: float,
+    total: float,
+    mask: Callable[[str], str] = lambda text: text,
+    clock: Callable[[], float] = time.monotonic,
+    detached: bool = False,
+    lost: Lost = never_lost,
+) -> Dict[str, Any]:
+    """Open the conversation, pass progress on, return the operation's result or raise its error.
+
+    ``total`` 0 is no limit. The errors of a lost stream and of both time limits carry the last progress line.
+    """
+    lines = Lines()
+    history: List[str] = []
+    started = heard = beaten = clock()
+    resume = "It goes on without this call: run it again to join it." if detached else "Run it again."
+
+    def partial() -> Dict[str, Any]:
+        return {"last_progress": history[-1]} if history else {}
+
+    _send(channel, opening)
+    while True:
+        now = clock()
+        if lost():
+            raise Cancelled("The caller of this module is gone.", resume, partial=partial())
+        if total and now - started > total:
+            raise TotalTimeout("The operation took longer than %g s." % total, resume, partial=partial())
+        if now - heard > idle:
+            raise IdleTimeout("Nothing was heard from the remote side for %g s." % idle, resume, partial=partial())
+        if now - beaten >= HEARTBEAT:
+            beaten = now
+            _send(channel, b"\n")
+        try:
+            received = channel.receive(min(HEARTBEAT, idle))
+        except EOFError:
+            raise StreamLost(_ending(channel.exit_code(), mask(lines.stderr)), resume, partial=partial()) from None
+        if received is None:
+            continue
+        heard = clock()
+        for event in lines.feed(*received):
+            closing = _take(event, history, report)
+            if closing is not None:
+                return closing
+
+
+def _take(event: Dict[str, Any], history: List[str], report: Report) -> Optional[Dict[str, Any]]:
+    """Act on one event: the result when it is that, else None. Raises the operation's own error."""
+    kind = event.pop("event")
+    if kind == "result":
+        return dict(event["result"])
+    if kind == "error":
+        raise RemoteError(event["error"])
+    if kind == "progress":
+        history[:] = [event["message"]]
+        report(**event)
+    return None
+
+
+def _send(channel: Channel, data: bytes) -> None:
+    """Send, and leave it to the receiving side to find out why the far end is gone."""
+    try:
+        channel.send(data)
+    except OSError:
+        pass
+
+
+def _ending(code: Optional[int], stderr: str) -> str:
+    last = [line.strip() for line in stderr.splitlines() if line.strip()][-1:]
+    how = "exit code %d" % code if code is not None else "exit code unknown"
+    return "The remote side ended without a result (%s)%s" % (how, ": " + last[0] if last else ".")
