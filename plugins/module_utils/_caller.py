@@ -43,9 +43,7 @@ class Caller:
         self._write({"event": "start", "pid": os.getpid()})
 
     @classmethod
-    def from_environment(
-        cls, environ: MutableMapping[str, str], clock: Callable[[], float] = time.monotonic
-    ) -> Caller:
+    def from_environment(cls, environ: MutableMapping[str, str], clock: Callable[[], float] = time.monotonic) -> Caller:
         """Take the variable out of ``environ``: the module's own children must not write there."""
         name = environ.pop(VARIABLE, "")
         return cls(Path(name) if name else None, clock)

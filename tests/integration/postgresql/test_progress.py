@@ -1,0 +1,268 @@
+# SPDX-FileCopyrightText: 2026 The phase.console authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Live progress with the real ansible-playbook: over the local connection, by become, and over a real SSH connection.
+
+The module is a stand-in that tells steps (progress/module.py); the action plugin and both ends of the channel are the
+collection's own.
+"""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+LINE = re.compile(r"^phase\.console (\w+): \[([^\]]+)\] step (\d+) of (\d+) at (\d+\.\d+) \| done=(\d+)$")
+# 0.2 s here, 0.4 s and the way there; the rest is for a busy machine.
+LATE = 2.0
+SOON = 8.0
+
+ACTION = """
+from ansible_collections.phase.console.plugins.plugin_utils._progress import ProgressAction
+
+
+class ActionModule(ProgressAction):
+    pass
+"""
+
+
+@pytest.fixture(scope="module")
+def collections(tmp_path_factory):
+    """The collection with one module more."""
+    path = tmp_path_factory.mktemp("collections")
+    console = path / "ansible_collections" / "phase" / "console"
+    for name in ("meta", "plugins"):
+        shutil.copytree(ROOT / name, console / name)
+    shutil.copy(ROOT / "galaxy.yml", console)
+    shutil.copy(Path(__file__).parent / "progress" / "module.py", console / "plugins" / "modules" / "phase_steps.py")
+    (console / "plugins" / "action" / "phase_steps.py").write_text(ACTION, encoding="utf-8")
+    return path
+
+
+class Sshd:
+    """A server of our own on the loopback, for the user of the tests."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.key = folder / "key"
+        for name in ("key", "host_key"):
+            subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / name], check=True)
+        shutil.copy(folder / "key.pub", folder / "authorized_keys")
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        (folder / "config").write_text(
+            f"Port {self.port}\nListenAddress 127.0.0.1\nHostKey {folder}/host_key\nPidFile none\n"
+            f"AuthorizedKeysFile {folder}/authorized_keys\nStrictModes no\nUsePAM no\nPasswordAuthentication no\n"
+            "PermitRootLogin prohibit-password\nMaxStartups 100\n",
+            encoding="utf-8",
+        )
+        self.process = None
+
+    def start(self):
+        if os.geteuid() == 0:
+            Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
+        command = [find_sshd(), "-D", "-f", self.folder / "config", "-E", self.folder / "log"]
+        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+        wait_for(lambda: socket.socket().connect_ex(("127.0.0.1", self.port)) == 0, "sshd listens")
+
+    def cut(self):
+        """The server and every session of it, as when the network goes."""
+        sessions = descendants(self.process.pid)
+        self.process.kill()
+        self.process.wait()
+        for pid, name in sessions:
+            if name.startswith("sshd"):
+                kill(pid, signal.SIGKILL)
+
+
+def find_sshd():
+    return shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
+
+
+def descendants(pid):
+    """(pid, command) of all children below, from /proc."""
+    children = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            text = stat.read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            continue
+        name, _, rest = text.partition("(")[2].rpartition(")")
+        children.setdefault(int(rest.split()[1]), []).append((int(stat.parent.name), name))
+    found, todo = [], [pid]
+    while todo:
+        for child in children.get(todo.pop(), []):
+            found.append(child)
+            todo.append(child[0])
+    return found
+
+
+def kill(pid, number):
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        pass
+
+
+def alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def wait_for(condition, what, seconds=15.0):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"waited {seconds} s in vain: {what}"
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def sshd(tmp_path_factory):
+    if not find_sshd():
+        pytest.skip("no sshd on this machine; on Debian and Ubuntu: apt install openssh-server")
+    server = Sshd(tmp_path_factory.mktemp("sshd"))
+    server.start()
+    yield server
+    server.cut()
+
+
+LOCAL = {"ansible_connection": "local"}
+SYSTEM_PYTHON = "/usr/bin/python3"
+BECOME = {
+    "ansible_become": True,
+    "ansible_become_method": "su",
+    "ansible_become_flags": "-s /bin/sh",
+    "ansible_become_user": "nobody",
+    "ansible_python_interpreter": SYSTEM_PYTHON,
+}
+
+
+def over_ssh(sshd):
+    arguments = "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o ControlMaster=auto -o ControlPersist=30"
+    return {
+        "ansible_connection": "ssh",
+        "ansible_host": "127.0.0.1",
+        "ansible_port": sshd.port,
+        "ansible_user": getpass.getuser(),
+        "ansible_ssh_private_key_file": str(sshd.key),
+        "ansible_ssh_args": arguments,
+    }
+
+
+@pytest.fixture(params=["local", "ssh", "local-become", "ssh-become"])
+def where(request):
+    """Each way a module can run, as the variables of its host."""
+    if "become" in request.param:
+        if os.geteuid() != 0:
+            pytest.skip("becoming another user without a password needs root")
+        if not Path(SYSTEM_PYTHON).exists():
+            pytest.skip(f"no {SYSTEM_PYTHON}: the other user may not use the Python of the tests")
+    connection = over_ssh(request.getfixturevalue("sshd")) if "ssh" in request.param else dict(LOCAL)
+    return {**connection, **(BECOME if "become" in request.param else {})}
+
+
+class Run:
+    """One ansible-playbook, with the moment each of its lines came."""
+
+    def __init__(self, process):
+        self.process = process
+        self.lines = []
+
+    def read_until(self, text=None):
+        for line in self.process.stdout:
+            self.lines.append((time.time(), line.rstrip("\n")))
+            if text is not None and text in line:
+                return self
+        self.process.wait()
+        assert text is None, f"never printed {text!r}: {self.text}"
+        return self
+
+    @property
+    def text(self):
+        return "\n".join(line for _at, line in self.lines)
+
+    @property
+    def steps(self):
+        """(came, host, told at, step) of each line of progress."""
+        matches = [(came, LINE.match(line)) for came, line in self.lines]
+        return [(came, m[2], float(m[5]), int(m[3])) for came, m in matches if m]
+
+
+@pytest.fixture
+def play(collections, tmp_path):
+    """play(host variables, task, hosts=...) starts ansible-playbook on one task."""
+    started = []
+    before = leftovers()
+
+    def start(variables, task, *, hosts=("one",), arguments=(), environment=None):
+        inventory = {"all": {"hosts": {host: {} for host in hosts}, "vars": {**PYTHON, **variables}}}
+        (tmp_path / "inventory.json").write_text(json.dumps(inventory), encoding="utf-8")
+        book = [{"hosts": "all", "gather_facts": False, "tasks": [task, SHOW]}]
+        (tmp_path / "play.yml").write_text(json.dumps(book), encoding="utf-8")
+        env = {
+            **os.environ,
+            "ANSIBLE_COLLECTIONS_PATH": str(collections),
+            "ANSIBLE_HOME": str(tmp_path / "home"),
+            "ANSIBLE_LOCALHOST_WARNING": "false",
+            "ANSIBLE_NOCOLOR": "1",
+            "PYTHONUNBUFFERED": "1",
+            **(environment or {}),
+        }
+        command = ["ansible-playbook", "-i", tmp_path / "inventory.json", tmp_path / "play.yml", *arguments]
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env, start_new_session=True
+        )
+        started.append(process)
+        return Run(process)
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            for pid, _name in [*descendants(process.pid), (process.pid, "")]:
+                kill(pid, signal.SIGKILL)
+        process.stdout.close()
+        process.wait()
+    wait_for(lambda: not leftovers() - before, "no folder of progress is left")
+
+
+PYTHON = {"ansible_python_interpreter": sys.executable}
+SHOW = {"ansible.builtin.debug": {"msg": "result {{ steps | default({}) | to_json }}"}}
+
+
+def steps(*, register="steps", **options):
+    keywords = {key: options.pop(key) for key in list(options) if key in KEYWORDS}
+    return {"phase.console.phase_steps": options, "register": register, **keywords}
+
+
+KEYWORDS = ("async", "poll", "no_log", "loop", "delegate_to", "timeout", "ignore_errors", "vars", "diff")
+
+
+def leftovers():
+    """Folders of progress anywhere a module or an action plugin of this test could have left them."""
+    return set(Path(tempfile.gettempdir()).glob("phase-console-*"))
+
+
+def test_lines_come_while_the_module_runs(play, where):
+    run = play(where, steps(steps=4, pause=1)).read_until()
+    assert run.process.returncode == 0, run.text
+    assert [(host, step) for _came, host, _told, step in run.steps] == [("one", n) for n in (1, 2, 3, 4)], run.text
+    late = [came - told for came, _host, told, _step in run.steps]
+    assert max(late) < LATE, late
+    assert '"done": 4' in run.text.replace("\\", "")
+    assert "ansible_job_id" not in run.text
