@@ -134,6 +134,13 @@ def wanted() -> bool:
     return os.environ.get("PHASE_CONSOLE_WITH_ENGINES") == "1" or os.environ.get("CI") == "true"
 
 
+def logs(engine: Engine, container: str, lines: int = 20) -> str:
+    """The last lines a container has written, to either stream."""
+    command = ["docker", "logs", "--tail", str(lines), container]
+    done = subprocess.run(command, env=engine.environment(), capture_output=True, check=False)
+    return (done.stdout + done.stderr).decode(errors="replace").strip()
+
+
 def _with_plugins(engine: Engine) -> Engine:
     """The same engine, pointed at our own plugins when docker has none and an earlier run has fetched them."""
     config = _private().config

@@ -33,7 +33,12 @@ LABEL = "phase.console.sandbox"
 VERSIONS = ("v2.37.2", "v2.42.0", "v2.54.0", "v2.66.0", "v2.73.2")
 
 HERE = Path(__file__).resolve().parent
-_PROJECT = (HERE / "phase", HERE / "schema", HERE / "render.py")  # what a rendered checkout depends on
+_PROJECT = (
+    HERE / "phase",
+    HERE / "schema",
+    HERE / "facts.py",
+    HERE / "render.py",
+)  # what a rendered checkout depends on
 _BASE_PACKAGES = "python3,ca-certificates"
 
 ANOTHER_ENGINE = "Use another engine (DOCKER_HOST), or a private one (python -m sandbox.engine start)."

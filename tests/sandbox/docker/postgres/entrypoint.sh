@@ -34,13 +34,15 @@ host all all 127.0.0.1/32 trust
 host all all all $method
 RULES
     mv "$PGDATA/pg_hba.conf.new" "$PGDATA/pg_hba.conf"
+    if [ "$tls" != off ]; then
+        # In the file and not in the arguments, so that ALTER SYSTEM can turn it off.
+        printf "ssl = on\nssl_cert_file = '%s'\nssl_key_file = '%s'\n" \
+            /etc/postgresql/tls/server.crt /etc/postgresql/tls/server.key >>"$PGDATA/postgresql.conf"
+    fi
     if [ "$database" != postgres ]; then
         printf 'CREATE DATABASE "%s"\n' "$database" | postgres --single -D "$PGDATA" postgres >/dev/null
     fi
 fi
 
-if [ "$tls" != off ]; then
-    set -- "$@" -c ssl=on -c ssl_cert_file=/etc/postgresql/tls/server.crt -c ssl_key_file=/etc/postgresql/tls/server.key
-fi
 # A sandbox outlives a killed server, but not a power cut: that is what fsync would cost time for.
 exec "$@" -c listen_addresses='*' -c fsync=off

@@ -1,0 +1,43 @@
+# SPDX-FileCopyrightText: 2026 The phase.console authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A sandbox Phase as a Compose project with the topology of Phase's own."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Sequence
+
+from ._containers import COMPONENTS, HEALTH_CHECK, STOCK, ContainerInstance, InstanceError, Variant
+
+__all__ = ["COMPONENTS", "HEALTH_CHECK", "STOCK", "ComposeInstance", "InstanceError", "Variant"]
+
+
+class ComposeInstance(ContainerInstance):
+    """The Compose project in `project_src`; see ContainerInstance for the rest."""
+
+    @property
+    def project_name(self) -> str:
+        """The name that Compose makes of the folder's."""
+        return re.sub(r"[^a-z0-9_-]", "", self.directory.resolve().name.lower()).lstrip("_-")
+
+    def compose(self, *argv: str, check: bool = True) -> str:
+        """`docker compose ARGV` in the project's folder, as an operator would call it; its standard output."""
+        done = subprocess.run(
+            ["docker", "compose", *argv],
+            cwd=self.project_src,
+            env=self.engine.environment(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if check and done.returncode:
+            raise InstanceError(f"docker compose {argv[0]} failed: {done.stderr.strip()[-2000:]}\n{self.trouble()}")
+        return done.stdout
+
+    def _up(self) -> None:
+        self.compose("up", "--detach", "--no-build", "--pull", "never")
+
+    def _replace(self, services: Sequence[str]) -> None:
+        self.compose("up", "--detach", "--no-deps", "--no-build", "--pull", "never", *services)
