@@ -15,6 +15,8 @@ import sys
 import zlib
 from typing import Any, Callable, Dict
 
+from . import _remote
+
 ROOT = "phase_console"
 
 # Kept short: it travels as an argument of the interpreter. It holds no data, so nothing secret is in argv.
@@ -33,8 +35,8 @@ class Finder:
     def exec_module(self, module):
         exec(compile(sources[module.__name__], '<' + module.__name__ + '>', 'exec'), module.__dict__)
 sys.meta_path.insert(0, Finder())
-sys.exit(importlib.import_module('phase_console._operations._remote').main(stdin, package))
-"""
+sys.exit(importlib.import_module('%s').main(stdin, package))
+""" % (ROOT + _remote.__name__[_remote.__name__.rindex("._operations") :])
 
 
 def _home() -> str:

@@ -27,7 +27,7 @@ def secret_values(environment: Mapping[str, str], read: Callable[[str], str] = _
     for name, value in environment.items():
         if _NAMES.search(name):
             found.add(read(value) if name.endswith("_FILE") else value)
-    return sorted((value for value in found if len(value) >= 4), key=len, reverse=True)
+    return sorted((value for value in found if len(value) >= 4), key=lambda value: (-len(value), value))
 
 
 def masker(values: Iterable[str]) -> Callable[[str], str]:

@@ -1,0 +1,72 @@
+# SPDX-FileCopyrightText: 2026 The phase.console authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+from ansible_collections.phase.console.plugins.module_utils._operations import information
+from ansible_collections.phase.console.plugins.module_utils._operations._package import (
+    STARTER,
+    opening,
+    pack,
+    reference,
+)
+
+ENVELOPE = {"request": {"subsets": []}, "timeouts": {}, "detached": False, "silence": 6}
+
+
+def start(envelope, **options):
+    return subprocess.run(
+        [sys.executable, "-c", STARTER], input=opening(pack(), envelope), capture_output=True, timeout=30, **options
+    )
+
+
+def said(process):
+    return [json.loads(text) for text in process.stdout.splitlines()]
+
+
+def test_reference():
+    assert reference(information.gather) == "_operations.information:gather"
+
+
+def test_a_fresh_python_runs_the_package_without_ansible_or_files(tmp_path):
+    # -S -E: no site-packages, so neither Ansible nor psycopg2; the settings are missing, and that is said in our words
+    envelope = dict(ENVELOPE, operation=reference(information.gather))
+    process = subprocess.run(
+        [sys.executable, "-S", "-E", "-c", STARTER],
+        input=opening(pack(), envelope),
+        capture_output=True,
+        timeout=30,
+        cwd=tmp_path,
+        env={},
+    )
+    closing = said(process)[-1]
+    assert closing["error"]["kind"] == "application_failed", process.stderr
+    assert "DATABASE_HOST" in closing["error"]["message"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_psycopg2_is_said(tmp_path):
+    environment = {"DATABASE_HOST": "127.0.0.1", "DATABASE_NAME": "x", "DATABASE_USER": "x"}
+    process = subprocess.run(
+        [sys.executable, "-S", "-c", STARTER],
+        input=opening(pack(), dict(ENVELOPE, operation=reference(information.gather))),
+        capture_output=True,
+        timeout=30,
+        env=environment,
+    )
+    assert said(process)[-1]["error"]["kind"] == "psycopg2_missing"
+
+
+def test_the_package_holds_operations_and_errors_alone():
+    import zlib
+
+    names = set(json.loads(zlib.decompress(pack())))
+    assert {"phase_console", "phase_console._errors", "phase_console._operations._remote"} <= names
+    assert all(
+        name == "phase_console" or name.startswith(("phase_console._errors", "phase_console._operations"))
+        for name in names
+    )
