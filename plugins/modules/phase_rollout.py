@@ -1,0 +1,145 @@
+#!/usr/bin/python
+# SPDX-FileCopyrightText: 2026 The phase.console authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: phase_rollout
+author: The phase.console authors (@phase-console)
+version_added: 0.1.0
+short_description: Replace a container of Phase by one of another image
+description:
+  - Makes a container of the new image with everything that was given to the old one (environment, volumes, networks and
+    aliases, ports, limits, restart policy, labels), stops the old one, and starts the new one under its name.
+  - What the old container merely had from its image, such as C(PATH) or its command, comes from the new image.
+  - The old container is kept, stopped, as C(NAME-previous) until the new one is healthy; without a healthcheck, until
+    it has stayed up for O(settle) seconds.
+  - A run that is cut off at any point is finished by the next one.
+  - For O(deployment=docker) only. With Compose, C(community.docker.docker_compose_v2) recreates services.
+extends_documentation_fragment:
+  - phase.console.target
+  - phase.console.attributes
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+  idempotent:
+    support: full
+    details:
+      - Images are compared by their id, so a container of C(latest) is replaced when the tag names another image by
+        now, and left alone when it does not.
+options:
+  name:
+    description: The container to replace.
+    type: str
+    required: true
+  image:
+    description: The image to run. It has to be on the engine already.
+    type: str
+    required: true
+  wait_timeout:
+    description: Seconds within which the new container has to be healthy.
+    type: float
+    default: 120
+  settle:
+    description: Seconds that a container without a healthcheck has to stay up to count as healthy.
+    type: float
+    default: 5
+  stop_timeout:
+    description: Seconds that the old container gets to stop before it is killed.
+    type: int
+    default: 30
+  rollback:
+    description:
+      - Put the old container back when the new one does not become healthy.
+      - Think twice after migrations, for they are one-way, and the old version may fail on the new tables.
+    type: bool
+    default: false
+seealso:
+  - module: phase.console.phase_migrate
+  - module: community.docker.docker_compose_v2
+"""
+
+EXAMPLES = r"""
+- name: Replace the worker
+  phase.console.phase_rollout:
+    name: phase-worker
+    image: phasehq/backend:v2.73.2
+"""
+
+RETURN = r"""
+steps:
+  description: What was done; in check mode, what would be. Empty when the container runs that image already.
+  returned: success
+  type: list
+  elements: str
+before:
+  description: The container before.
+  returned: always
+  type: dict
+  contains: &component
+    container:
+      description: Its name.
+      type: str
+    image:
+      description: The image it was made from, as it was named.
+      type: str
+    image_id:
+      description: The id of that image.
+      type: str
+    digest:
+      description: The image's digest in its registry, where the engine knows one.
+      type: str
+    status:
+      description: The container's status.
+      type: str
+    health:
+      description: What its healthcheck says; none without one.
+      type: str
+after:
+  description: The container after; in check mode, as predicted.
+  returned: success
+  type: dict
+  contains: *component
+log_tail:
+  description: The end of the new container's log, with the values of its secret variables masked.
+  returned: when it did not become healthy
+  type: list
+  elements: str
+rolled_back:
+  description: Whether the old container was put back.
+  returned: when it did not become healthy and O(rollback=true)
+  type: bool
+"""
+
+import time
+
+from ansible_collections.phase.console.plugins.module_utils._argspec import ArgumentSpec
+from ansible_collections.phase.console.plugins.module_utils._module import Call, run_module
+from ansible_collections.phase.console.plugins.module_utils._rollout import rollout
+
+SPEC = ArgumentSpec(
+    {
+        "name": {"type": "str", "required": True},
+        "image": {"type": "str", "required": True},
+        "wait_timeout": {"type": "float", "default": 120},
+        "settle": {"type": "float", "default": 5},
+        "stop_timeout": {"type": "int", "default": 30},
+        "rollback": {"type": "bool", "default": False},
+    }
+)
+
+
+def logic(call: Call) -> dict:
+    return rollout(call.target, call.params, call.check, call.report, time.monotonic, time.sleep)
+
+
+def main() -> None:
+    run_module(SPEC, logic)
+
+
+if __name__ == "__main__":
+    main()
