@@ -99,7 +99,7 @@ def _digest(file: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _identity(python: str) -> str:
     code = "import sys; print(sys.base_prefix, sys.version)"
     return subprocess.run([python, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
@@ -114,14 +114,14 @@ def cached_environment(
 
 
 def project_environment(*more: Path, log: TextIO | None = None) -> Environment:
-    """``.venv`` of the checkout: Ansible, the drivers, the sandbox's packages, and the collection itself linked into it."""
+    """``.venv`` of the checkout: Ansible, the drivers, the sandbox's packages, and the collection linked into it."""
     environment = Environment(ROOT / ".venv").require(*RUN_REQUIREMENTS, *more, log=log)
     _link_collection(environment.site_packages() / "ansible_collections" / "phase" / "console")
     return environment
 
 
 def _link_collection(target: Path) -> None:
-    """Only what Ansible uses, and as links: an edit takes effect at once, and nothing walks in circles through .venv."""
+    """Only what Ansible uses, as links: an edit takes effect at once, and nothing walks in circles through .venv."""
     target.mkdir(parents=True, exist_ok=True)
     for name in ("galaxy.yml", "meta", "playbooks", "plugins", "roles"):
         link, source = target / name, ROOT / name
@@ -133,7 +133,8 @@ def _link_collection(target: Path) -> None:
 def interpreters(versions: tuple[str, ...]) -> dict[str, Path]:
     """Real interpreters by version, such as ``{"3.9": Path(".../bin/python3.9")}``; found by running them.
 
-    A pyenv shim is on PATH even where it runs nothing, and ansible-test cannot use one: what counts is the program that a Python says it is.
+    A pyenv shim is on PATH even where it runs nothing, and ansible-test cannot use one: what counts is the program
+    that a Python says it is.
     """
     found = {}
     for version in versions:

@@ -142,7 +142,7 @@ def command_outcome(code: int) -> Outcome:
 
 
 def junit_outcome(reports: Iterable[Path], code: int) -> Outcome:
-    """Counts out of JUnit files. A bad exit code without a failed test in them counts as a failure too (nothing collected, a crash)."""
+    """Counts out of JUnit files; a bad exit code without a failed test in them (a crash) counts as a failure too."""
     outcome = Outcome()
     for report in reports:
         for case in ElementTree.parse(report).iter("testcase"):  # noqa: S314 (written by our own pytest)
@@ -160,7 +160,10 @@ def junit_outcome(reports: Iterable[Path], code: int) -> Outcome:
 
 
 def summarise(jobs: Sequence[Job], required: bool, out: TextIO = sys.stdout) -> int:
-    """Print what each tier ran; returns the exit code. With ``required`` a skipped job counts as failed, a skipped case inside one does not."""
+    """Print what each tier ran; returns the exit code.
+
+    With ``required`` a job that was skipped as a whole counts as failed; a skipped case inside one does not.
+    """
     total = Outcome()
     for tier in dict.fromkeys(job.tier for job in jobs):
         mine = [job for job in jobs if job.tier == tier]

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: 2026 The phase.console authors
-"""The tier without services: linters, types, documentation, the collection's own gates, and units on every Python found."""
+"""The tier without services: linters, types, documentation, our own gates, and units on every Python found."""
 
 from __future__ import annotations
 
@@ -73,7 +73,10 @@ def mypy(log: Log) -> Outcome:
 
 
 def galaxy_importer(log: Log) -> Outcome:
-    """Build the tarball and import it as Galaxy does. It says success even where it skipped its checks, so what it wrote is read."""
+    """Build the tarball and import it as Galaxy does.
+
+    The importer says success even where it skipped its checks, so what it wrote is read.
+    """
     environment, tree = static_environment(log), _tree("galaxy-importer", log)
     env = {**_tool_env(environment, tree), "GALAXY_IMPORTER_RUN_FLAKE8": "false"}
     work = BUILD / "galaxy-importer"
@@ -108,9 +111,9 @@ def _modules() -> list[str]:
 
 
 def seed_pip(environment: Environment, log: Log) -> None:
-    """Give ansible-test the pip it wants for its environments, out of the package registry; it would fetch a script from a host of its own.
+    """Give ansible-test the pip it wants for its environments, out of the package registry.
 
-    Its cache is a file per pip version; ours runs the wheel beside it.
+    Left alone it fetches a script from a host of its own. Its cache is a file per pip version; ours runs the wheel beside it.
     """
     code = (
         "import ansible_test._internal.python_requirements as r, inspect, re;"

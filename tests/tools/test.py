@@ -49,8 +49,8 @@ def _jobs_with_test(name: str) -> list[Job]:
     if not jobs:
         checks = ", ".join(job.name for job in static.jobs())
         raise UnknownName(
-            f"There is no tier, check or test named '{name}'. Tiers: static, {', '.join(INTEGRATION_TIERS)}; checks of static: {checks}; "
-            "or a part of a test's or a test file's name."
+            f"There is no tier, check or test named '{name}'. Tiers: static, {', '.join(INTEGRATION_TIERS)}; "
+            f"checks of static: {checks}; or a part of a test's or a test file's name."
         )
     return jobs
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: 2026 The phase.console authors
-"""A copy of the collection where Ansible's tools expect it: ``.build/tree/<name>/ansible_collections/phase/console``."""
+"""Copies of the collection where Ansible's tools expect it: .build/tree/<name>/ansible_collections/phase/console."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def project_files() -> list[Path]:
 
 
 def make_tree(name: str, bundle: Path | None = None) -> Path:
-    """Copy the files and link the dependencies out of `bundle` (an ansible_collections folder); returns the collection's folder."""
+    """Copy the files and link the dependencies from `bundle`, an ansible_collections folder; returns the copy."""
     collections = BUILD / "tree" / name / "ansible_collections"
     if collections.exists():
         shutil.rmtree(collections)
@@ -30,6 +30,8 @@ def make_tree(name: str, bundle: Path | None = None) -> Path:
     for file in project_files():
         (target / file).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / file, target / file)
+    # A repository of its own: the tools ask git for their files, and in the checkout's the whole of .build is ignored.
+    subprocess.run(["git", "init", "--quiet"], cwd=target, check=True)
     for dependency in DEPENDENCIES:
         if bundle and (bundle / dependency).is_dir():
             link = collections / dependency

@@ -1,0 +1,70 @@
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: 2026 The phase.console authors
+
+"""Writes what each task returned to a file as it comes: tests read results as data, and stdout as users see it."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from ansible.plugins.callback import CallbackBase
+
+DOCUMENTATION = """
+name: phase_record
+type: notification
+short_description: Record task results as JSON lines
+description:
+  - Appends one JSON object for each event to the file that E(PHASE_CONSOLE_RECORD) names.
+"""
+
+
+class CallbackModule(CallbackBase):
+    CALLBACK_VERSION = 2.0
+    CALLBACK_TYPE = "notification"
+    CALLBACK_NAME = "phase_record"
+    CALLBACK_NEEDS_ENABLED = True
+
+    def _write(self, **event):
+        path = os.environ.get("PHASE_CONSOLE_RECORD")
+        if path:
+            with Path(path).open("a", encoding="utf-8") as record:
+                record.write(json.dumps(event, default=str) + "\n")
+
+    def _task(self, status, outcome, **more):
+        task, host = _field(outcome, "task"), _field(outcome, "host")
+        self._write(
+            event="task",
+            status=status,
+            host=host.get_name(),
+            name=task.get_name(),
+            action=task.resolved_action or task.action,
+            result=_field(outcome, "result"),
+            **more,
+        )
+
+    def v2_playbook_on_task_start(self, task, is_conditional):
+        self._write(event="start", name=task.get_name(), action=task.resolved_action or task.action)
+
+    def v2_runner_on_ok(self, result):
+        self._task("changed" if _field(result, "result").get("changed") else "ok", result)
+
+    def v2_runner_on_failed(self, result, ignore_errors=False):
+        self._task("failed", result, ignored=bool(ignore_errors))
+
+    def v2_runner_on_skipped(self, result):
+        self._task("skipped", result)
+
+    def v2_runner_on_unreachable(self, result):
+        self._task("unreachable", result)
+
+    def v2_playbook_on_stats(self, stats):
+        hosts = sorted(stats.processed)
+        self._write(event="stats", hosts={host: stats.summarize(host) for host in hosts}, custom=stats.custom)
+
+
+def _field(outcome, name):
+    """A task result's field: public from ansible-core 2.19 on, with an underscore before it."""
+    return getattr(outcome, name) if hasattr(outcome, name) else getattr(outcome, "_" + name)

@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: 2026 The phase.console authors
+"""Fixtures of the tests that run for real: Ansible, and a stand-in Phase on this host or in containers.
+
+What ``local_instance`` made is gone after the test, what ``module_local_instance`` made after the file. A failed test
+leaves its runs' outputs and its instances' logs in .build/artefacts/<test>.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from integration.harness import Ansible
+from sandbox.compose import ComposeInstance
+from sandbox.docker_instance import DockerInstance
+from sandbox.local import LocalInstance
+
+HERE = Path(__file__).resolve().parent
+ARTEFACTS = HERE.parents[1] / ".build" / "artefacts"
+TIERS = {"postgresql": 300, "docker": 600}
+"""The folders, each a marker as well, with the seconds a test may take unless it says otherwise itself."""
+
+Factory = Callable[..., Any]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for tier in TIERS:
+        config.addinivalue_line("markers", f"{tier}: needs what the {tier} tier brings; set by the test's folder")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        tier = item.path.relative_to(HERE).parts[0] if item.path.is_relative_to(HERE) else ""
+        if tier in TIERS:
+            item.add_marker(tier)
+            if item.get_closest_marker("timeout") is None:
+                item.add_marker(pytest.mark.timeout(TIERS[tier]))
+
+
+@pytest.fixture(scope="session")
+def ansible(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ansible]:
+    """Ansible with a home of its own."""
+    runner = Ansible(tmp_path_factory.mktemp("ansible"))
+    yield runner
+    runner.close()
+
+
+@contextlib.contextmanager
+def _local_factory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Factory]:
+    with contextlib.ExitStack() as instances:
+
+        def start(version: str = "v2.66.0", events: int = 0, **options: Any) -> LocalInstance:
+            instance = LocalInstance.start(tmp_path_factory.mktemp("local"), version, events, **options)
+            instances.callback(instance.remove)
+            return instance
+
+        yield start
+
+
+@contextlib.contextmanager
+def _container_factory(
+    kind: type[ComposeInstance] | type[DockerInstance], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Factory]:
+    with contextlib.ExitStack() as instances:
+
+        def start(version: str = "v2.66.0", events: int = 0, **options: Any) -> ComposeInstance | DockerInstance:
+            instance = kind.start(tmp_path_factory.mktemp("phase"), version, events, **options)
+            return instances.enter_context(instance)
+
+        yield start
+
+
+@pytest.fixture
+def local_instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Factory]:
+    """``local_instance(version, events, superuser=True)``: a stand-in of processes on this host."""
+    with _local_factory(tmp_path_factory) as factory:
+        yield factory
+
+
+@pytest.fixture(scope="module")
+def module_local_instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Factory]:
+    with _local_factory(tmp_path_factory) as factory:
+        yield factory
+
+
+@pytest.fixture
+def compose_instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Factory]:
+    """``compose_instance(version, events, variant=...)``: a Compose project; one instance at a time on an engine."""
+    with _container_factory(ComposeInstance, tmp_path_factory) as factory:
+        yield factory
+
+
+@pytest.fixture(scope="module")
+def module_compose_instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Factory]:
+    with _container_factory(ComposeInstance, tmp_path_factory) as factory:
+        yield factory
+
+
+@pytest.fixture
+def docker_instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Factory]:
+    """``docker_instance(version, events, variant=...)``: the same in plain containers."""
+    with _container_factory(DockerInstance, tmp_path_factory) as factory:
+        yield factory
+
+
+@pytest.fixture(scope="module")
+def module_docker_instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Factory]:
+    with _container_factory(DockerInstance, tmp_path_factory) as factory:
+        yield factory
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    """Keep what a failed test left, before its fixtures tidy up."""
+    report = yield
+    if report.failed:
+        folder = ARTEFACTS / re.sub(r"[^\w.-]+", "_", item.nodeid)
+        shutil.rmtree(folder, ignore_errors=True)
+        for name, value in getattr(item, "funcargs", {}).items():
+            if isinstance(value, Ansible):
+                value.keep(folder / name)
+            elif isinstance(value, LocalInstance):
+                shutil.copytree(value.directory / "log", folder / name, dirs_exist_ok=True)
+            elif isinstance(value, (ComposeInstance, DockerInstance)):
+                (folder / name).mkdir(parents=True, exist_ok=True)
+                (folder / name / "containers").write_text(value.trouble(), encoding="utf-8")
+        if folder.exists():
+            report.sections.append(("artefacts", str(folder)))
+    return report

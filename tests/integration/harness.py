@@ -1,0 +1,304 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: 2026 The phase.console authors
+"""Real ``ansible-playbook`` runs: nothing of a user's own Ansible gets in, and no secret gets into an argument.
+
+Each run has a folder: ``stdout`` (what a user sees, standard error with it), ``record`` (the results as JSON lines)
+and, as long as it runs, the playbook and its variables, readable by the owner alone.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+COLLECTION = "phase.console"
+INVENTORY = "localhost ansible_connection=local ansible_python_interpreter='{{ ansible_playbook_python }}'\n"
+FOREIGN = ("ANSIBLE_", "PG", "DATABASE_", "PYTHONPATH", "PHASE_CONSOLE_RECORD")
+"""Variables of the calling shell that would change what is tested, by their beginnings."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One result: ``status`` is ok, changed, failed, skipped or unreachable; ``action`` the full name of the module."""
+
+    name: str
+    action: str
+    host: str
+    status: str
+    result: dict[str, Any]
+    ignored: bool = False
+
+
+@dataclass(frozen=True)
+class PlayResult:
+    """``stats``: per host ok, changed, failures, skipped, unreachable, rescued, ignored. ``custom``: what set_stats gathered."""
+
+    rc: int
+    stdout: str
+    tasks: list[Task] = field(default_factory=list)
+    stats: dict[str, dict[str, int]] = field(default_factory=dict)
+    custom: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def changed(self) -> int:
+        return sum(host["changed"] for host in self.stats.values())
+
+    @property
+    def failed(self) -> list[Task]:
+        return [task for task in self.tasks if task.status in ("failed", "unreachable") and not task.ignored]
+
+    @property
+    def message(self) -> str:
+        """Of the first failure, for a test that expects one."""
+        return str(self.failed[0].result.get("msg", "")) if self.failed else ""
+
+    def results(self, action: str) -> list[dict[str, Any]]:
+        """What each task of this module returned; ``phase_info`` and its full name both do."""
+        wanted = _full_name(action)
+        return [task.result for task in self.tasks if task.action == wanted and task.status != "skipped"]
+
+
+class UnexpectedResult(AssertionError):
+    """A run failed that should have passed, or the other way round."""
+
+
+class Run:
+    """A playbook that runs. ``wait`` gives its result; ``kill`` is the kill -9 of a lost controller."""
+
+    def __init__(
+        self, folder: Path, command: Sequence[str], cwd: Path, env: Mapping[str, str], private: Sequence[Path]
+    ) -> None:
+        self.folder, self._private = folder, private
+        with (folder / "stdout").open("wb") as stdout:
+            self.process = subprocess.Popen(
+                command,
+                cwd=cwd,
+                env=dict(env),
+                stdin=subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def output(self) -> str:
+        return (self.folder / "stdout").read_text(encoding="utf-8", errors="replace")
+
+    def events(self) -> list[dict[str, Any]]:
+        """The record so far; a line that is still being written is left for later."""
+        record = self.folder / "record"
+        lines = record.read_text(encoding="utf-8").splitlines(keepends=True) if record.exists() else []
+        return [json.loads(line) for line in lines if line.endswith("\n")]
+
+    def wait_until(self, reached: Callable[[], bool], timeout: float = 120, poll: float = 0.1) -> None:
+        """Wait for a moment in the run; a run that ends before it is an error, and so is the timeout."""
+        deadline = time.monotonic() + timeout
+        while not reached():
+            if self.process.poll() is not None and not reached():
+                raise UnexpectedResult(
+                    f"the run ended (exit {self.process.returncode}) before the moment came:\n{self.output()}"
+                )
+            if time.monotonic() > deadline:
+                raise UnexpectedResult(f"the moment did not come within {timeout:.0f} s:\n{self.output()}")
+            time.sleep(poll)
+
+    def wait_for_output(self, text: str, timeout: float = 120) -> None:
+        self.wait_until(lambda: text in self.output(), timeout)
+
+    def kill(self, *, everything: bool = False) -> None:
+        """kill -9 of ansible-playbook alone, or of all that it started on this host too."""
+        if everything:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        else:
+            self.process.kill()
+        self.process.wait()
+        self._clean()
+
+    def stop(self) -> None:
+        """End whatever is left of it: for the clean-up of a test."""
+        try:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        self.process.wait()
+        self._clean()
+
+    def wait(self, timeout: float = 600) -> PlayResult:
+        try:
+            rc = self.process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self.stop()
+            raise UnexpectedResult(f"the run did not end within {timeout:.0f} s:\n{self.output()}") from None
+        self._clean()
+        tasks, stats, custom = [], {}, {}
+        for event in self.events():
+            if event["event"] == "task":
+                tasks.append(Task(**{key: event[key] for key in event if key != "event"}))
+            elif event["event"] == "stats":
+                stats, custom = event["hosts"], event["custom"].get("_run", {})
+        return PlayResult(rc, self.output(), tasks, stats, custom)
+
+    def _clean(self) -> None:
+        for path in self._private:
+            path.unlink(missing_ok=True)
+
+
+class Ansible:
+    """Runs modules and playbooks with the Ansible of this Python environment, with an ANSIBLE_HOME of its own in ``folder``."""
+
+    def __init__(self, folder: Path, programs: Path = Path(sys.executable).parent) -> None:
+        self.folder, self.programs = folder, programs
+        self.runs: list[Run] = []
+        self._numbers = itertools.count(1)
+        for name in ("home", "tmp", "runs"):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+        (folder / "inventory").write_text(INVENTORY, encoding="utf-8")
+        (folder / "ansible.cfg").touch()
+
+    def environment(self, more: Mapping[str, str] | None = None) -> dict[str, str]:
+        env = {key: value for key, value in os.environ.items() if not key.startswith(FOREIGN)}
+        env.update(
+            ANSIBLE_HOME=str(self.folder / "home"),
+            ANSIBLE_LOCAL_TEMP=str(self.folder / "tmp"),
+            ANSIBLE_REMOTE_TEMP=str(self.folder / "tmp"),
+            ANSIBLE_CONFIG=str(self.folder / "ansible.cfg"),
+            ANSIBLE_INVENTORY=str(self.folder / "inventory"),
+            ANSIBLE_CALLBACK_PLUGINS=str(HERE / "callback_plugins"),
+            ANSIBLE_CALLBACKS_ENABLED="phase_record",
+            ANSIBLE_NOCOLOR="1",
+            LC_ALL="C.UTF-8",
+        )
+        env["PATH"] = f"{self.programs}{os.pathsep}{env['PATH']}"
+        env.update(more or {})
+        return env
+
+    def module(
+        self,
+        name: str,
+        args: Mapping[str, Any],
+        *,
+        check: bool = False,
+        diff: bool = False,
+        verbosity: int = 0,
+        expect_failure: bool = False,
+        environ: Mapping[str, str] | None = None,
+        timeout: float = 600,
+    ) -> dict[str, Any]:
+        """Run one module and return its result. A failure raises unless it is expected; then a success raises."""
+        task = {"name": name, _full_name(name): dict(args)}
+        play = [{"hosts": "localhost", "gather_facts": False, "tasks": [task]}]
+        run = self.popen_playbook(play, check=check, diff=diff, verbosity=verbosity, environ=environ)
+        result = run.wait(timeout)
+        _expect(result, expect_failure)
+        return result.tasks[-1].result
+
+    def playbook(
+        self,
+        playbook: str | Path | list[dict[str, Any]],
+        variables: Mapping[str, Any] | None = None,
+        *,
+        check: bool = False,
+        diff: bool = False,
+        verbosity: int = 0,
+        expect_failure: bool | None = False,
+        environ: Mapping[str, str] | None = None,
+        timeout: float = 900,
+    ) -> PlayResult:
+        """Run a playbook to its end: a name such as ``upgrade`` (of the collection), a path, or plays as data.
+
+        ``expect_failure=None`` leaves the judgement to the test.
+        """
+        run = self.popen_playbook(playbook, variables, check=check, diff=diff, verbosity=verbosity, environ=environ)
+        result = run.wait(timeout)
+        if expect_failure is not None:
+            _expect(result, expect_failure)
+        return result
+
+    def popen_playbook(
+        self,
+        playbook: str | Path | list[dict[str, Any]],
+        variables: Mapping[str, Any] | None = None,
+        *,
+        check: bool = False,
+        diff: bool = False,
+        verbosity: int = 0,
+        environ: Mapping[str, str] | None = None,
+    ) -> Run:
+        """Start a playbook and return at once."""
+        folder = self.folder / "runs" / f"{next(self._numbers):03}"
+        folder.mkdir()
+        private = [folder / "variables.json"]
+        _write_private(private[0], dict(variables or {}))
+        if isinstance(playbook, list):
+            private.append(folder / "playbook.json")
+            _write_private(private[1], playbook)
+            playbook = private[1]
+        command = [
+            str(self.programs / "ansible-playbook"),
+            _playbook_argument(playbook),
+            "--extra-vars",
+            f"@{private[0]}",
+        ]
+        command += ["--check"] * check + ["--diff"] * diff + ["-" + "v" * verbosity] * bool(verbosity)
+        env = {**self.environment(environ), "PHASE_CONSOLE_RECORD": str(folder / "record")}
+        run = Run(folder, command, self.folder, env, private)
+        self.runs.append(run)
+        return run
+
+    def close(self) -> None:
+        """End what still runs."""
+        for run in self.runs:
+            run.stop()
+
+    def keep(self, folder: Path) -> None:
+        """Copy the runs' outputs and records there, for whoever reads a failure."""
+        shutil.copytree(self.folder / "runs", folder, dirs_exist_ok=True)
+
+
+def target(instance: Any) -> dict[str, Any]:
+    """The options that lead a module to a sandbox instance of any kind; Docker itself is found by DOCKER_HOST."""
+    kind = type(instance).__name__
+    if kind == "LocalInstance":
+        return {
+            "deployment": "local",
+            "manage_dir": str(instance.current),
+            "python": str(instance.python),
+            "env_file": str(instance.env_file),
+        }
+    if kind == "ComposeInstance":
+        return {"deployment": "compose", "project_src": str(instance.project_src)}
+    return {"deployment": "docker"}
+
+
+def _full_name(name: str) -> str:
+    return name if "." in name else f"{COLLECTION}.{name}"
+
+
+def _playbook_argument(playbook: str | Path) -> str:
+    """A path where it is one, else the name of a playbook of the collection."""
+    if isinstance(playbook, Path) or playbook.endswith((".yml", ".yaml", ".json")):
+        return str(playbook)
+    return _full_name(playbook)
+
+
+def _write_private(path: Path, content: Any) -> None:
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+        json.dump(content, file)
+
+
+def _expect(result: PlayResult, failure: bool) -> None:
+    if bool(result.rc) != failure:
+        wanted = "should have failed" if failure else "should have passed"
+        raise UnexpectedResult(f"the run {wanted} (exit {result.rc}):\n{result.stdout}")
+    if not result.tasks and not failure:
+        raise UnexpectedResult(f"the run did nothing:\n{result.stdout}")
