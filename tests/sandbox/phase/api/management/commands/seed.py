@@ -1,0 +1,262 @@
+# SPDX-FileCopyrightText: 2026 The phase.console authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Fill the instance with organisations and events; the same seed gives the same rows, but for the time of day.
+
+Of the events 95 % are reads, spread over 180 days in the order of their time, each with a copy of its secret's
+ciphertext (about 1 KB a row). Every fiftieth has a tag. The server makes them itself, and where the table is empty its
+indexes and foreign keys are built afterwards: a million takes seconds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import hashlib
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from backend.release import since
+from django.contrib.auth.hashers import make_password
+from django.core.management.base import BaseCommand
+from django.db import connection, models, transaction
+
+from api.models import (
+    App,
+    CustomUser,
+    Environment,
+    EnvironmentKey,
+    Organisation,
+    OrganisationMember,
+    Role,
+    Secret,
+    SecretFolder,
+    SecretTag,
+    ServiceAccount,
+    ServiceAccountToken,
+    ServiceToken,
+    UserToken,
+)
+from api.names import LAYOUT, PASSWORD, identifier, token
+
+SECRETS = 40  # in each environment
+DAYS = 180
+EVENT_TABLES = ("api_secretevent_tags", "api_secretevent")
+
+EVENTS = """
+INSERT INTO api_secretevent (id, key, key_digest, value, version, comment, event_type, environment_id, secret_id,
+  user_id, folder_id, timestamp, ip_address, user_agent, path, service_token_id, service_account_id,
+  service_account_token_id {type})
+SELECT md5(%(seed)s || '/event/' || n)::uuid::text, s.key, s.key_digest, s.value, s.version, s.comment,
+  CASE WHEN n <= cardinality(ids) THEN 'C' WHEN chance < 95 THEN 'R' WHEN chance < 98 THEN 'U' WHEN chance < 99 THEN 'D'
+    ELSE 'C' END,
+  s.environment_id, s.id, CASE WHEN actor < 2 THEN a.member END, s.folder_id,
+  now() - make_interval(secs => %(days)s * 86400.0 * (%(last)s - n) / greatest(%(last)s - %(first)s, 1)),
+  ('10.' || n %% 200 || '.' || n %% 251 || '.7')::inet, 'phase-cli/1.21.' || n %% 5, s.path,
+  CASE WHEN actor = 2 THEN a.service_token END, CASE WHEN actor > 2 THEN a.account END,
+  CASE WHEN actor > 2 THEN a.account_token END {value}
+FROM (SELECT array_agg(id ORDER BY id) AS ids FROM api_secret) AS secrets,
+  LATERAL (SELECT n, (n::bigint * 7919) %% 100 AS chance, (n::bigint * 104729) %% 10 AS actor,
+    ids[1 + (n::bigint * 31) %% cardinality(ids)] AS secret
+    FROM generate_series(%(first)s, %(last)s) AS n OFFSET 0) AS event
+JOIN api_secret s ON s.id = event.secret
+JOIN LATERAL (
+  SELECT DISTINCT ON (app.id) app.id, member.id AS member, service_token.id AS service_token, account.id AS account,
+    account_token.id AS account_token
+  FROM api_environment environment
+  JOIN api_app app ON app.id = environment.app_id
+  JOIN api_organisationmember member ON member.organisation_id = app.organisation_id
+  JOIN api_servicetoken service_token ON service_token.app_id = app.id
+  JOIN api_serviceaccount account ON account.organisation_id = app.organisation_id
+  JOIN api_serviceaccounttoken account_token ON account_token.service_account_id = account.id
+  WHERE environment.id = s.environment_id ORDER BY app.id, member.id, account.id
+) AS a ON true
+ORDER BY n
+"""
+TAGS = """
+INSERT INTO api_secretevent_tags (secretevent_id, secrettag_id)
+SELECT md5(%(seed)s || '/event/' || n)::uuid::text, (SELECT min(id) FROM api_secrettag)
+FROM generate_series(%(first)s, %(last)s) AS n WHERE n %% 50 = 0
+"""
+
+
+class Command(BaseCommand):
+    help = "Fill the instance with organisations and events"
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("--events", type=int, default=0, help="events to add")
+        parser.add_argument("--seed", type=int, default=1, help="another seed gives other ids")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        seed, events = options["seed"], options["events"]
+        if not Organisation.objects.filter(id=identifier(seed, "organisation", LAYOUT[0][0])).exists():
+            with transaction.atomic():
+                Inventory(seed).make()
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT count(*) FROM api_secretevent")
+            (before,) = cursor.fetchone()
+            if events > 0:
+                with transaction.atomic(), contextlib.nullcontext() if before else indexes_afterwards(cursor):
+                    self.add_events(cursor, seed, before + 1, before + events)
+                cursor.execute("VACUUM ANALYZE api_secretevent, api_secretevent_tags")
+        self.stdout.write(json.dumps({"events": before + events}))
+
+    def add_events(self, cursor: Any, seed: int, first: int, last: int) -> None:
+        values = {"seed": str(seed), "first": first, "last": last, "days": DAYS}
+        kind = {"type": ", type", "value": ", s.type"} if since("v2.64.0") else {"type": "", "value": ""}
+        cursor.execute(EVENTS.format(**kind), values)
+        cursor.execute(TAGS, values)
+
+
+@contextlib.contextmanager
+def indexes_afterwards(cursor: Any) -> Iterator[None]:
+    """Take indexes and constraints off the two event tables, and put them back by their own definitions."""
+    cursor.execute(
+        "SELECT conrelid::regclass::text, quote_ident(conname), pg_get_constraintdef(oid) FROM pg_constraint "
+        "WHERE contype IN ('p', 'u', 'f') AND conrelid = ANY (%s::regclass[]) "
+        "ORDER BY contype = 'f', conrelid <> 'api_secretevent'::regclass",
+        [list(EVENT_TABLES)],
+    )
+    constraints = cursor.fetchall()
+    for table, name, _definition in reversed(constraints):
+        cursor.execute(f"ALTER TABLE {table} DROP CONSTRAINT {name}")
+    cursor.execute(
+        "SELECT indexrelid::regclass::text, pg_get_indexdef(indexrelid) FROM pg_index "
+        "WHERE indrelid = ANY (%s::regclass[])",
+        [list(EVENT_TABLES)],
+    )
+    indexes = cursor.fetchall()
+    for name, _definition in indexes:
+        cursor.execute(f"DROP INDEX {name}")
+    yield
+    cursor.execute("SET LOCAL maintenance_work_mem = '256MB'")
+    for _name, definition in indexes:
+        cursor.execute(definition)
+    for table, name, definition in constraints:
+        cursor.execute(f"ALTER TABLE {table} ADD CONSTRAINT {name} {definition}")
+
+
+def ciphertext(text: str, length: int) -> str:
+    """Something of that length that looks like it, and is the same each time."""
+    digests = (hashlib.sha256(f"{text}/{part}".encode()).hexdigest() for part in range(length // 64 + 1))
+    return ("ph:v1:" + "".join(digests))[:length]
+
+
+class Inventory:
+    """Everything but the events."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def id(self, kind: str, number: object) -> str:
+        return identifier(self.seed, kind, number)
+
+    def make(self) -> None:
+        password = make_password(PASSWORD, salt=f"seed{self.seed}")
+        for name, plan, apps in LAYOUT:
+            organisation = self.organisation(name, plan, password)
+            for app, environments in apps.items():
+                self.app(organisation, f"{name}/{app}", app, environments)
+
+    def organisation(self, name: str, plan: str, password: str) -> Organisation:
+        organisation = Organisation.objects.create(
+            id=self.id("organisation", name), name=name, plan=plan, identity_key=ciphertext(name, 64)
+        )
+        role = Role.objects.create(
+            id=self.id("role", name), name="Owner", organisation=organisation, permissions={}, is_default=True
+        )
+        for person in ("alice", "bob"):
+            account = f"{person}.{name.lower()}.{self.seed}"
+            user = CustomUser.objects.create(
+                userId=self.id("user", account), username=account, email=f"{account}@example.com", password=password
+            )
+            member = OrganisationMember.objects.create(
+                id=self.id("member", account), user=user, organisation=organisation, role=role
+            )
+            UserToken.objects.create(
+                id=self.id("usertoken", account), user=member, **self.token_of("User", f"{name}/{person}")
+            )
+        account = ServiceAccount.objects.create(
+            id=self.id("serviceaccount", name), name="deploy", organisation=organisation, role=role
+        )
+        ServiceAccountToken.objects.create(
+            id=self.id("serviceaccounttoken", name), service_account=account, **self.token_of("ServiceAccount", name)
+        )
+        SecretTag.objects.create(id=self.id("tag", name), name="pci", organisation=organisation, color="red")
+        if since("v2.67.0"):
+            self.sso_provider(organisation)
+        return organisation
+
+    def token_of(self, kind: str, number: str) -> dict[str, str]:
+        secret = token(self.seed, kind, number)
+        return {"name": "seeded", "token": secret, "identity_key": secret, "wrapped_key_share": ciphertext(secret, 200)}
+
+    def sso_provider(self, organisation: Organisation) -> None:
+        from api.models import OrganisationSSOProvider
+
+        OrganisationSSOProvider.objects.create(
+            id=self.id("ssoprovider", organisation.name),
+            organisation=organisation,
+            provider_type="entra_id",
+            name="Entra ID",
+            config={"client_secret": ciphertext("sso", 128)},
+        )
+
+    def app(self, organisation: Organisation, key: str, name: str, environments: tuple[str, ...]) -> None:
+        app = App.objects.create(
+            id=self.id("app", key),
+            name=name,
+            organisation=organisation,
+            identity_key=ciphertext(key, 64),
+            app_token=token(self.seed, "App", key),
+            wrapped_key_share=ciphertext(key, 406),
+            app_seed=ciphertext(key, 208),
+        )
+        ServiceToken.objects.create(id=self.id("servicetoken", key), app=app, **self.token_of("Service", key))
+        for index, environment in enumerate(environments):
+            self.environment(app, f"{key}/{environment}", environment, index)
+
+    def environment(self, app: App, key: str, name: str, index: int) -> None:
+        environment = Environment.objects.create(
+            id=self.id("environment", key),
+            app=app,
+            name=name,
+            index=index,
+            env_type={"Development": "dev", "Staging": "staging"}.get(name, "prod"),
+            identity_key=ciphertext(key, 64),
+            wrapped_seed=ciphertext(key, 208),
+            wrapped_salt=ciphertext(key, 208),
+        )
+        holders: dict[str, type[models.Model]] = {"user": OrganisationMember, "service_account": ServiceAccount}
+        EnvironmentKey.objects.bulk_create(
+            EnvironmentKey(
+                id=self.id("environmentkey", f"{key}/{account.pk}"),
+                environment=environment,
+                identity_key=ciphertext(key, 64),
+                wrapped_seed=ciphertext(key, 208),
+                wrapped_salt=ciphertext(key, 208),
+                **{holder: account},
+            )
+            for holder, model in holders.items()
+            for account in model.objects.filter(organisation_id=app.organisation_id)
+        )
+        folder = SecretFolder.objects.create(id=self.id("folder", key), environment=environment, name="db", path="/")
+        Secret.objects.bulk_create(
+            Secret(
+                id=self.id("secret", f"{key}/{number}"),
+                environment=environment,
+                key=ciphertext(f"key/{number}", 190),
+                key_digest=digest(number),
+                value=ciphertext(f"{key}/{number}", 330),
+                version=1 + number % 3,
+                comment="",
+                folder=folder if number % 4 == 0 else None,
+                path="/db" if number % 4 == 0 else "/",
+            )
+            for number in range(1, SECRETS + 1)
+        )
+
+
+def digest(number: int) -> str:
+    """The digest of the n-th secret's name, the same in each environment."""
+    return hashlib.sha256(f"SECRET_{number}".encode()).hexdigest()

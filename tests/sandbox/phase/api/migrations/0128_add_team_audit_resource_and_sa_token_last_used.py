@@ -1,0 +1,17 @@
+# SPDX-FileCopyrightText: 2026 The phase.console authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+from django.db import migrations, models
+
+
+class Migration(migrations.Migration):
+    dependencies = [("api", "0127_merge_20260518_0815")]
+
+    operations = [
+        migrations.AddField(
+            model_name="serviceaccounttoken", name="last_used_at", field=models.DateTimeField(blank=True, null=True)
+        ),
+        migrations.AlterField(model_name="auditevent", name="resource_type", field=models.CharField(max_length=10)),
+    ]
