@@ -8,7 +8,8 @@ import re
 import subprocess
 from collections.abc import Sequence
 
-from ._containers import COMPONENTS, HEALTH_CHECK, STOCK, ContainerInstance, InstanceError, Variant
+from ._containers import ContainerInstance, InstanceError
+from ._topology import COMPONENTS, HEALTH_CHECK, STOCK, Variant
 
 __all__ = ["COMPONENTS", "HEALTH_CHECK", "STOCK", "ComposeInstance", "InstanceError", "Variant"]
 
@@ -19,7 +20,11 @@ class ComposeInstance(ContainerInstance):
     @property
     def project_name(self) -> str:
         """The name that Compose makes of the folder's."""
-        return re.sub(r"[^a-z0-9_-]", "", self.directory.resolve().name.lower()).lstrip("_-")
+        return re.sub(r"[^a-z0-9_-]", "", self.directory.name.lower()).lstrip("_-")
+
+    @property
+    def network(self) -> str:
+        return f"{self.project_name}_phase-net"
 
     def compose(self, *argv: str, check: bool = True) -> str:
         """`docker compose ARGV` in the project's folder, as an operator would call it; its standard output."""

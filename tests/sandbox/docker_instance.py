@@ -4,95 +4,52 @@
 
 from __future__ import annotations
 
-import re
 import shlex
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
 
 from . import images
-from ._containers import COMPONENTS, ContainerInstance, Document, InstanceError, topology, wait_for
+from ._containers import ContainerInstance, InstanceError, wait_for
+from ._topology import COMPONENTS, HEALTH_CHECK, STOCK, Variant, run_options
 
-NETWORK = "phase-net"
+__all__ = ["COMPONENTS", "HEALTH_CHECK", "STOCK", "DockerInstance", "InstanceError", "Variant"]
+
+DATABASE_TIMEOUT = 60.0
 
 
 class DockerInstance(ContainerInstance):
-    """The same containers as those of ComposeInstance, without Compose."""
+    """The same containers as those of ComposeInstance, without Compose; see ContainerInstance for the rest."""
 
     @property
     def project_name(self) -> str:
         return ""
 
+    @property
+    def network(self) -> str:
+        return "phase-net"
+
     def _up(self) -> None:
-        label = ["--label", images.LABEL]
-        document = topology(self.variant)
-        self.docker("network", "create", *label, NETWORK)
-        for volume in document["volumes"]:
-            self.docker("volume", "create", *label, volume)
-        for component in ("postgres", "redis"):
-            self._run(component, document)
-        wait_for(self._database_healthy, 60, "phase-postgres is not healthy", self.trouble)
-        self._run("migrations", document)
+        label = f"--label={images.LABEL}=instance"
+        self.docker("network", "create", label, self.network)
+        for volume in self.topology["volumes"]:
+            self.docker("volume", "create", label, volume)
+        self._run("postgres", "redis")
+        wait_for(self._database_healthy, DATABASE_TIMEOUT, "phase-postgres is not healthy", self.trouble)
+        self._run("migrations")
         if self.docker("wait", "phase-migrations") != "0":
             raise InstanceError(f"phase-migrations has failed.\n{self.trouble()}")
-        for component in ("backend", "worker", "frontend", "nginx"):
-            self._run(component, document)
+        self._run("backend", "worker", "frontend", "nginx")
 
     def _replace(self, services: Sequence[str]) -> None:
-        document = topology(self.variant)
-        for component in services:
-            self.docker("rm", "--force", f"phase-{component}")
-            self._run(component, document)
+        self.docker("rm", "--force", *(f"phase-{service}" for service in services))
+        self._run(*services)
 
     def _database_healthy(self) -> bool:
         return bool(self.inspect("phase-postgres")["State"]["Health"]["Status"] == "healthy")
 
-    def _run(self, component: str, document: Document) -> None:
-        self.docker(
-            "run", "--detach", *run_arguments(component, document["services"][component], self.settings, self.directory)
-        )
-
-
-def run_arguments(component: str, service: Document, settings: Mapping[str, str], directory: Path) -> list[str]:
-    """The arguments of `docker run` that make the container a Compose service stands for."""
-
-    def filled(text: Any) -> str:
-        return re.sub(r"\$\{(\w+)\}", lambda match: settings[match[1]], str(text))
-
-    unknown = set(service) - _UNDERSTOOD
-    if unknown:
-        raise InstanceError(f"A plain container cannot be given {', '.join(sorted(unknown))}.")
-    arguments = ["--name", service["container_name"], "--network", NETWORK, "--network-alias", component]
-    arguments += ["--restart", service.get("restart", "no")]
-    if "env_file" in service:
-        arguments += ["--env-file", str(directory / service["env_file"])]
-    for name, value in service.get("environment", {}).items():
-        arguments += ["--env", f"{name}={filled(value)}"]
-    for port in service.get("ports", []):
-        arguments += ["--publish", filled(port)]
-    for volume in service.get("volumes", []):
-        arguments += ["--volume", re.sub(r"^\./", f"{directory}/", volume)]
-    for key, option in _LIMITS.items():
-        if key in service:
-            arguments += [option, str(service[key])]
-    check = service.get("healthcheck", {})
-    if check:
-        kind, *command = check["test"]
-        arguments += ["--health-cmd", filled(command[0] if kind == "CMD-SHELL" else shlex.join(command))]
-        arguments += [f"--health-{key}={check[key]}" for key in ("interval", "timeout", "retries") if key in check]
-    return [*arguments, service["image"], *shlex.split(service.get("command", ""))]
-
-
-_LIMITS = {
-    "mem_limit": "--memory",
-    "cpus": "--cpus",
-    "user": "--user",
-    "shm_size": "--shm-size",
-    "pids_limit": "--pids-limit",
-}
-_UNDERSTOOD = {
-    *_LIMITS, "command", "container_name", "depends_on", "env_file", "environment", "healthcheck", "image", "networks",
-    "ports", "restart", "volumes",
-}  # fmt: skip
-
-__all__ = ["COMPONENTS", "DockerInstance", "run_arguments"]
+    def _run(self, *services: str) -> None:
+        for name in services:
+            service = self.topology["services"][name]
+            options, environment = run_options(service, self.environment, self.directory)
+            options += ["--name", service["container_name"], "--network", self.network, "--network-alias", name]
+            command = shlex.split(service.get("command", ""))
+            self.engine.docker("run", "--detach", *options, service["image"], *command, environment=environment)

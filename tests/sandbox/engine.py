@@ -25,7 +25,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +35,7 @@ DEFAULT_SOCKET = Path("/var/run/docker.sock")
 PLUGINS = {"compose": "docker-compose", "buildx": "docker-buildx"}  # plugin -> Debian package
 START_TIMEOUT = 60.0
 STOP_TIMEOUT = 30.0
+COMMAND_TIMEOUT = 600.0
 
 # Candidates: (bridge, pool of the compose networks). The first that nothing here routes is taken.
 SUBNETS = [(f"10.{second}.0.1/24", f"10.{second}.128.0/17") for second in (213, 219, 223, 227, 233)]
@@ -45,7 +46,7 @@ HOW_TO_GET_ONE = (
 )
 
 
-class EngineError(Exception):
+class EngineMissing(Exception):
     """There is no engine; the message says how to get one."""
 
 
@@ -65,10 +66,17 @@ class Engine:
     def environment(self) -> dict[str, str]:
         return {**os.environ, **self.variables()}
 
-    def docker(self, *argv: str, check: bool = True, stdin: bytes | None = None, timeout: float = 600) -> str:
-        """`docker ARGV`; standard output, stripped. The error carries docker's own words."""
+    def docker(
+        self, *argv: str, check: bool = True, stdin: bytes = b"", environment: Mapping[str, str] | None = None
+    ) -> str:
+        """`docker ARGV`; standard output, stripped. Raises RuntimeError with docker's own words."""
         done = subprocess.run(
-            ["docker", *argv], env=self.environment(), input=stdin, capture_output=True, timeout=timeout, check=False
+            ["docker", *argv],
+            env={**self.environment(), **(environment or {})},
+            input=stdin,
+            capture_output=True,
+            timeout=COMMAND_TIMEOUT,
+            check=False,
         )
         if check and done.returncode:
             said = done.stderr.decode(errors="replace").strip()[-2000:]
@@ -160,22 +168,22 @@ def find() -> Engine | None:
 
 def ensure(install: bool | None = None) -> Engine:
     """An engine with Compose. With `install` (default: `wanted()`) what is missing is installed and a private engine
-    started; the caller stops it with `stop()` when `Engine.started`. Raises EngineError."""
+    started; the caller stops it with `stop()` when `Engine.started`. Raises EngineMissing."""
     install = wanted() if install is None else install
     engine = find()
     if engine is None:
         if os.environ.get("DOCKER_HOST"):
-            raise EngineError(
+            raise EngineMissing(
                 f"No Docker engine answers at DOCKER_HOST={os.environ['DOCKER_HOST']}. Correct or unset it."
             )
         if not install:
-            raise EngineError(f"No Docker engine runs here. {HOW_TO_GET_ONE}")
+            raise EngineMissing(f"No Docker engine runs here. {HOW_TO_GET_ONE}")
         _install_packages()
         engine = find() or _start()
     if engine.has_plugin("compose"):
         return engine
     if not install:
-        raise EngineError(
+        raise EngineMissing(
             "Docker runs, but without Compose v2. Install its plugin, or run the tests with --with-engines."
         )
     _install_plugins()
@@ -205,7 +213,7 @@ def _install_packages() -> None:
     if not missing:
         return
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
-        raise EngineError(
+        raise EngineMissing(
             f"No Docker engine runs here; apt and root could install {', '.join(missing)}. {HOW_TO_GET_ONE}"
         )
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
@@ -214,7 +222,7 @@ def _install_packages() -> None:
             ["apt-get", "-q", *arguments], env=environment, capture_output=True, text=True, check=False
         )
         if done.returncode:
-            raise EngineError(f"apt-get {arguments[0]} failed: {done.stderr.strip()[-400:]}")
+            raise EngineMissing(f"apt-get {arguments[0]} failed: {done.stderr.strip()[-400:]}")
 
 
 def which(tool: str) -> str | None:
@@ -234,7 +242,11 @@ def _install_plugins() -> None:
     state = private.cache / "apt"
     target = private.config / "cli-plugins"
     target.mkdir(parents=True, exist_ok=True)
-    for package in _debian.download(list(PLUGINS.values()), state):
+    try:
+        packages = _debian.download(list(PLUGINS.values()), state)
+    except _debian.DebianError as error:
+        raise EngineMissing(f"Docker runs, but without Compose v2. {error}") from error
+    for package in packages:
         name = package.name.partition("_")[0]
         unpacked = state / f"{name}.unpacked"
         subprocess.run(["dpkg-deb", "--extract", str(package), str(unpacked)], check=True)
@@ -267,7 +279,7 @@ def choose_subnet(routes: list[ipaddress.IPv4Network]) -> tuple[str, str]:
         ours = [ipaddress.ip_interface(bridge).network, ipaddress.ip_network(pool)]
         if not any(route.overlaps(network) for route in routes for network in ours):
             return bridge, pool
-    raise EngineError(
+    raise EngineMissing(
         "Every subnet that the private engine could use is routed on this machine already. Start Docker yourself."
     )
 
@@ -300,7 +312,7 @@ def lock(name: str) -> Iterator[None]:
 
 def _start() -> Engine:
     if os.geteuid() != 0:
-        raise EngineError(f"A private Docker engine can be started by root only. {HOW_TO_GET_ONE}")
+        raise EngineMissing(f"A private Docker engine can be started by root only. {HOW_TO_GET_ONE}")
     private = _private()
     with lock("engine"):
         if _answers(private.host):  # another run was faster
@@ -339,7 +351,7 @@ def _launch(private: _Private) -> None:
             if process.poll() is None:
                 process.terminate()
             tail = private.log.read_text(encoding="utf-8", errors="replace").strip()[-600:]
-            raise EngineError(f"A private Docker engine could not be started; the end of {private.log}: {tail}")
+            raise EngineMissing(f"A private Docker engine could not be started; the end of {private.log}: {tail}")
         time.sleep(0.2)
 
 
@@ -370,7 +382,7 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     try:
         engine = ensure(install=action == "start")
-    except (EngineError, _debian.DebianError) as error:
+    except EngineMissing as error:
         print(error, file=sys.stderr)
         return 1
     if action == "env":

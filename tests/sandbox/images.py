@@ -30,6 +30,12 @@ from . import engine as engines
 from .engine import Engine
 
 LABEL = "phase.console.sandbox"
+BASE = "phase-console-sandbox/base:latest"
+RUNTIME = "phase-console-sandbox/runtime:latest"
+POSTGRES = "phase-console-sandbox/postgres:latest"
+REDIS = "phase-console-sandbox/redis:latest"
+NGINX = "phase-console-sandbox/nginx:latest"
+SERVICES = (POSTGRES, REDIS, NGINX)
 VERSIONS = ("v2.37.2", "v2.42.0", "v2.54.0", "v2.66.0", "v2.73.2")
 
 HERE = Path(__file__).resolve().parent
@@ -61,13 +67,13 @@ class Image:
 
 def _images() -> dict[str, Image]:
     stack = [
-        Image("phase-console-sandbox/runtime:latest", "runtime", BASE),
-        Image("phase-console-sandbox/postgres:latest", "postgres", BASE),
-        Image("phase-console-sandbox/redis:latest", "redis", BASE),
-        Image("phase-console-sandbox/nginx:latest", "nginx", BASE),
+        Image(RUNTIME, "runtime", BASE),
+        Image(POSTGRES, "postgres", BASE),
+        Image(REDIS, "redis", BASE),
+        Image(NGINX, "nginx", BASE),
     ]
     for version in VERSIONS:
-        stack.append(Image(backend(version), "backend", "phase-console-sandbox/runtime:latest", version, checkout=True))
+        stack.append(Image(backend(version), "backend", RUNTIME, version, checkout=True))
         stack.append(Image(without_psycopg2(version), "without_psycopg2", backend(version)))
         stack.append(Image(frontend(version), "frontend", BASE, version))
     return {image.name: image for image in stack}
@@ -86,12 +92,6 @@ def without_psycopg2(version: str) -> str:
     return f"phasehq/backend:{version}-without-psycopg2"
 
 
-BASE = "phase-console-sandbox/base:latest"
-SERVICES = (
-    "phase-console-sandbox/postgres:latest",
-    "phase-console-sandbox/redis:latest",
-    "phase-console-sandbox/nginx:latest",
-)
 IMAGES = _images()
 
 
@@ -334,7 +334,7 @@ def main(argv: list[str] | None = None) -> int:
             for_versions(arguments.only) if arguments.only else None,
             report=lambda line: print(line, flush=True),
         )
-    except (engines.EngineError, _debian.DebianError, ImagesError) as error:
+    except (engines.EngineMissing, _debian.DebianError, ImagesError) as error:
         print(error, file=sys.stderr)
         return 1
     print(f"{len(built)} built, the others are up to date" if built else "every image is up to date")
