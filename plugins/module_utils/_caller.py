@@ -13,7 +13,8 @@ the environment variable ``PHASE_CONSOLE_PROGRESS_FILE``:
     The caller's sign of life. Its text is the number of seconds a renewal is good for, its modification time the last
     renewal. A detached module gets no end of file and no signal when its caller dies, so this is what tells it.
 
-Without the variable there is nobody to tell and nobody to lose.
+Without the variable there is nobody to tell and nobody to lose. A file outside such a folder, named by a person, is
+written to and has no lease.
 """
 
 from __future__ import annotations
@@ -35,9 +36,10 @@ class Caller:
 
     def __init__(self, events: Optional[Path], clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._events: Optional[Path] = events
-        self._lease = Path(str(events) + LEASE_SUFFIX) if events else None
-        self._good_for = _seconds(self._lease) if self._lease else None
+        self._events = events
+        leased = events is not None and events.parent.name.startswith(FOLDER_PREFIX)
+        self._lease = Path(str(events) + LEASE_SUFFIX) if leased else None
+        self._good_for = _seconds(self._lease) if self._lease else 0.0
         self._stamp: Optional[int] = None
         self._renewed = clock()
         self._write({"event": "start", "pid": os.getpid()})
@@ -56,7 +58,7 @@ class Caller:
 
         Seconds are those of our own clock since the last change seen, so a clock that is set meanwhile does no harm.
         """
-        if self._lease is None or self._good_for is None:
+        if self._lease is None:
             return False
         try:
             stamp = self._lease.stat().st_mtime_ns
@@ -68,7 +70,7 @@ class Caller:
 
     def close(self) -> None:
         """Remove the folder when nobody is left to do it."""
-        if self._lease is not None and self._lease.parent.name.startswith(FOLDER_PREFIX) and self.lost():
+        if self._lease is not None and self.lost():
             shutil.rmtree(self._lease.parent, ignore_errors=True)
 
     def _write(self, event: Dict[str, Any]) -> None:
@@ -86,9 +88,9 @@ class Caller:
             self._events = None
 
 
-def _seconds(lease: Path) -> Optional[float]:
-    """How long a renewal is good for; None without a (readable) lease."""
+def _seconds(lease: Path) -> float:
+    """How long a renewal is good for. A lease that is gone already is good for nothing: the caller left meanwhile."""
     try:
         return float(lease.read_text(encoding="ascii"))
-    except (OSError, ValueError):
-        return None
+    except FileNotFoundError:
+        return 0.0

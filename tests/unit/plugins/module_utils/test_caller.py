@@ -77,11 +77,17 @@ def test_a_folder_that_is_gone_does_not_fail_the_operation(events):
     assert not events.parent.exists()
 
 
-def test_without_a_lease_the_caller_cannot_be_lost(events):
+def test_a_file_named_by_a_person_has_no_lease(tmp_path):
     clock = Clock()
-    caller = Caller(events, clock)
+    caller = Caller(tmp_path / "log", clock)
     clock.now += 3600
+    caller.tell("still here")
     assert not caller.lost()
+    assert len(lines(tmp_path / "log")) == 2
+
+
+def test_a_caller_that_left_before_the_module_began_is_lost(events):
+    assert Caller(events, Clock()).lost()
 
 
 def test_a_renewed_lease_keeps_the_caller(events, lease):
