@@ -348,6 +348,7 @@ class ProgressAction(ActionBase):
         for event in map(parse_event, poll.lines):
             if event.get("event") == "start":
                 job.pid = int(event["pid"])
+                poll = poll._replace(alive=True)
             show(event)
         job.seen += len(poll.lines)
         return poll

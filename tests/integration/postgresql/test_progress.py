@@ -27,7 +27,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[3]
 LINE = re.compile(r"^phase\.console (\w+): \[([^\]]+)\] step (\d+) of (\d+) at (\d+\.\d+) \| done=(\d+)$")
 # 0.2 s here, 0.4 s and the way there; the rest is for a busy machine.
-LATE = 2.0
+LATE = 1.5
 SOON = 8.0
 
 ACTION = """
@@ -266,3 +266,122 @@ def test_lines_come_while_the_module_runs(play, where):
     assert max(late) < LATE, late
     assert '"done": 4' in run.text.replace("\\", "")
     assert "ansible_job_id" not in run.text
+
+
+@pytest.fixture(params=["local", "ssh"])
+def connection(request):
+    return over_ssh(request.getfixturevalue("sshd")) if request.param == "ssh" else dict(LOCAL)
+
+
+@pytest.fixture
+def endless(tmp_path):
+    """Options of a module that runs until it is told to end, and a function for its process."""
+    pid_file = tmp_path / "pid"
+
+    def pid():
+        wait_for(lambda: pid_file.exists() and pid_file.read_text(encoding="ascii"), "the module has started")
+        return int(pid_file.read_text(encoding="ascii"))
+
+    return {"steps": 600, "pause": 0.2, "pid_file": str(pid_file)}, pid
+
+
+def test_every_host_and_item_shows_its_own_lines(play):
+    run = play(LOCAL, steps(steps=2, pause=0.3, loop=["a", "b"]), hosts=("one", "two", "three")).read_until()
+    assert run.process.returncode == 0, run.text
+    shown = [(host, step) for _came, host, _told, step in run.steps]
+    assert sorted(shown) == sorted((host, step) for host in ("one", "two", "three") for step in (1, 2, 1, 2))
+
+
+def test_a_delegated_task_names_both_hosts(play):
+    run = play(LOCAL, steps(steps=1, pause=0.1, delegate_to="localhost", vars=LOCAL)).read_until()
+    assert [host for _came, host, _told, _step in run.steps] == ["one -> localhost"], run.text
+
+
+def test_check_mode_is_shown_as_well(play, connection):
+    run = play(connection, steps(steps=2, pause=0.1), arguments=["--check", "--diff"]).read_until()
+    assert len(run.steps) == 2, run.text
+    assert "changed=0" in run.text
+
+
+def test_nothing_is_shown_for_no_log(play, connection):
+    run = play(connection, steps(steps=2, pause=0.1, no_log=True)).read_until()
+    assert run.process.returncode == 0, run.text
+    assert "step 1" not in run.text
+
+
+def test_it_can_be_turned_off(play, connection):
+    run = play(connection, steps(steps=2, pause=0.1, vars={"phase_progress": "no"})).read_until()
+    assert run.process.returncode == 0, run.text
+    assert "step 1" not in run.text
+
+
+@pytest.mark.parametrize("poll", [0, 1])
+def test_a_task_with_async_of_its_own_runs_plainly(play, connection, poll):
+    run = play(connection, steps(steps=2, pause=0.1, poll=poll, **{"async": 30})).read_until()
+    assert run.process.returncode == 0, run.text
+    assert "step 1" not in run.text
+    assert ('"done": 2' if poll else "ansible_job_id") in run.text.replace("\\", "")
+
+
+def test_over_pipelining_only_when_asked_for(play, sshd):
+    pipelined = {**over_ssh(sshd), "ansible_pipelining": True}
+    assert not play(pipelined, steps(steps=2, pause=0.1)).read_until().steps
+    assert len(play({**pipelined, "phase_progress": True}, steps(steps=2, pause=0.1)).read_until().steps) == 2
+
+
+def test_a_failed_module_fails_the_task_with_its_own_words(play, connection):
+    run = play(connection, steps(steps="many")).read_until()
+    assert run.process.returncode == 2, run.text
+    assert "could not be converted to" in run.text or "cannot be converted to" in run.text
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=["INT", "TERM", "KILL"])
+def test_the_module_ends_when_ansible_is_ended(play, connection, endless, number):
+    options, pid = endless
+    run = play(connection, steps(**options)).read_until("step 2")
+    module = pid()
+    os.kill(run.process.pid, number)
+    wait_for(lambda: not alive(module), f"the module {module} has ended", SOON)
+
+
+def test_ctrl_c_in_a_terminal_ends_the_module(play, connection, endless):
+    options, pid = endless
+    run = play(connection, steps(**options)).read_until("step 2")
+    module = pid()
+    os.killpg(run.process.pid, signal.SIGINT)
+    wait_for(lambda: not alive(module), f"the module {module} has ended", SOON)
+
+
+def test_the_module_ends_with_the_timeout_of_the_task(play, connection, endless):
+    options, pid = endless
+    run = play(connection, steps(**options, timeout=6)).read_until()
+    assert run.process.returncode == 2, run.text
+    assert "exceeded" in run.text.lower() or "timed out" in run.text.lower()
+    wait_for(lambda: not alive(pid()), "the module has ended", SOON)
+
+
+def test_a_killed_module_is_a_failure_and_no_wait(play, connection, endless):
+    options, pid = endless
+    run = play(connection, steps(**options)).read_until("step 2")
+    os.kill(pid(), signal.SIGKILL)
+    killed = time.monotonic()
+    run.read_until()
+    assert run.process.returncode == 2, run.text
+    assert time.monotonic() - killed < SOON
+
+
+def test_an_outage_of_the_network_is_bridged(play, sshd):
+    run = play(over_ssh(sshd), steps(steps=20, pause=0.5)).read_until("step 2")
+    sshd.cut()
+    run.read_until("connection lost, trying again for")
+    sshd.start()
+    run.read_until()
+    assert run.process.returncode == 0, run.text
+    assert [step for _came, _host, _told, step in run.steps] == list(range(1, 21))
+
+
+def test_ad_hoc(collections, tmp_path):
+    env = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(collections), "ANSIBLE_HOME": str(tmp_path)}
+    command = ["ansible", "localhost", "-m", "phase.console.phase_steps", "-a", "steps=2 pause=0.1"]
+    done = subprocess.run(command, capture_output=True, text=True, env=env, check=True)
+    assert len([line for line in done.stdout.splitlines() if LINE.match(line)]) == 2, done.stdout
