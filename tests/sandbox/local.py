@@ -18,7 +18,7 @@ import sys
 import tempfile
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -160,24 +160,27 @@ class LocalInstance:
         link.replace(self.current)
 
     def manage(
-        self, *arguments: str, version: str | None = None, check: bool = True
+        self,
+        *arguments: str,
+        version: str | None = None,
+        environment: Mapping[str, str] | None = None,
+        check: bool = True,
     ) -> subprocess.CompletedProcess[str]:
-        """Run manage.py of the current release, or of another one, with the instance's settings.
+        """Run manage.py of the current release, or of another one, with the instance's settings and `environment`.
 
         With `check`, StartError on an exit code other than 0.
         """
         result = subprocess.run(
             [self.python, "manage.py", *arguments],
             cwd=(self.release(version) if version else self.current).resolve(),
-            env=self._process_environment(),
+            env={**self._process_environment(), **(environment or {})},
             check=False,
             capture_output=True,
             text=True,
         )
         if check and result.returncode:
-            raise processes.StartError(
-                f"manage.py {arguments[0]} ended with {result.returncode}.\n{result.stderr[-3000:]}"
-            )
+            output = result.stderr[-3000:]
+            raise processes.StartError(f"manage.py {arguments[0]} ended with {result.returncode}.\n{output}")
         return result
 
     def sql(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:

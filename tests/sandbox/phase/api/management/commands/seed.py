@@ -44,34 +44,37 @@ DAYS = 180
 EVENT_TABLES = ("api_secretevent_tags", "api_secretevent")
 
 EVENTS = """
-INSERT INTO api_secretevent (id, key, key_digest, value, version, comment, event_type, environment_id, secret_id,
-  user_id, folder_id, timestamp, ip_address, user_agent, path, service_token_id, service_account_id,
-  service_account_token_id {type})
-SELECT md5(%(seed)s || '/event/' || n)::uuid::text, s.key, s.key_digest, s.value, s.version, s.comment,
-  CASE WHEN n <= cardinality(ids) THEN 'C' WHEN chance < 95 THEN 'R' WHEN chance < 98 THEN 'U' WHEN chance < 99 THEN 'D'
-    ELSE 'C' END,
-  s.environment_id, s.id, CASE WHEN actor < 2 THEN a.member END, s.folder_id,
-  now() - make_interval(secs => %(days)s * 86400.0 * (%(last)s - n) / greatest(%(last)s - %(first)s, 1)),
-  ('10.' || n %% 200 || '.' || n %% 251 || '.7')::inet, 'phase-cli/1.21.' || n %% 5, s.path,
-  CASE WHEN actor = 2 THEN a.service_token END, CASE WHEN actor > 2 THEN a.account END,
-  CASE WHEN actor > 2 THEN a.account_token END {value}
-FROM (SELECT array_agg(id ORDER BY id) AS ids FROM api_secret) AS secrets,
-  LATERAL (SELECT n, (n::bigint * 7919) %% 100 AS chance, (n::bigint * 104729) %% 10 AS actor,
-    ids[1 + (n::bigint * 31) %% cardinality(ids)] AS secret
-    FROM generate_series(%(first)s, %(last)s) AS n OFFSET 0) AS event
-JOIN api_secret s ON s.id = event.secret
-JOIN LATERAL (
-  SELECT DISTINCT ON (app.id) app.id, member.id AS member, service_token.id AS service_token, account.id AS account,
-    account_token.id AS account_token
+WITH actors AS MATERIALIZED (
+  SELECT DISTINCT ON (environment.id) environment.id AS environment, member.id AS member,
+    service_token.id AS service_token, account.id AS account, account_token.id AS account_token
   FROM api_environment environment
   JOIN api_app app ON app.id = environment.app_id
   JOIN api_organisationmember member ON member.organisation_id = app.organisation_id
   JOIN api_servicetoken service_token ON service_token.app_id = app.id
   JOIN api_serviceaccount account ON account.organisation_id = app.organisation_id
   JOIN api_serviceaccounttoken account_token ON account_token.service_account_id = account.id
-  WHERE environment.id = s.environment_id ORDER BY app.id, member.id, account.id
-) AS a ON true
-ORDER BY n
+  ORDER BY environment.id, member.id, account.id
+), secrets AS MATERIALIZED (
+  SELECT *, row_number() OVER (ORDER BY id) - 1 AS number, count(*) OVER () AS total FROM api_secret
+)
+INSERT INTO api_secretevent (id, key, key_digest, value, version, comment, event_type, environment_id, secret_id,
+  user_id, folder_id, timestamp, ip_address, user_agent, path, service_token_id, service_account_id,
+  service_account_token_id {type})
+SELECT md5(%(seed)s || '/event/' || n)::uuid::text, s.key, s.key_digest, s.value, s.version, s.comment,
+  CASE WHEN n <= s.total THEN 'C' WHEN chance < 95 THEN 'R' WHEN chance < 98 THEN 'U' WHEN chance < 99 THEN 'D'
+    ELSE 'C' END,
+  s.environment_id, s.id, CASE WHEN actor < 2 THEN a.member END, s.folder_id,
+  now() - make_interval(secs => %(days)s * 86400.0 * (%(last)s - n) / greatest(%(last)s - %(first)s, 1)),
+  ('10.' || n %% 200 || '.' || n %% 251 || '.7')::inet, 'phase-cli/1.21.' || n %% 5, s.path,
+  CASE WHEN actor = 2 THEN a.service_token END, CASE WHEN actor > 2 THEN a.account END,
+  CASE WHEN actor > 2 THEN a.account_token END {value}
+FROM (
+  SELECT n, (n * 7919) %% 100 AS chance, (n * 104729) %% 10 AS actor,
+    (n * 31) %% (SELECT count(*) FROM api_secret) AS number
+  FROM generate_series(%(first)s::bigint, %(last)s::bigint) AS n OFFSET 0
+) AS event
+JOIN secrets s USING (number)
+JOIN actors a ON a.environment = s.environment_id
 """
 TAGS = """
 INSERT INTO api_secretevent_tags (secretevent_id, secrettag_id)
