@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import queue
+import select
 import socket
 import ssl
 import struct
@@ -160,17 +161,22 @@ class StreamChannel(Channel):
     def feed(self, blocks: Iterator[bytes]) -> bool:
         """Send what the far end takes now of the next block; False once it has had all, or enough."""
         self._pending = self._pending or next(blocks, b"")
-        self._socket.settimeout(0.2)
+        self._socket.settimeout(0)
         try:
             if not self._pending:
                 self._socket.shutdown(socket.SHUT_WR)
                 return False
             self._pending = self._pending[self._socket.send(self._pending) :]
-        except (socket.timeout, ssl.SSLWantWriteError):
+        except (BlockingIOError, ssl.SSLWantWriteError):
             pass
         except OSError:
             return False
         return True
+
+    def wait(self, writing: bool) -> None:
+        """Until there is something to read, or, while writing, room to write."""
+        if not self._frames:
+            select.select([self._socket], [self._socket] if writing else [], [], 1.0)
 
     def receive(self, timeout: float) -> Optional[Tuple[int, bytes]]:
         if not self._frames:
@@ -544,9 +550,10 @@ def _pump(channel: StreamChannel, sink: Sink, blocks: Iterator[bytes]) -> str:
     """Feed and drain in turns, in one thread, until the far end is done; the tail of standard error."""
     stderr, feeding = "", True
     while True:
+        channel.wait(feeding)
         feeding = feeding and channel.feed(blocks)
         try:
-            received = channel.receive(0 if feeding else 1.0)
+            received = channel.receive(0)
         except EOFError:
             return stderr
         if received and received[0] == 1:
