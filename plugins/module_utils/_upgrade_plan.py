@@ -83,9 +83,18 @@ def rollout(facts: Facts) -> List[str]:
     ]
 
 
+def stops_reads(cause: str) -> bool:
+    """Whether a break of the running version, in phase_migrate's words, stops it from reading secrets.
+
+    A read inserts into api_secretevent (Phase v2.37.2 to v2.73.2), so another table's failing inserts do not; a column or
+    table that is gone may.
+    """
+    return "api_secretevent" in cause or "inserts fail" not in cause
+
+
 def breaking(migrations: List[Facts]) -> Optional[str]:
-    """The first migration that the running version does not survive."""
-    return next((str(entry["name"]) for entry in migrations if entry.get("breaks_running_version")), None)
+    """The first migration after which the running version cannot read secrets."""
+    return next((str(entry["name"]) for entry in migrations if any(map(stops_reads, entry["breaks"]))), None)
 
 
 def _component_lines(facts: Facts, parts: List[str]) -> List[str]:
@@ -105,6 +114,14 @@ def _component_lines(facts: Facts, parts: List[str]) -> List[str]:
     return lines
 
 
+def _migration_head(facts: Facts, pending: List[str]) -> str:
+    migrate = facts["migrate"] or {}
+    head = "Migrations: %d pending" % len(pending) if facts["migrate"] is not None else "Migrations"
+    if migrate.get("from_release") and migrate.get("to_release"):
+        head += ", database of %s to %s" % (migrate["from_release"], migrate["to_release"])
+    return head
+
+
 def _migration_lines(facts: Facts) -> List[str]:
     if facts["migrate"] is None:
         return ["  Not known: the target image is not on this engine yet. A real run gets it and tells before it acts."]
@@ -119,12 +136,12 @@ def _reads_line(facts: Facts) -> str:
         return "  Not known before the migrations are."
     first = breaking(facts["migrate"]["plan"])
     if first is None and facts["deployment"] == "local":
-        return "  They go on, but for the seconds of the restart."
+        return "  They go on, waiting for locks as told above, but for the seconds of the restart."
     if first is None:
-        return "  They go on while migrations run, and fail for the seconds in which the backend is replaced."
+        return "  They go on, waiting for locks as told above, and fail for the seconds in which the backend is replaced."
     return (
-        "  They fail from %s, which the running version does not survive, until the new backend answers: the time of the "
-        "migrations from there on and of one start of the backend." % first
+        "  They fail from %s, which the running version does not survive, until the new backend answers: for as long as "
+        "the migrations from there on and one start of the backend take." % first
     )
 
 
@@ -174,6 +191,16 @@ def stops(facts: Facts) -> List[str]:
             "The backup may take %s and %s is free at %s. Free some space, or name another phase_upgrade_backup_dest."
             % (_size(predicted["bytes_at_most"]), _size(predicted["bytes_free"]), predicted["path"])
         )
+    for item in (facts["migrate"] or {}).get("stopped_by") or []:
+        found.append(
+            "phase_upgrade_stop_on refuses %s: %s%s. Plan a window for it, then run without that finding."
+            % (item["migration"], item["finding"], " on " + item["table"] if item["table"] else "")
+        )
+    for item in (facts["migrate"] or {}).get("leftover_indexes") or [] if not facts["repair"] else []:
+        found.append(
+            "An interrupted migration left index %s on %s behind. Set phase_upgrade_repair_indexes=true to have it dropped "
+            "and built again." % (item["index"], item["table"])
+        )
     need, free = disk_need(facts["migrate"]["plan"]) if pending else 0, facts["storage"].get("free_bytes")
     if free is not None and need > free:
         found.append(
@@ -219,7 +246,7 @@ def upgrade_plan(facts: Facts) -> Dict[str, Any]:
     ``facts``: ``deployment``, ``components``, ``external_migration`` and ``storage`` as phase_info tells them;
     ``target`` as from ``upgrade_target``; ``images`` (id by name); ``release`` (local: resolved folder); ``restart``
     (local: argument lists by component); ``migrate`` (phase_migrate in check mode, null while the image is missing);
-    ``backup`` (``mode``, ``dest``, ``max_age``, ``manifest``, ``predicted``); ``state``.
+    ``backup`` (``mode``, ``dest``, ``max_age``, ``manifest``, ``predicted``); ``state``; ``repair``.
     """
     parts = rollout(facts)
     pending = [str(entry["name"]) for entry in facts["migrate"]["plan"]] if facts["migrate"] else []
@@ -231,7 +258,7 @@ def upgrade_plan(facts: Facts) -> Dict[str, Any]:
     elif not needed:
         head += ": nothing to do"
     text = [head, "Parts:"] + _component_lines(facts, parts)
-    text += ["Migrations (%d pending):" % len(pending)] + _migration_lines(facts)
+    text += [_migration_head(facts, pending)] + _migration_lines(facts)
     if needed:
         text += ["Backup:", _backup_line(facts), "Reads of secrets:", _reads_line(facts)]
         text += ["Order:", "  " + ", then ".join(_order(facts, parts, pending))]
