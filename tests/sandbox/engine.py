@@ -99,12 +99,20 @@ class _Private:
         return self.cache / "docker"
 
     @property
+    def data(self) -> Path:
+        return self.folder / "data"
+
+    @property
     def run(self) -> Path:
         return Path("/run/phase.console") / hashlib.sha256(str(self.cache.resolve()).encode()).hexdigest()[:8]
 
     @property
     def socket(self) -> Path:
         return self.run / "docker.sock"
+
+    @property
+    def exec_root(self) -> Path:
+        return self.run / "exec"
 
     @property
     def pidfile(self) -> Path:
@@ -292,12 +300,42 @@ def _command_line(pid: int) -> list[str]:
 
 
 def _pid(private: _Private) -> int | None:
-    """The pid of our dockerd if it runs: a pid file outlives a kill, and its number may be another process's now."""
+    """The pid of our dockerd, if it runs."""
+    return _live(private.pidfile, private.host)
+
+
+def _live(pidfile: Path, argument: str) -> int | None:
+    """The pid in the file, if that process has the argument: the file outlives a kill, the number may be another's."""
     try:
-        pid = int(private.pidfile.read_text(encoding="ascii"))
+        pid = int(pidfile.read_text(encoding="ascii"))
     except (OSError, ValueError):
         return None
-    return pid if private.host in _command_line(pid) else None
+    return pid if any(argument in part for part in _command_line(pid)) else None
+
+
+def _end(pid: int) -> None:
+    """Ask a process to end, and wait until it has. Raises RuntimeError after STOP_TIMEOUT."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + STOP_TIMEOUT
+    while _command_line(pid) not in ([], [""]):
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(pid, os.WNOHANG)  # ours, when this process started it
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"Process {pid} has not ended within {STOP_TIMEOUT:.0f} s.")
+        time.sleep(0.1)
+
+
+def _clear(private: _Private) -> None:
+    """What a killed dockerd leaves: its containerd, pid files, sockets, and its data folder mounted on itself."""
+    folder = private.exec_root / "containerd"
+    containerd = _live(folder / "containerd.pid", str(private.exec_root))
+    if containerd is not None:
+        _end(containerd)
+    for stale in (private.pidfile, private.socket, folder / "containerd.pid", folder / "containerd.sock"):
+        stale.unlink(missing_ok=True)
+    if private.data.is_mount():
+        subprocess.run(["umount", str(private.data)], check=True)
 
 
 @contextlib.contextmanager
@@ -318,8 +356,7 @@ def _start() -> Engine:
         if _answers(private.host):  # another run was faster
             return Engine(private.host)
         if _pid(private) is None:
-            for stale in (private.pidfile, private.socket):
-                stale.unlink(missing_ok=True)
+            _clear(private)
         _launch(private)
     return _with_plugins(Engine(private.host, started=True))
 
@@ -330,9 +367,9 @@ def _launch(private: _Private) -> None:
     command = [
         which("dockerd") or "dockerd",
         "--data-root",
-        str(private.folder / "data"),
+        str(private.data),
         "--exec-root",
-        str(private.run / "exec"),
+        str(private.exec_root),
         "--host",
         private.host,
         "--pidfile",
@@ -362,14 +399,9 @@ def stop() -> bool:
         pid = _pid(private)
         if pid is None:
             return False
-        os.kill(pid, signal.SIGTERM)
-        deadline = time.monotonic() + STOP_TIMEOUT
-        while _command_line(pid) and time.monotonic() < deadline:
-            with contextlib.suppress(ChildProcessError):
-                os.waitpid(pid, os.WNOHANG)  # ours, when this process started it
-            time.sleep(0.1)
-        if _command_line(pid):
-            raise RuntimeError(f"The private Docker engine (pid {pid}) has not ended within {STOP_TIMEOUT:.0f} s.")
+        _end(pid)
+        _clear(private)
+        shutil.rmtree(private.run)
     return True
 
 
