@@ -3,6 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The command line of this backend."""
 
+from __future__ import annotations
+
 import os
 import sys
 

@@ -26,8 +26,8 @@ class Migration(migrations.Migration):
                 migrations.CreateModel(
                     name="CustomUser",
                     fields=[
-                        ("password", models.CharField(max_length=128)),
-                        ("last_login", models.DateTimeField(blank=True, null=True)),
+                        ("password", models.CharField(max_length=128, verbose_name="password")),
+                        ("last_login", models.DateTimeField(blank=True, null=True, verbose_name="last login")),
                         (
                             "userId",
                             models.TextField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False),
