@@ -42,7 +42,7 @@ class Task:
 
 @dataclass(frozen=True)
 class PlayResult:
-    """``stats``: per host ok, changed, failures, skipped, unreachable, rescued, ignored. ``custom``: what set_stats gathered."""
+    """``stats``: per host ok, changed, failures, skipped, unreachable, rescued, ignored; ``custom``: from set_stats."""
 
     rc: int
     stdout: str
@@ -154,7 +154,7 @@ class Run:
 
 
 class Ansible:
-    """Runs modules and playbooks with the Ansible of this Python environment, with an ANSIBLE_HOME of its own in ``folder``."""
+    """Runs modules and playbooks with the Ansible of this environment and an ANSIBLE_HOME of its own in ``folder``."""
 
     def __init__(self, folder: Path, programs: Path = Path(sys.executable).parent) -> None:
         self.folder, self.programs = folder, programs

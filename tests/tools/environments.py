@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
-from .paths import CACHE, REQUIREMENTS, ROOT
+from .paths import BUILD, CACHE, REQUIREMENTS, ROOT
 
 RUN_REQUIREMENTS = (REQUIREMENTS / "run.txt", ROOT / "tests" / "sandbox" / "requirements.txt")
 STAMP = "phase.console.json"
@@ -30,8 +30,9 @@ class SetupError(Exception):
 @contextmanager
 def exclusive(path: Path) -> Iterator[None]:
     """Keep a second run of the tools out while this one makes `path`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with (path.parent / f".{path.name}.lock").open("w") as lock:
+    locks = BUILD / "locks" if path.is_relative_to(ROOT) else CACHE / "locks"
+    locks.mkdir(parents=True, exist_ok=True)
+    with (locks / path.name).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
@@ -130,6 +131,7 @@ def _link_collection(target: Path) -> None:
             link.symlink_to(os.path.relpath(source, target))
 
 
+@functools.cache
 def interpreters(versions: tuple[str, ...]) -> dict[str, Path]:
     """Real interpreters by version, such as ``{"3.9": Path(".../bin/python3.9")}``; found by running them.
 

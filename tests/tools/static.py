@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from .environments import Environment, SetupError, cached_environment, interpreters, project_environment
@@ -38,12 +38,15 @@ def _tree(name: str, log: Log) -> Path:
     return make_tree(name, _bundle(log))
 
 
-def _tool_env(environment: Environment, tree: Path | None = None, pythons: tuple[str, ...] = ()) -> dict[str, str]:
-    """The environment on PATH first, then real interpreters; no pyenv shims, which break ansible-test."""
+def _tool_env(
+    environment: Environment, tree: Path | None = None, pythons: Sequence[Path] | None = None
+) -> dict[str, str]:
+    """The environment on PATH first, then the interpreters; no pyenv shims, which break ansible-test."""
     inherited = [part for part in os.environ["PATH"].split(os.pathsep) if Path(part).name != "shims"]
-    found = [str(path.parent) for path in interpreters(pythons).values()]
+    if pythons is None:
+        pythons = [path.parent for path in interpreters(UNIT_PYTHONS).values()]
     env = {key: value for key, value in os.environ.items() if not key.startswith("ANSIBLE_")}
-    env["PATH"] = os.pathsep.join([str(environment.bin), *dict.fromkeys(found), *inherited])
+    env["PATH"] = os.pathsep.join([str(environment.bin), *map(str, pythons), *inherited])
     env["LC_ALL"] = "C.UTF-8"
     if tree is not None:
         env["ANSIBLE_COLLECTIONS_PATH"] = str(tree.parents[2])
@@ -113,7 +116,8 @@ def _modules() -> list[str]:
 def seed_pip(environment: Environment, log: Log) -> None:
     """Give ansible-test the pip it wants for its environments, out of the package registry.
 
-    Left alone it fetches a script from a host of its own. Its cache is a file per pip version; ours runs the wheel beside it.
+    Left alone it fetches a script from a host of its own. Its cache has a file per pip version; ours
+    runs the wheel beside it.
     """
     code = (
         "import ansible_test._internal.python_requirements as r, inspect, re;"
@@ -146,9 +150,15 @@ runpy.run_module("pip", run_name="__main__", alter_sys=True)
 """
 
 
-def _ansible_test(environment: Environment, tree: Path, log: Log, *arguments: str) -> int:
+def _ansible_test(
+    environment: Environment, tree: Path, log: Log, *arguments: str, pythons: Sequence[Path] | None = None
+) -> int:
+    """Run ansible-test with the interpreters in `pythons` (folders) on PATH: by default the real ones of this machine.
+
+    Its own way, an environment for each interpreter and run, takes longer than the tests.
+    """
     seed_pip(environment, log)
-    env = _tool_env(environment, None, UNIT_PYTHONS)
+    env = _tool_env(environment, None, pythons)
     return log.run([environment.bin / "ansible-test", *arguments, "--color", "no"], cwd=tree, env=env)
 
 
@@ -173,11 +183,14 @@ def _units(environment: Environment, tree: Path, log: Log, versions: tuple[str, 
     if not any((tree / "tests" / "unit").rglob("test_*.py")):
         raise Skip("there are no unit tests yet")
     outcome = Outcome()
-    for version in interpreters(versions):
+    found = interpreters(versions)
+    pythons = [
+        cached_environment(f"units-{version}", REQUIREMENTS / "units.txt", str(found[version]), log.file).bin
+        for version in found
+    ]
+    for version in found:
         targets = _unit_targets(tree, only)
-        code = _ansible_test(
-            environment, tree, log, "units", "--target-python", f"venv/{version}", "--requirements", *targets
-        )
+        code = _ansible_test(environment, tree, log, "units", "--python", version, *targets, pythons=pythons)
         reports = (tree / "tests" / "output" / "junit").glob(f"python{version}-*.xml")
         outcome.add(junit_outcome(reports, code))
     outcome.notes += _missing_pythons(versions)
@@ -212,12 +225,9 @@ def other_core(version: str, pythons: tuple[str, ...]) -> Callable[[Log], Outcom
         environment = cached_environment(f"core-{version}", REQUIREMENTS / f"core-{version}.txt", str(python), log.file)
         tree = _tree(f"core-{version}", log)
         outcome = Outcome()
-        for name in SANITY_SUBSET:
-            outcome.add(
-                command_outcome(
-                    _ansible_test(environment, tree, log, "sanity", "--test", name, "--python", python_version)
-                )
-            )
+        subset = [word for name in SANITY_SUBSET for word in ("--test", name)]
+        code = _ansible_test(environment, tree, log, "sanity", *subset, "--python", python_version)
+        outcome.add(command_outcome(code))
         try:
             outcome.add(_units(environment, tree, log, (python_version,)))
         except Skip as reason:

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: 2026 The phase.console authors
+"""Rules of the collection that no linter knows."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from conftest import MODULES, PLAYBOOKS, ROLES, ROOT
+
+DOCUMENTS = ("DOCUMENTATION", "EXAMPLES", "RETURN")
+MOST_LINES = 40
+FOLDERS_OF_SOMEBODY = re.compile(r"/(?:home|Users)/\w+/")
+
+
+def test_the_action_group_has_every_module_and_no_other() -> None:
+    runtime = yaml.safe_load((ROOT / "meta" / "runtime.yml").read_text(encoding="utf-8"))
+    assert sorted(runtime["action_groups"]["phase"]) == MODULES
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_states_its_attributes(module: str, documentation: dict[str, dict[str, Any]]) -> None:
+    attributes = documentation[module]["doc"]["attributes"]
+    for name in ("check_mode", "diff_mode", "idempotent"):
+        assert attributes[name].get("support") in ("full", "partial", "none", "N/A"), name
+    assert attributes["action_group"]["membership"] == ["phase.console.phase"]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_is_its_documentation_and_little_code(module: str) -> None:
+    lines = code_lines((ROOT / "plugins" / "modules" / f"{module}.py").read_text(encoding="utf-8"))
+    assert len(lines) <= MOST_LINES, "\n".join(lines)
+
+
+def code_lines(source: str) -> list[str]:
+    """The lines that are neither documentation, nor comment, nor blank."""
+    documented: set[int] = set()
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") in DOCUMENTS:
+            documented.update(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+    numbered = enumerate(source.splitlines(), 1)
+    return [line for number, line in numbered if number not in documented and line.strip() and line.lstrip()[0] != "#"]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_has_unit_tests_of_its_own(module: str) -> None:
+    assert (ROOT / "tests" / "unit" / "plugins" / "modules" / f"test_{module}.py").is_file()
+
+
+@pytest.mark.parametrize("name", [*MODULES, *ROLES, *PLAYBOOKS])
+def test_the_readme_or_the_docs_name_it(name: str) -> None:
+    texts = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "docs").rglob("*.rst")]
+    assert any(re.search(rf"\b{name}\b", text.read_text(encoding="utf-8")) for text in texts)
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_role_checks_its_arguments(role: str) -> None:
+    specs = yaml.safe_load((ROOT / "roles" / role / "meta" / "argument_specs.yml").read_text(encoding="utf-8"))
+    assert specs["argument_specs"]["main"]["short_description"]
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_the_variables_of_a_role_bear_its_name(role: str) -> None:
+    specs = yaml.safe_load((ROOT / "roles" / role / "meta" / "argument_specs.yml").read_text(encoding="utf-8"))
+    options = specs["argument_specs"]["main"]["options"]
+    assert [name for name in options if name != "phase_target" and not name.startswith(f"phase_{role}_")] == []
+
+
+def test_there_are_no_sanity_ignore_files(files: list[Path]) -> None:
+    assert [str(file) for file in files if file.match("tests/sanity/ignore*")] == []
+
+
+def test_no_file_names_a_folder_of_this_machine(files: list[Path]) -> None:
+    found = []
+    for file in files:
+        text = (ROOT / file).read_text(encoding="utf-8", errors="ignore")
+        if f"{ROOT}/" in text or FOLDERS_OF_SOMEBODY.search(text):
+            found.append(str(file))
+    assert found == []
+
+
+def test_a_change_has_a_changelog_fragment() -> None:
+    assert any((ROOT / "changelogs" / "fragments").glob("*.yml"))

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: 2026 The phase.console authors
+"""Examples are run as far as they can be without an instance: they parse, and they use options that exist."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from conftest import MODULES, PLAYBOOKS, ROOT
+
+PREFIX = "phase.console."
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def yaml_blocks(page: Path) -> list[Any]:
+    blocks = re.findall(r"^```yaml\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    return [yaml.safe_load(block) for block in blocks]
+
+
+def tasks_of(block: Any) -> list[dict[str, Any]]:
+    """The tasks of a list of plays or of tasks; nothing of another document."""
+    if not isinstance(block, list):
+        return []
+    nested = [tasks_of(entry.get(key)) for entry in block for key in ("tasks", "block", "rescue", "always")]
+    return [entry for entry in block if "hosts" not in entry] + [task for tasks in nested for task in tasks]
+
+
+def plays_of(block: Any) -> list[dict[str, Any]]:
+    """A playbook as it is, or its tasks in a play; nothing of another document, such as a file of variables."""
+    if not isinstance(block, list):
+        return []
+    is_playbook = any(key in entry for entry in block for key in ("hosts", "ansible.builtin.import_playbook"))
+    return block if is_playbook else [{"hosts": "localhost", "gather_facts": False, "tasks": block}]
+
+
+PAGE_BLOCKS = [
+    pytest.param(block, id=f"{page.name}-{number}")
+    for page in PAGES
+    for number, block in enumerate(yaml_blocks(page), 1)
+]
+
+
+def check_syntax(plays: list[dict[str, Any]], program: Any, folder: Path) -> None:
+    playbook = folder / "example.yml"
+    playbook.write_text(json.dumps(plays), encoding="utf-8")
+    done = program("ansible-playbook", "--syntax-check", "-i", "localhost,", str(playbook))
+    assert done.returncode == 0, done.stderr
+
+
+def check_options(task: dict[str, Any], documentation: dict[str, dict[str, Any]]) -> None:
+    for key, given in task.items():
+        module = key.removeprefix(PREFIX)
+        if module != key and module in documentation:
+            options = documentation[module]["doc"]["options"]
+            known = {name for option, entry in options.items() for name in (option, *entry.get("aliases", []))}
+            assert set(given or {}) <= known, f"{key} has no option {sorted(set(given) - known)}"
+            for name, value in (given or {}).items():
+                choices = options.get(name, {}).get("choices")
+                if choices and not isinstance(value, list) and "{{" not in str(value):
+                    assert value in choices, f"{key}: {name} can be {choices}"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_examples_of_a_module(module: str, documentation: dict[str, Any], program: Any, tmp_path: Path) -> None:
+    examples = yaml.safe_load(documentation[module]["examples"])
+    tasks = tasks_of(examples)
+    assert any(PREFIX + module in task for task in tasks), "no example uses the module"
+    for task in tasks:
+        check_options(task, documentation)
+    check_syntax(plays_of(examples), program, tmp_path)
+
+
+@pytest.mark.parametrize("block", PAGE_BLOCKS)
+def test_examples_of_a_page(block: Any, documentation: dict[str, Any], program: Any, tmp_path: Path) -> None:
+    for task in tasks_of(block):
+        check_options(task, documentation)
+    if plays_of(block):
+        check_syntax(plays_of(block), program, tmp_path)
+
+
+@pytest.mark.parametrize("playbook", PLAYBOOKS)
+def test_a_playbook_is_found_by_its_name(playbook: str, program: Any) -> None:
+    done = program("ansible-playbook", "--syntax-check", "-i", "localhost,", PREFIX + playbook)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_commands_of_the_readme_name_what_exists() -> None:
+    shell = re.findall(
+        r"^```(?:bash|sh|shell)\n(.*?)^```", (ROOT / "README.md").read_text(encoding="utf-8"), re.M | re.S
+    )
+    commands = [line for block in shell for line in block.splitlines()]
+    assert {"./demo.sh", "./test.sh"} <= {command.split()[0] for command in commands if command.strip()}
+    named = set(re.findall(r"phase\.console\.(\w+)", "\n".join(commands)))
+    assert named
+    assert named <= {*MODULES, *PLAYBOOKS}
