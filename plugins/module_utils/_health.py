@@ -76,9 +76,9 @@ def wait(
         if wrong != told:
             report("Waiting: " + "; ".join(wrong))
             told = wrong
-        if waited >= params["timeout"]:
+        if waited >= params["wait_timeout"]:
             raise NotHealthy(
-                "After %g s, %s." % (params["timeout"], "; ".join(wrong)),
+                "After %g s, %s." % (params["wait_timeout"], "; ".join(wrong)),
                 "Look at that component's log, mend it, then run again.",
                 partial={"health": seen},
             )

@@ -39,7 +39,7 @@ options:
     description: Where the backend answers, as seen from where it runs.
     type: str
     default: http://127.0.0.1:8000/health/
-  timeout:
+  wait_timeout:
     description: Seconds to wait. V(0) looks once.
     type: float
     default: 120
@@ -81,7 +81,7 @@ SPEC = ArgumentSpec(
         "components": {"type": "list", "elements": "str", "default": ["backend"]},
         "version": {"type": "str"},
         "url": {"type": "str", "default": "http://127.0.0.1:8000/health/"},
-        "timeout": {"type": "float", "default": 120},
+        "wait_timeout": {"type": "float", "default": 120},
     }
 )
 
