@@ -77,6 +77,11 @@ def _printable(text: str) -> str:
     return clean if len(clean) <= LONGEST_MESSAGE else clean[: LONGEST_MESSAGE - 3] + "..."
 
 
+def machine_readable(callback: str) -> bool:
+    """Whether the standard output is one document, which lines of text would break."""
+    return callback.rpartition(".")[2] in ("json", "jsonl")
+
+
 def parse_event(line: str) -> Event:
     """One line of the file; an empty event for what is none (yet)."""
     try:
@@ -244,10 +249,11 @@ class ProgressAction(ActionBase):
             host += f" -> {self._task.delegate_to}"
         action = self._task.action.rpartition(".")[2]
         hidden = bool(self._task.no_log)
+        beside = machine_readable(constants.DEFAULT_STDOUT_CALLBACK)
 
         def show(event: Event) -> None:
             if event.get("event") == "progress" and not hidden:
-                display.display(progress_line(action, host, event))
+                display.display(progress_line(action, host, event), stderr=beside)
 
         return show
 

@@ -14,6 +14,7 @@ import pytest
 from ansible_collections.phase.console.plugins.plugin_utils import _progress
 from ansible_collections.phase.console.plugins.plugin_utils._progress import (
     follow,
+    machine_readable,
     orderly_end,
     parse_event,
     parse_poll,
@@ -50,6 +51,14 @@ def test_an_endless_message_is_cut():
     line = progress_line("phase_migrate", "db1", event("x" * 10_000))
     assert len(line) < 600
     assert line.endswith("x...")
+
+
+@pytest.mark.parametrize(
+    ("callback", "expected"),
+    [("default", False), ("ansible.builtin.minimal", False), ("json", True), ("ansible.posix.jsonl", True)],
+)
+def test_lines_stay_out_of_a_json_document(callback, expected):
+    assert machine_readable(callback) is expected
 
 
 @pytest.mark.parametrize("line", ["", "garbage", '{"event": "progr', "[1]", "3"])
