@@ -24,3 +24,8 @@ def identifier(seed: int, kind: str, number: object) -> str:
 def token(seed: int, kind: str, number: object) -> str:
     """The token, 64 hexadecimal digits, of the n-th account of a kind (User, ServiceAccount, Service)."""
     return hashlib.sha256(f"{seed}/{kind}/{number}".encode()).hexdigest()
+
+
+def digest(number: int) -> str:
+    """The digest of the n-th secret's name, the same in each environment."""
+    return hashlib.sha256(f"SECRET_{number}".encode()).hexdigest()

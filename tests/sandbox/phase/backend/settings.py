@@ -54,6 +54,13 @@ SILENCED_SYSTEM_CHECKS = [
     "admin.E410",
 ]  # the admin is only there for its tables
 
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "handlers": {"console": {"class": "logging.StreamHandler"}},
+    "loggers": {"": {"level": "INFO", "handlers": ["console"]}},
+}
+
 MIDDLEWARE = [
     "backend.middleware.HealthCheckMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",

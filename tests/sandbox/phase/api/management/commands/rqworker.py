@@ -20,7 +20,6 @@ HEARTBEAT_SECONDS = 2
 
 class Command(BaseCommand):
     help = "Take jobs off a queue"
-    stopping = False
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument("queue", nargs="?", default="default")
@@ -28,21 +27,26 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         import redis
 
-        signal.signal(signal.SIGTERM, self.stop)
+        signal.signal(signal.SIGTERM, stop)
         connection = redis.Redis.from_url(settings.REDIS_URL)
         name = f"rq:worker:{socket.gethostname()}.{os.getpid()}"
         self.stdout.write(f"Worker {name} listens on {options['queue']}")
-        self.stdout.flush()
         try:
-            while not self.stopping:
+            while True:
                 connection.hset(name, mapping={"heartbeat": time.time(), "version": settings.PHASE_VERSION})
                 connection.expire(name, 10 * HEARTBEAT_SECONDS)
                 job = connection.blpop([f"rq:queue:{options['queue']}"], timeout=HEARTBEAT_SECONDS)
                 if job:
                     connection.incr("sandbox:jobs_done")
+        except Stopped:
             connection.delete(name)
         except redis.RedisError as error:
             raise CommandError(f"Redis is gone: {error}") from error
 
-    def stop(self, _signal: int, _frame: FrameType | None) -> None:
-        self.stopping = True
+
+class Stopped(Exception):
+    """SIGTERM came."""
+
+
+def stop(_signal: int, _frame: FrameType | None) -> None:
+    raise Stopped

@@ -37,7 +37,7 @@ from api.models import (
     ServiceToken,
     UserToken,
 )
-from api.names import LAYOUT, PASSWORD, identifier, token
+from api.names import LAYOUT, PASSWORD, digest, identifier, token
 
 SECRETS = 40  # in each environment
 DAYS = 180
@@ -258,8 +258,3 @@ class Inventory:
             )
             for number in range(1, SECRETS + 1)
         )
-
-
-def digest(number: int) -> str:
-    """The digest of the n-th secret's name, the same in each environment."""
-    return hashlib.sha256(f"SECRET_{number}".encode()).hexdigest()
