@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, Mapping
+from typing import Any, Callable, Dict, Mapping, Optional
 
 from ._argspec import ArgumentSpec, target_spec
 from ._caller import Caller
@@ -31,6 +31,11 @@ class Call:
 Logic = Callable[[Call], Dict[str, Any]]
 
 
+def sentences(*parts: str) -> str:
+    """The parts as sentences, each with a full stop; what PostgreSQL or an engine said often has none."""
+    return " ".join(part if part.endswith((".", "!", "?")) else part + "." for part in parts if part)
+
+
 def run_module(spec: ArgumentSpec, logic: Logic) -> None:
     """Run ``logic`` for this process's arguments. It returns the result; ``diff`` is shown only where asked for.
 
@@ -45,6 +50,8 @@ def run_module(spec: ArgumentSpec, logic: Logic) -> None:
     def report(message: str, **counters: Any) -> None:
         caller.tell(remove_values(message, module.no_log_values), **counters)
 
+    failure: Optional[PhaseError] = None
+    result: Dict[str, Any] = {}
     try:
         call = Call(
             params=module.params,
@@ -56,13 +63,14 @@ def run_module(spec: ArgumentSpec, logic: Logic) -> None:
         )
         result = logic(call)
     except PhaseError as error:
-        caller.close()
-        module.fail_json(
-            msg=("%s %s" % (error.message, error.next_step)).strip(),
-            error={"kind": error.kind, "next_step": error.next_step},
-            **error.partial,
-        )
+        failure = error
     caller.close()
+    if failure is not None:  # outside the handler: inside it, Ansible would add a traceback that helps nobody
+        module.fail_json(
+            msg=sentences(failure.message, failure.next_step),
+            error={"kind": failure.kind, "next_step": failure.next_step},
+            **failure.partial,
+        )
     if not module._diff:
         result.pop("diff", None)
     module.exit_json(**result)

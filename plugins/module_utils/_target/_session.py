@@ -105,7 +105,9 @@ def converse(
         try:
             received = channel.receive(min(HEARTBEAT, idle))
         except EOFError:
-            raise StreamLost(_ending(channel.exit_code(), mask(lines.stderr)), resume, partial=partial()) from None
+            code = channel.exit_code()
+            again = resume if code is None else "Run it again."
+            raise StreamLost(_ending(code, mask(lines.stderr)), again, partial=partial()) from None
         if received is None:
             continue
         heard = clock()

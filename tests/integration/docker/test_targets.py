@@ -1,0 +1,133 @@
+# SPDX-FileCopyrightText: 2026 The phase.console authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The targets ``docker`` and ``compose``, on a real engine with the instance's real names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from integration import targets
+from integration.harness import Ansible, target
+from sandbox.compose import ComposeInstance
+from sandbox.docker_instance import DockerInstance, Variant
+from sandbox.images import without_psycopg2
+
+Factory = Callable[..., Any]
+VERSION = "v2.73.2"
+
+
+@pytest.fixture(scope="module", params=[DockerInstance, ComposeInstance], ids=["docker", "compose"])
+def instance(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    limits = {"backend": {"mem_limit": "512m"}}
+    variant = Variant(auth="scram-sha-256", services=limits)
+    with request.param.start(tmp_path_factory.mktemp("phase"), VERSION, 0, variant=variant) as started:
+        yield started
+
+
+def test_info(ansible: Ansible, instance: Any) -> None:
+    phase = targets.info(ansible, target(instance))
+    assert phase["migrations"]["applied"] == 190
+    described = phase["instance"]
+    assert described["container"] == "phase-backend"
+    assert described["image_id"] == instance.inspect("phase-backend")["Image"]
+    assert set(described["components"]) >= {"backend", "worker", "frontend", "nginx", "postgres", "redis"}
+    assert described["external_migration"] == {"value": "true", "misspelt": False}
+    assert phase["storage"]["free_bytes"] > 0
+
+
+def test_nothing_is_written_in_the_container(ansible: Ansible, instance: Any) -> None:
+    before = instance.docker("diff", "phase-backend")
+    targets.info(ansible, target(instance))
+    assert instance.docker("diff", "phase-backend") == before
+
+
+def test_the_far_end_ends_with_its_caller(ansible: Ansible, instance: Any) -> None:
+    targets.ends_when_the_caller_dies(ansible, instance, target(instance))
+    targets.until(lambda: "phase_console" not in instance.docker("top", "phase-backend"), 10)
+
+
+def test_lock_timeout(ansible: Ansible, instance: Any) -> None:
+    targets.a_lock_is_not_waited_for_without_end(ansible, instance, target(instance))
+
+
+def test_a_missing_backend_is_told_with_what_is_there(ansible: Ansible, instance: Any) -> None:
+    options = target(instance)
+    wrong = {"service": "nosuch"} if options["deployment"] == "compose" else {"container": "nosuch"}
+    message = targets.refused(ansible, {**options, **wrong}, "container_missing")
+    assert "phase" in message
+
+
+def test_no_engine(ansible: Ansible, instance: Any) -> None:
+    nowhere = {**target(instance), "docker_host": "unix:///nonexistent.sock"}
+    assert "docker_host" in targets.refused(ansible, nowhere, "engine_unreachable")
+
+
+def test_a_stopped_and_a_paused_backend(ansible: Ansible, instance: Any) -> None:
+    instance.docker("pause", "phase-backend")
+    try:
+        assert "unpause" in targets.refused(ansible, target(instance), "container_not_running")
+    finally:
+        instance.docker("unpause", "phase-backend")
+    instance.docker("stop", "--time", "1", "phase-backend")
+    try:
+        assert "docker start" in targets.refused(ansible, target(instance), "container_not_running")
+    finally:
+        instance.start_service("backend")
+
+
+@pytest.fixture
+def impostor(instance: Any) -> Iterator[Callable[..., dict[str, Any]]]:
+    """``impostor(image, NAME=value)``: another container in the backend's network; the options that lead to it."""
+    made = []
+
+    def start(image: str = f"phasehq/backend:{VERSION}", **environment: str) -> dict[str, Any]:
+        env = [f"--env={name}={value}" for name, value in environment.items()]
+        arguments = ["run", "--detach", "--network", instance.network, f"--env-file={instance.env_file}", *env]
+        made.append(instance.docker(*arguments, "--entrypoint=sleep", image, "600").strip())
+        return {"deployment": "docker", "container": made[-1]}
+
+    yield start
+    for container in made:
+        instance.docker("rm", "--force", container)
+
+
+@pytest.mark.parametrize(
+    ("kind", "wrong"),
+    [
+        ("wrong_password", {"DATABASE_PASSWORD": "not the one"}),
+        ("tls_refused", {"DATABASE_SSL": "true"}),
+        ("database_missing", {"DATABASE_NAME": "nosuch"}),
+        ("not_phase", {"DATABASE_NAME": "postgres"}),
+        ("database_unreachable", {"DATABASE_HOST": "redis"}),
+        ("database_unreachable", {"DATABASE_HOST": "nosuch.invalid"}),
+    ],
+)
+def test_it_says_what_is_in_the_way(
+    ansible: Ansible, impostor: Callable[..., dict[str, Any]], kind: str, wrong: dict[str, str]
+) -> None:
+    targets.refused(ansible, impostor(**wrong), kind)
+
+
+def test_an_image_without_psycopg2(ansible: Ansible, impostor: Callable[..., dict[str, Any]]) -> None:
+    targets.refused(ansible, impostor(without_psycopg2(VERSION)), "psycopg2_missing")
+
+
+def test_a_container_without_python(ansible: Ansible, instance: Any, impostor: Callable[..., dict[str, Any]]) -> None:
+    options = impostor(instance.inspect("phase-redis")["Config"]["Image"])
+    instance.docker(
+        "exec", "--user=0", options["container"], "sh", "-c", "rm -f /usr/bin/python3* /usr/local/bin/python3*"
+    )
+    targets.refused(ansible, options, "interpreter_missing")
+
+
+def test_a_password_in_a_file(ansible: Ansible, compose_instance: Factory) -> None:
+    instance = compose_instance(VERSION, variant=Variant(auth="scram-sha-256", password_file=True))
+    assert targets.info(ansible, target(instance), "migrations")["migrations"]["applied"] == 190
+
+
+def test_tls_demanded_by_the_server(ansible: Ansible, compose_instance: Factory) -> None:
+    tls = Variant(auth="scram-sha-256", tls="required", database_ssl="verify-full")
+    instance = compose_instance(VERSION, variant=tls)
+    assert targets.info(ansible, target(instance), "instance")["instance"]["database"]["tls"] is True

@@ -1,0 +1,86 @@
+# SPDX-FileCopyrightText: 2026 The phase.console authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Cases that hold for every target, written once; the tiers' test files run them against theirs."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import psutil
+import psycopg2
+from integration.harness import Ansible
+
+Options = Mapping[str, Any]
+
+
+def info(ansible: Ansible, options: Options, subset: str = "all") -> dict[str, Any]:
+    result = ansible.module("phase_info", {**options, "gather_subset": [subset]})
+    assert result["changed"] is False
+    return dict(result["phase"])
+
+
+def refused(ansible: Ansible, options: Options, kind: str) -> str:
+    """The failure has this kind and a next step; no traceback reached the user. Returns its message."""
+    result = ansible.module("phase_info", options, expect_failure=True)
+    assert result["error"]["kind"] == kind, result["msg"]
+    assert result["error"]["next_step"].endswith(".")
+    assert result["msg"].endswith(result["error"]["next_step"])
+    assert "Traceback" not in result["msg"] and "Traceback" not in result.get("exception", "")
+    return str(result["msg"])
+
+
+@contextlib.contextmanager
+def locked(database_url: str, table: str = "django_migrations") -> Iterator[None]:
+    """Another session holds the table, so that an operation has to wait."""
+    connection = psycopg2.connect(database_url)
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(f"lock table {table} in access exclusive mode")
+        yield
+    finally:
+        connection.close()
+
+
+def ours(instance: Any) -> int:
+    """Sessions of this collection in the database."""
+    ((count,),) = instance.sql("select count(*) from pg_stat_activity where application_name like 'phase.console%%'")
+    return int(count)
+
+
+def until(reached: Callable[[], bool], seconds: float) -> float:
+    """Wait for it; the seconds it took. Fails when it takes longer."""
+    start = time.monotonic()
+    while not reached():
+        assert time.monotonic() - start < seconds, f"not within {seconds} s"
+        time.sleep(0.1)
+    return time.monotonic() - start
+
+
+def ends_when_the_caller_dies(ansible: Ansible, instance: Any, options: Options) -> None:
+    """kill -9 of Ansible and of the module: the far end, waiting in a statement, is gone within 10 seconds."""
+    play = [
+        {
+            "hosts": "localhost",
+            "gather_facts": False,
+            "tasks": [{"phase.console.phase_info": {**options, "lock_timeout": "0", "gather_subset": ["migrations"]}}],
+        }
+    ]
+    with locked(instance.database_url):
+        run = ansible.popen_playbook(play)
+        run.wait_until(lambda: ours(instance) == 1)
+        for process in psutil.Process(run.process.pid).children(recursive=True):
+            if "phase_console" not in " ".join(process.cmdline()):  # the far end of a local target is a descendant too
+                process.kill()
+        run.kill()
+        until(lambda: ours(instance) == 0, 10)
+
+
+def a_lock_is_not_waited_for_without_end(ansible: Ansible, instance: Any, options: Options) -> None:
+    with locked(instance.database_url):
+        message = refused(
+            ansible, {**options, "lock_timeout": "500ms", "gather_subset": ["migrations"]}, "database_error"
+        )
+    assert "lock_timeout" in message and "activity" in message
