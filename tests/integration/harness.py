@@ -280,6 +280,26 @@ def target(instance: Any) -> dict[str, Any]:
     return {"deployment": "docker"}
 
 
+def upgrade_variables(instance: Any, version: str, folder: Path) -> dict[str, Any]:
+    """What an operator writes to upgrade a local sandbox instance; backups and state go to `folder`."""
+    from sandbox.postgresql import programs
+
+    tests = HERE.parent
+    restart = ["env", f"PYTHONPATH={tests}", str(instance.python), "-m", "sandbox", "restart"]
+    parts = ("backend", "worker")
+    return {
+        "phase_hosts": "localhost",
+        "phase_target": target(instance),
+        "phase_upgrade_version": version,
+        "phase_upgrade_release": str(instance.release(version)),
+        "phase_upgrade_local_restart": {part: [*restart, "--dir", str(instance.directory), part] for part in parts},
+        "phase_upgrade_health_url": f"{instance.url}/health/",
+        "phase_upgrade_backup_dest": f"{folder}/backup/",
+        "phase_upgrade_backup_pg_bin_dir": str(programs()),
+        "phase_upgrade_state_dir": f"{folder}/state",
+    }
+
+
 def _full_name(name: str) -> str:
     return name if "." in name else f"{COLLECTION}.{name}"
 

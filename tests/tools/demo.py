@@ -51,10 +51,12 @@ def demonstrate() -> None:
     with LocalInstance.start(FOLDER / "phase", FROM, EVENTS) as instance:
         ansible = Ansible(FOLDER / "ansible")
         try:
-            upgrade_twice(ansible, instance)
+            summary = upgrade_twice(ansible, instance)
             show_ad_hoc(ansible, instance)
         finally:
             ansible.close()
+    say("The upgrade, summed up")
+    print("\n".join(summary))
     say("The stand-in is stopped. .venv stays: '. .venv/bin/activate', then Ansible and phase.console from any folder")
 
 
@@ -69,8 +71,11 @@ def _remove_earlier() -> None:
     shutil.rmtree(FOLDER)
 
 
-def upgrade_twice(ansible: Ansible, instance: LocalInstance) -> None:
-    variables = upgrade_variables(instance)
+def upgrade_twice(ansible: Ansible, instance: LocalInstance) -> list[str]:
+    """Returns the lines of the first run's own summary."""
+    from integration.harness import upgrade_variables
+
+    variables = upgrade_variables(instance, TO, FOLDER)
     say(f"ansible-playbook phase.console.upgrade, to {TO}")
     first = follow(ansible, variables)
     if first.rc or not first.changed:
@@ -83,35 +88,13 @@ def upgrade_twice(ansible: Ansible, instance: LocalInstance) -> None:
     say("The same again: it has to change nothing")
     second = follow(ansible, variables)
     if second.rc or second.changed:
-        raise DemoError(
-            f"The second run should have changed nothing; it ended with {second.rc}, {second.changed} changes."
-        )
-
-
-def upgrade_variables(instance: LocalInstance) -> dict[str, Any]:
-    """What an operator would write for an instance of this kind."""
-    from integration.harness import target
-    from sandbox.postgresql import programs
-
-    restart = [str(instance.python), str(ROOT / "tests" / "sandbox"), "restart"]
-    return {
-        "phase_hosts": "localhost",
-        "phase_target": target(instance),
-        "phase_upgrade_version": TO,
-        "phase_upgrade_release": str(instance.release(TO)),
-        "phase_upgrade_local_restart": {
-            part: [*restart, part, str(instance.directory)] for part in ("backend", "worker")
-        },
-        "phase_upgrade_health_url": f"{instance.url}/health/",
-        "phase_upgrade_backup_dest": f"{FOLDER}/backup/",
-        "phase_upgrade_backup_pg_bin_dir": str(programs()),
-        "phase_upgrade_state_dir": str(FOLDER / "state"),
-    }
+        raise DemoError(f"The second run should have changed nothing: exit {second.rc}, {second.changed} changes.")
+    return list(first.custom["phase_upgrade"]["text"])
 
 
 def follow(ansible: Ansible, variables: dict[str, Any]) -> PlayResult:
     """Run the playbook and show its output as it comes."""
-    run = ansible.popen_playbook("upgrade", variables)
+    run = ansible.popen_playbook("upgrade", variables, environ={"ANSIBLE_DISPLAY_SKIPPED_HOSTS": "false"})
     shown = 0
     while True:
         ended = run.process.poll() is not None
