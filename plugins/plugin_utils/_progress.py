@@ -35,6 +35,8 @@ Show = Callable[[Event], None]
 
 LOCAL_LEASE = 10
 LOCAL_INTERVAL = 0.2
+# How long Ctrl-C, SIGTERM or the task's timeout leave a local module to end in order, before Ansible kills it.
+DISMISSAL = 5
 # A short outage of the network must not end a backup, so the lease of a remote module is longer.
 REMOTE_LEASE = 30
 REMOTE_INTERVAL = 0.4
@@ -50,6 +52,7 @@ ASYNC_LIMIT = 7 * 24 * 3600
 ASYNC_KEYS = frozenset(["ansible_job_id", "finished", "started", "results_file"])
 LINES_PER_POLL = 200
 LONGEST_MESSAGE = 500
+ENDINGS = (signal.SIGINT, signal.SIGTERM)
 MARK = "phase.console progress:"
 
 display = Display()
@@ -131,6 +134,8 @@ def follow(events: Path, show: Show, stop: threading.Event) -> None:
 
     When the parent has died, nobody sees the lines any more: the lease goes, and the module ends.
     """
+    # Signals are for the main thread: one that came here would leave it waiting for the module.
+    signal.pthread_sigmask(signal.SIG_BLOCK, ENDINGS)
     lease = Path(str(events) + LEASE_SUFFIX)
     parent = os.getppid()
     position = 0
@@ -177,6 +182,14 @@ class Job:
         self.life = self.asked = self.contact
 
 
+def dismiss(events: Path) -> None:
+    """Tell a module that is still running to end, and wait a moment: its last act is to remove the file."""
+    Path(str(events) + LEASE_SUFFIX).unlink(missing_ok=True)
+    end = time.monotonic() + DISMISSAL
+    while events.exists() and time.monotonic() < end:
+        time.sleep(0.05)
+
+
 class _Interrupted(BaseException):
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -186,17 +199,16 @@ class _Interrupted(BaseException):
 @contextlib.contextmanager
 def orderly_end() -> Iterator[None]:
     """Ctrl-C and SIGTERM end a worker of Ansible on the spot. Inside, the body's ``finally`` comes first."""
-    numbers = (signal.SIGINT, signal.SIGTERM)
 
     def leave(number: int, _frame: Any) -> None:
-        for each in numbers:
+        for each in ENDINGS:
             signal.signal(each, signal.SIG_IGN)
         raise _Interrupted(number)
 
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, leave) for number in numbers}
+    before = {number: signal.signal(number, leave) for number in ENDINGS}
     interrupted: Optional[int] = None
     try:
         yield
@@ -275,12 +287,16 @@ class ProgressAction(ActionBase):
         stop = threading.Event()
         follower = threading.Thread(target=follow, args=(events, self._shower(task_vars), stop), daemon=True)
         follower.start()
+        result = None
         try:
             with self._environment(str(events)):
-                return self._execute_module(task_vars=task_vars)
+                result = self._execute_module(task_vars=task_vars)
+            return result
         finally:
             stop.set()
             follower.join()
+            if result is None:
+                dismiss(events)
             shutil.rmtree(folder, ignore_errors=True)
 
     # There
