@@ -81,7 +81,7 @@ DATABASES = {
         "ENGINE": "django.db.backends.postgresql",
         "HOST": os.environ.get("DATABASE_HOST"),
         "PORT": int(os.environ.get("DATABASE_PORT", "5432")),
-        "NAME": os.environ.get("DATABASE_NAME"),
+        "NAME": os.environ.get("DATABASE_NAME", ""),  # None would be the database "postgres"
         "USER": os.environ.get("DATABASE_USER"),
         "PASSWORD": secret("DATABASE_PASSWORD"),
         "OPTIONS": tls(),
