@@ -67,7 +67,11 @@ def migrate(call: Call) -> Dict[str, Any]:
 def apply(call: Call, plan: Facts, image: Optional[str], result: Facts) -> Facts:
     """Run the migrations; a run of an earlier call that was joined may have had less to do than this one."""
     outcome = call.target.run(
-        migrations.apply, apply_request(call.params, plan, result["image"]["name"]), call.report, image=image, detached=True
+        migrations.apply,
+        apply_request(call.params, plan, result["image"]["name"]),
+        call.report,
+        image=image,
+        detached=True,
     )
     outcome = dict(result, **outcome)
     if outcome["joined"]:
@@ -75,8 +79,11 @@ def apply(call: Call, plan: Facts, image: Optional[str], result: Facts) -> Facts
         refuse(after, outcome)
         if after["pending"]:
             rest = call.target.run(
-                migrations.apply, apply_request(call.params, after, result["image"]["name"]), call.report,
-                image=image, detached=True,
+                migrations.apply,
+                apply_request(call.params, after, result["image"]["name"]),
+                call.report,
+                image=image,
+                detached=True,
             )
             outcome.update(rest, joined=True, applied=outcome["applied"] + rest["applied"])
     outcome["changed"] = bool(outcome["applied"] or outcome["repaired_indexes"])
@@ -131,7 +138,9 @@ def refuse(plan: Facts, result: Facts) -> None:
     if plan["unknown"]:
         raise DatabaseAhead(plan["unknown"], name, partial)
     if plan["inconsistent"]:
-        pairs = ["%(migration)s is applied and %(dependency)s, which it needs, is not" % p for p in plan["inconsistent"]]
+        pairs = [
+            "%(migration)s is applied and %(dependency)s, which it needs, is not" % p for p in plan["inconsistent"]
+        ]
         raise InconsistentHistory(
             "The ledger django_migrations has gaps: %s." % "; ".join(pairs[:3]),
             "Nothing can be migrated safely from here. Restore a backup, or find out who changed the ledger.",
@@ -169,7 +178,10 @@ def summary(plan: Facts) -> List[str]:
         return ["Nothing is pending; the database is at %s." % here]
     count = len(plan["pending"])
     first = "%d migration%s pending, database %s to %s." % (
-        count, "" if count == 1 else "s", here, plan["to_release"] or "an unknown release"
+        count,
+        "" if count == 1 else "s",
+        here,
+        plan["to_release"] or "an unknown release",
     )
     return [first] + [entry["summary"] for entry in plan["plan"]]
 

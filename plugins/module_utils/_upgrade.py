@@ -53,7 +53,7 @@ def touched(state: Optional[State]) -> bool:
 
 def describe_target(target: Mapping[str, Any]) -> str:
     """A target in words: its images, or the folder of its release."""
-    return ", ".join(str(target[name]) for name in sorted(target) if target[name])
+    return ", ".join(sorted({str(value) for value in target.values()}))
 
 
 def _ago(seconds: float) -> str:

@@ -138,7 +138,9 @@ def _reads_line(facts: Facts) -> str:
     if first is None and facts["deployment"] == "local":
         return "  They go on, waiting for locks as told above, but for the seconds of the restart."
     if first is None:
-        return "  They go on, waiting for locks as told above, and fail for the seconds in which the backend is replaced."
+        return (
+            "  They go on, waiting for locks as told above, and fail for the seconds in which the backend is replaced."
+        )
     return (
         "  They fail from %s, which the running version does not survive, until the new backend answers: for as long as "
         "the migrations from there on and one start of the backend take." % first
@@ -305,7 +307,8 @@ def upgrade_summary(state: Facts) -> Dict[str, Any]:
             text.append("  %-9s %s -> %s" % (name, _identity(old), _identity(new)))
     text.append("Migrations applied: %d" % len(notes.get("pending") or []))
     for entry in notes.get("applied") or []:
-        text.append("  %s (%.1f s)" % (entry["name"], entry["seconds"]))
+        took = entry["seconds"]
+        text.append("  %s (%s)" % (entry["name"], "another run did it" if took is None else "%.1f s" % took))
     backup = notes.get("backup")
     text.append("Backup: %s" % ("%s (%s)" % (backup["path"], _size(backup["bytes"])) if backup else "none was made"))
     if notes.get("leaf"):

@@ -117,7 +117,7 @@ def measure(connection: Any, sizes: Dict[str, Dict[str, Any]], patience: float =
 
 
 def ledger(connection: Any) -> List[Tuple[int, str, str]]:
-    """The rows of django_migrations as (id, app, name) in the order they were made; none when there is no such table."""
+    """The rows of django_migrations as (id, app, name), oldest first; none when there is no such table."""
     with connection.cursor() as cursor:
         cursor.execute("select to_regclass('django_migrations') is not null")
         if not cursor.fetchone()[0]:

@@ -115,7 +115,7 @@ class _Session:
             self._raw.cancel()
 
     def _reached_us(self, connection: Any) -> bool:
-        """Whether PGOPTIONS reached this session. A pooler such as PgBouncer drops it; then SET would leak to others."""
+        """Whether PGOPTIONS reached this session. PgBouncer drops it, and then SET would leak to other clients."""
         with connection.cursor() as cursor:
             cursor.execute("SELECT current_setting(%s, true)", (MARKER,))
             return bool(cursor.fetchone()[0])

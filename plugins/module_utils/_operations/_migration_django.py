@@ -18,7 +18,7 @@ from .._errors import ApplicationFailed
 from ._database import database_error
 from ._migration_graph import Graph
 from ._migration_plan import Migration, Walk
-from ._migration_sql import overlay
+from ._migration_schema import overlay
 
 _GET_MODEL = re.compile(r"""get_model\(\s*["'](\w+)(?:\.(\w+)["']|["']\s*,\s*["'](\w+)["'])""")
 
@@ -64,8 +64,7 @@ def flatten(operations: List[Any]) -> Iterator[Any]:
         if inner is None:
             yield operation
         else:
-            for part in flatten(inner):
-                yield part
+            yield from flatten(inner)
 
 
 def runs_python(operation: Any) -> bool:
@@ -140,8 +139,7 @@ def walk_plan(executor: Any, pending: List[Any], walk: Walk) -> None:
 
 def _collect(migration: Any, state: Any, connection: Any, walk: Walk, facts: Migration) -> Any:
     """The SQL of one migration, operation by operation; returns the state after it."""
-    if "apps" not in state.__dict__:
-        state.apps  # rendered once, then kept up to date by the operations: the executor does the same
+    _ = state.apps  # rendered once, then kept up to date by the operations: the executor does the same
     with connection.schema_editor(collect_sql=True, atomic=False) as editor:
         for operation in migration.operations:
             before = state.clone()

@@ -21,7 +21,7 @@ Row = Tuple[int, str, str]  # id, app, name
 
 @dataclass
 class Graph:
-    """``parents`` of each node; ``disk`` all migrations in the image, replaced ones included; ``replaced`` per squash."""
+    """``parents`` by node; ``disk``: all migrations of the image; ``replaced``: by squash; ``conflicts``: by app."""
 
     parents: Dict[Key, List[Key]]
     disk: List[Key] = field(default_factory=list)
@@ -34,7 +34,7 @@ def dotted(keys: Iterable[Key]) -> List[str]:
 
 
 def duplicates(rows: Sequence[Row]) -> List[Dict[str, Any]]:
-    """Migrations with more than one row: what two migrates at once leave behind. Harmless, but a trace worth telling."""
+    """Migrations with more than one row, which two migrates at once leave behind: harmless, and worth telling."""
     counts = Counter((app, name) for number, app, name in rows)
     return [
         {"name": "%s.%s" % key, "ids": [number for number, app, name in rows if (app, name) == key]}

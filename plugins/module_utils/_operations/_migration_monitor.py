@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Any, Callable, Dict, List, Optional
 
-from ._migration_sql import without_literals
+from ._migration_tokens import without_literals
 
 QUIET = 5.0  # seconds before the same kind of news is told again
 QUERY = 80  # characters of a query shown

@@ -12,19 +12,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Dict, Iterable, List, Optional, Sequence, Set, Tuple
 
-from ._migration_sql import (
-    EXCLUSIVE,
-    KINDS,
-    Break,
-    Column,
-    Constraint,
-    Index,
-    Schema,
-    Statement,
-    analyse,
-    strongest,
-    worst_kind,
-)
+from ._migration_schema import Column, Constraint, Index, Schema
+from ._migration_sql import analyse
+from ._migration_statement import EXCLUSIVE, KINDS, Break, Statement, strongest, worst_kind
 
 FINDINGS = (
     "rewrite",
@@ -118,7 +108,9 @@ class Walk:
                 breaks.append(Break(table, column, "value_required"))
                 self._required.add((table, column))
         self.entries.append(
-            entry(migration, statements, breaks, self.schema.created, self.schema.renamed_tables, self.catalog["tables"])
+            entry(
+                migration, statements, breaks, self.schema.created, self.schema.renamed_tables, self.catalog["tables"]
+            )
         )
 
 
@@ -203,7 +195,10 @@ def effective_kind(statement: Statement, created: Set[str]) -> str:
 def findings(
     plan: Dict[str, Any], statements: Sequence[Statement], created: Set[str], size: Any, floor: int
 ) -> List[Dict[str, Any]]:
-    """What a user may refuse: [{"finding", "table" or None, "rows"}]. Tables known to be under ``floor`` rows do not count."""
+    """What a user may refuse: [{"finding", "table" or None, "rows"}].
+
+    Tables known to have fewer than ``floor`` rows do not count.
+    """
     found: List[Dict[str, Any]] = []
 
     def add(finding: str, table: Optional[str] = None) -> None:
@@ -289,14 +284,12 @@ def people_rows(rows: Optional[int]) -> str:
 
 
 def people_bytes(size: int) -> str:
-    value = float(size)
-    for unit in ("B", "kB", "MB", "GB"):
-        if value < 1000:
-            break
-        value /= 1000
-    else:
-        unit = "TB"
-    return "%d %s" % (value, unit) if value >= 10 or unit == "B" else "%.1f %s" % (value, unit)
+    if size < 1000:
+        return "%d B" % size
+    value, unit = size / 1e3, 0
+    while value >= 1000 and unit < 3:
+        value, unit = value / 1000, unit + 1
+    return ("%.1f %s" if value < 10 else "%.0f %s") % (value, ("kB", "MB", "GB", "TB")[unit])
 
 
 def people_size(size: Dict[str, Any]) -> str:
@@ -315,61 +308,85 @@ def _waiting(mode: str) -> str:
 
 
 _PHRASES = {
+    "unknown": "SQL that is not understood on {table} ({size}): taken as the worst case",
     "rewrite": "rewrites {table} ({size}): {waiting}",
     "scan": "reads all of {table} ({size}): {waiting}",
     "data": "changes rows of {table} ({size})",
     "validate": "checks the rows of {table} ({size}): reads and writes go on",
+    "index_build": "{count} on {table} ({size}): {waiting}",
+    "concurrent_index_build": "{count} on {table} ({size}): writes go on",
 }
+_NOUNS = {"index_build": "index build", "concurrent_index_build": "concurrent index build"}
+
+
+@dataclass
+class Work:
+    """``heavy``: (kind, table) -> the lock held during each piece of work; ``held``: the strongest lock by table."""
+
+    heavy: Dict[Tuple[str, str], List[str]]
+    held: Dict[str, str]
+
+    @property
+    def worked(self) -> Set[str]:
+        return {table for kind, table in self.heavy}
+
+
+def work_of(migration: Migration, statements: Sequence[Statement], created: Set[str]) -> Work:
+    """The work on tables in use. An atomic migration keeps its locks until it commits (13.3.1), so they add up."""
+    work = Work({}, {})
+    for statement in statements:
+        own = dict(statement.locks)
+        for table, mode in own.items():
+            if table not in created:
+                work.held[table] = strongest([mode, work.held.get(table, mode)])
+        kind = effective_kind(statement, created)
+        for table in statement.work if kind not in ("none", "catalog_only") else ():
+            if table not in created:
+                mode = own.get(table, "ACCESS SHARE")
+                work.heavy.setdefault((kind, table), []).append(work.held[table] if migration.atomic else mode)
+    return work
 
 
 def effects(
     migration: Migration, statements: Sequence[Statement], breaks: Sequence[Break], created: Set[str], size: Any
 ) -> List[str]:
-    """What one migration does, worst first, in a few words each.
-
-    An atomic migration keeps every lock until it commits (13.3.1), so work counts with the strongest lock taken so far.
-    """
-    work: Dict[Tuple[str, str], List[str]] = {}  # (kind, table) -> the locks that stand meanwhile
-    held: Dict[str, str] = {}
-    for statement in statements:
-        kind = effective_kind(statement, created)
-        for table, mode in statement.locks:
-            held[table] = strongest([mode, held.get(table, mode)])
-        for table in statement.work if kind not in ("none", "catalog_only") else ():
-            if table not in created:
-                own = dict(statement.locks).get(table, "ACCESS SHARE")
-                work.setdefault((kind, table), []).append(held.get(table, own) if migration.atomic else own)
-    phrases = []
-    for (kind, table), modes in sorted(work.items(), key=lambda item: -KINDS.index(item[0][0])):
-        facts = {"table": table, "size": people_size(size(table)), "waiting": _waiting(strongest(modes))}
-        if kind == "concurrent_index_build":
-            phrase = "%s on {table} ({size}): writes go on" % _count(len(modes), "concurrent index build")
-        elif kind == "index_build":
-            phrase = "%s on {table} ({size}): {waiting}" % _count(len(modes), "index build")
-        elif kind == "unknown":
-            phrase = "SQL that is not understood on {table} ({size}): taken as the worst case"
-        else:
-            phrase = _PHRASES[kind]
-        phrases.append(phrase.format(**facts))
+    """What one migration does, worst first, in a few words each."""
+    work = work_of(migration, statements, created)
+    phrases = _heavy_phrases(work, size)
     if any(statement.kind == "unknown" and not statement.work for statement in statements):
         phrases.append("SQL that is not understood: taken as the worst case")
     if migration.runs_python:
         named = ["%s (%s)" % (table, people_size(size(table))) for table in migration.mentions if table not in created]
         phrases.append("runs Python" + (" on " + ", ".join(named) if named else "") + ": how long is not known")
-    makes = sorted({t for s in statements if s.sql.upper().startswith("CREATE TABLE") for t, m in s.locks if t in created})
-    if makes:
-        phrases.append("makes %s" % (_count(len(makes), "table")))
-    worked = {table for kind, table in work}
-    long = migration.atomic and bool(work or migration.runs_python)
-    for waiting in ("reads and writes wait", "writes wait"):
-        others = sorted(t for t, m in held.items() if _waiting(m) == waiting and t not in worked and t not in created)
-        if others:
-            phrase = "locks %s until it commits: %s" if long else "short lock on %s: %s for a moment"
-            phrases.append(phrase % (", ".join(others), waiting))
+    made = {s.locks[0][0] for s in statements if s.locks and s.sql.upper().startswith("CREATE TABLE")} & created
+    if made:
+        phrases.append("makes %s" % _count(len(made), "table"))
+    phrases += _lock_phrases(work, long=migration.atomic and bool(work.heavy or migration.runs_python))
     if statements and not phrases:
-        phrases.append("touches only tables that this upgrade makes" if held else "changes nothing in the tables")
-    for cause in breaks:
-        phrases.append("from here until the backend is replaced: " + explain(cause))
-    if migration.irreversible:
-        phrases.append("cannot be reversed")
+        touches = any(statement.locks for statement in statements)
+        phrases.append("touches only tables that this upgrade makes" if touches else "changes nothing in the tables")
+    phrases += ["from here until the backend is replaced: " + explain(cause) for cause in breaks]
+    return phrases + (["cannot be reversed"] if migration.irreversible else [])
+
+
+def _heavy_phrases(work: Work, size: Any) -> List[str]:
+    return [
+        _PHRASES[kind].format(
+            table=table,
+            size=people_size(size(table)),
+            waiting=_waiting(strongest(modes)),
+            count=_count(len(modes), _NOUNS.get(kind, kind)),
+        )
+        for (kind, table), modes in sorted(work.heavy.items(), key=lambda item: -KINDS.index(item[0][0]))
+    ]
+
+
+def _lock_phrases(work: Work, long: bool) -> List[str]:
+    """Tables that are only locked: for a moment, or (``long``) for as long as the work on others takes."""
+    phrases = []
+    for waiting in ("reads and writes wait", "writes wait"):
+        tables = sorted(t for t, mode in work.held.items() if _waiting(mode) == waiting and t not in work.worked)
+        if tables:
+            phrase = "locks %s until it commits: %s" if long else "short lock on %s: %s for a moment"
+            phrases.append(phrase % (", ".join(tables), waiting))
     return phrases

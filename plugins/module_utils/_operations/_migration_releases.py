@@ -10,21 +10,15 @@ from typing import Tuple
 RELEASES: Tuple[Tuple[str, Tuple[str, ...]], ...] = (
     (
         "v2.36.4",
-        (
-            "0094_alter_app_organisation_alter_environment_app",
-        ),
+        ("0094_alter_app_organisation_alter_environment_app",),
     ),
     (
         "v2.38.0",
-        (
-            "0095_alter_environmentsync_service",
-        ),
+        ("0095_alter_environmentsync_service",),
     ),
     (
         "v2.39.1",
-        (
-            "0096_organisationmemberinvite_role",
-        ),
+        ("0096_organisationmemberinvite_role",),
     ),
     (
         "v2.40.1",
@@ -44,9 +38,7 @@ RELEASES: Tuple[Tuple[str, Tuple[str, ...]], ...] = (
     ),
     (
         "v2.48.0",
-        (
-            "0103_alter_environmentsync_service_and_more",
-        ),
+        ("0103_alter_environmentsync_service_and_more",),
     ),
     (
         "v2.49.2",
@@ -73,9 +65,7 @@ RELEASES: Tuple[Tuple[str, Tuple[str, ...]], ...] = (
     ),
     (
         "v2.54.0",
-        (
-            "0112_secretevent_secret_event_history_idx_and_more",
-        ),
+        ("0112_secretevent_secret_event_history_idx_and_more",),
     ),
     (
         "v2.59.0",
@@ -87,15 +77,11 @@ RELEASES: Tuple[Tuple[str, Tuple[str, ...]], ...] = (
     ),
     (
         "v2.61.0",
-        (
-            "0116_app_description",
-        ),
+        ("0116_app_description",),
     ),
     (
         "v2.62.0",
-        (
-            "0117_alter_environmentsync_service_and_more",
-        ),
+        ("0117_alter_environmentsync_service_and_more",),
     ),
     (
         "v2.64.0",
@@ -135,15 +121,11 @@ RELEASES: Tuple[Tuple[str, Tuple[str, ...]], ...] = (
     ),
     (
         "v2.70.0",
-        (
-            "0130_rotating_secrets",
-        ),
+        ("0130_rotating_secrets",),
     ),
     (
         "v2.71.0",
-        (
-            "0131_add_queued_sync_status",
-        ),
+        ("0131_add_queued_sync_status",),
     ),
     (
         "v2.73.0",

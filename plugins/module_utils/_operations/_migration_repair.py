@@ -18,14 +18,15 @@ from typing import Any, Dict, List, Sequence
 from ._api import Context
 from ._migration_errors import IndexBusy, LeftoverIndex
 from ._migration_monitor import Monitor
-from ._migration_sql import SHARE_UPDATE
+from ._migration_statement import SHARE_UPDATE
 
 WORKER = "phase.console migrating"  # application_name of the sessions in which manage.py migrate works
 POLL = 0.5  # seconds
 ENDING = 20.0  # seconds that a terminated session may take to roll back
 
 _FOUND = """
-select x.relname, n.nspname, coalesce(c.relname, ''), coalesce(i.indisvalid, true), x.oid::bigint, pg_relation_size(x.oid)
+select x.relname, n.nspname, coalesce(c.relname, ''), coalesce(i.indisvalid, true), x.oid::bigint,
+       pg_relation_size(x.oid)
 from pg_catalog.pg_class x
 join pg_catalog.pg_namespace n on n.oid = x.relnamespace
 left join pg_catalog.pg_index i on i.indexrelid = x.oid
@@ -145,7 +146,8 @@ def wait_for_builders(context: Context, connection: Any, found: Sequence[Leftove
             if context.clock() - started >= wait:
                 raise IndexBusy(
                     "Index %s is being built right now by %s." % (leftover.index, who),
-                    "Wait for it; or, when its client is gone, end it with select pg_terminate_backend(%d)." % builder[0],
+                    "Wait for it; or, when its client is gone, end it with select pg_terminate_backend(%d)."
+                    % builder[0],
                     partial={"leftover_indexes": [item.facts() for item in found]},
                 )
             if not told:

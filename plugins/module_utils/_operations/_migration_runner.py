@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: 2026 The phase.console authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Runs ``manage.py migrate`` in a child process, under the migration lock, watched, and tried again after lock timeouts."""
+"""Runs ``manage.py migrate`` in a child process, watched, under the migration lock."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def child_environment(base: Mapping[str, str], lock_timeout: int, check_interval
 
 
 def supports_check_interval(connection: Any) -> bool:
-    """Whether the server takes ``client_connection_check_interval``: version 14, and a platform that can poll for it."""
+    """Whether the server takes client_connection_check_interval: version 14, and a platform that can poll for it."""
     import psycopg2
 
     if connection.server_version < 140000:
@@ -123,7 +123,12 @@ class Runner:
     """Attempts at one migrate."""
 
     def __init__(
-        self, context: Context, lock: MigrationLock, monitor: Monitor, environment: Dict[str, str], mask: Callable[[str], str]
+        self,
+        context: Context,
+        lock: MigrationLock,
+        monitor: Monitor,
+        environment: Dict[str, str],
+        mask: Callable[[str], str],
     ) -> None:
         self._context = context
         self._lock = lock
@@ -184,4 +189,3 @@ class Runner:
         elif event["event"] == "error":
             result.exit_code, result.error = 1, self._mask(event["error"]["message"])
         return pid
-

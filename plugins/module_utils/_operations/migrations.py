@@ -58,9 +58,7 @@ def _plan(context: Context, connection: Any, rows: Sequence[Any]) -> Result:
         "pending": [],
         "plan": [],
         "unknown": graph_of.dotted(unknown),
-        "inconsistent": [
-            {"migration": "%s.%s" % key, "dependency": "%s.%s" % parent} for key, parent in inconsistent
-        ],
+        "inconsistent": [{"migration": "%s.%s" % key, "dependency": "%s.%s" % parent} for key, parent in inconsistent],
         "conflicts": graph.conflicts,
         "duplicates": graph_of.duplicates(rows),
         "from_leaves": graph_of.dotted(graph_of.leaves(graph, applied)),
@@ -100,8 +98,8 @@ def apply(context: Context, request: Request) -> Result:
     """Migrate, under the lock. To be run detached: it goes on when its caller dies, and can be joined then.
 
     Request: ``host`` and ``run`` name the caller; ``pending``, ``known``, ``non_atomic`` (names) and ``indexes``
-    (``planned_indexes``) come from the plan; ``image`` is for messages, ``lock_timeout`` seconds per lock, ``retries`` after lock timeouts,
-    ``wait_for_lock`` seconds, ``repair_indexes``.
+    (``planned_indexes``) come from the plan; ``image`` is for messages, ``lock_timeout`` seconds per lock, ``retries``
+    after lock timeouts, ``wait_for_lock`` seconds, ``repair_indexes``.
 
     Result: ``applied`` [{"name", "seconds"}] (seconds None where another run did it), ``joined``, ``retries``,
     ``repaired_indexes``, ``post_migrate_failed`` (None, or exit code and output of a migrate that failed after it had
@@ -202,7 +200,12 @@ class _Application:
             why = "a deadlock" if attempt.sqlstate == "40P01" else "no lock within lock_timeout"
             blocked = ": " + self._monitor.blocked_text if self._monitor.blocked_text else ""
             text = "%s: %s%s. Try %d of %d in %.0f s." % (
-                attempt.failed, why, blocked, number + 1, self._request["retries"] + 1, wait
+                attempt.failed,
+                why,
+                blocked,
+                number + 1,
+                self._request["retries"] + 1,
+                wait,
             )
             self._context.report(text, retries=number)
             self._context.sleep(wait)
@@ -238,7 +241,9 @@ class _Application:
                 partial=partial,
             )
         raise MigrationFailed(
-            "%s failed%s. %s." % (partial["failed_migration"], _reason(attempt), done), self._way_out(attempt), partial=partial
+            "%s failed%s. %s." % (partial["failed_migration"], _reason(attempt), done),
+            self._way_out(attempt),
+            partial=partial,
         )
 
     def _way_out(self, attempt: Attempt) -> str:
