@@ -25,7 +25,7 @@ from urllib.parse import quote
 
 import psycopg2
 
-from sandbox import processes
+from sandbox import prepared, processes
 from sandbox.postgresql import Server, reachable, server_user
 from sandbox.redis_server import redis_server
 from sandbox.render import render
@@ -88,15 +88,30 @@ class LocalInstance:
         self._write_environment(password)
         self.point_to(version)
         self.redis_start()
-        self.server.create()
-        self.server.start()
-        self.server.add_database(DATABASE, USER, password, superuser=superuser)
-        self.manage("migrate", "--verbosity", "0")
-        self.manage("seed", "--events", str(events))
+        kept = prepared.place(self.current.resolve(), events, superuser)
+        self.server.make_home()
+        if prepared.take(kept, self.server.data):
+            self.server.start()
+            self.server.set_password(USER, password)
+        else:
+            self._fill(password, events, superuser)
+            if events <= prepared.MOST_EVENTS:
+                self.server.stop()
+                prepared.keep(self.server.data, kept)
+                self.server.start()
         for service in ("backend", "worker"):
             self._launch(service)
         for service in ("backend", "worker"):
             self._wait(service)
+
+    def _fill(self, password: str, events: int, superuser: bool) -> None:
+        """Make the cluster and everything in it."""
+        self.server.create()
+        self.server.start()
+        self.server.add_database(DATABASE, USER, superuser=superuser)
+        self.server.set_password(USER, password)
+        self.manage("migrate", "--verbosity", "0")
+        self.manage("seed", "--events", str(events))
 
     def _write_environment(self, password: str) -> None:
         values = {
@@ -270,7 +285,7 @@ class LocalInstance:
 
     def _command(self, service: str) -> list[str | Path]:
         if service == "redis":
-            program = redis_server(Path.home() / ".cache" / "phase-sandbox")
+            program = redis_server(prepared.cache_folder())
             return [program, "--port", str(self.redis_port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
         if service == "worker":
             return [self.python, "manage.py", "rqworker", "default"]

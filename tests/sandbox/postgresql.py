@@ -65,14 +65,22 @@ class Server:
     def __init__(self, home: Path, port: int, note: Path, log: Path) -> None:
         self.home, self.port, self.note, self.log = home, port, note, log
 
+    @property
+    def data(self) -> Path:
+        return self.home / "data"
+
+    def make_home(self) -> None:
+        """Make the folder, for the server's account alone."""
+        self.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        user = server_user()
+        if user is not None:
+            shutil.chown(self.home, user)
+
     def create(self) -> None:
         """Make an empty cluster."""
         user = server_user()
-        self.home.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if user is not None:
-            shutil.chown(self.home, user)
         subprocess.run(
-            [programs() / "initdb", "--pgdata", self.home / "data", "--username", ADMINISTRATOR]
+            [programs() / "initdb", "--pgdata", self.data, "--username", ADMINISTRATOR]
             + ["--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync", "--no-instructions"],
             check=True,
             capture_output=True,
@@ -80,7 +88,7 @@ class Server:
             extra_groups=[] if user else None,
             cwd=self.home.anchor,
         )
-        (self.home / "data" / "pg_hba.conf").write_text(HBA, encoding="utf-8")
+        (self.data / "pg_hba.conf").write_text(HBA, encoding="utf-8")
 
     def start(self) -> None:
         """Start, and wait until it takes connections."""
@@ -94,7 +102,7 @@ class Server:
             [
                 programs() / "postgres",
                 "-D",
-                self.home / "data",
+                self.data,
                 *(f"--{key}={value}" for key, value in settings.items()),
             ],
             self.note,
@@ -130,9 +138,13 @@ class Server:
         finally:
             connection.close()
 
-    def add_database(self, name: str, owner: str, password: str, *, superuser: bool) -> None:
-        """Make a role that signs in with a password, and a database of its own."""
+    def add_database(self, name: str, owner: str, *, superuser: bool) -> None:
+        """Make a role, and a database of its own."""
         with self.administrator() as connection, connection.cursor() as cursor:
             role, rights = sql.Identifier(owner), sql.SQL("SUPERUSER" if superuser else "NOSUPERUSER")
-            cursor.execute(sql.SQL("CREATE ROLE {} LOGIN {} PASSWORD %s").format(role, rights), [password])
+            cursor.execute(sql.SQL("CREATE ROLE {} LOGIN {}").format(role, rights))
             cursor.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(sql.Identifier(name), role))
+
+    def set_password(self, role: str, password: str) -> None:
+        with self.administrator() as connection, connection.cursor() as cursor:
+            cursor.execute(sql.SQL("ALTER ROLE {} PASSWORD %s").format(sql.Identifier(role)), [password])

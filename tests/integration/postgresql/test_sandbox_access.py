@@ -74,7 +74,8 @@ def read(instance: LocalInstance, *, kind: str = "ServiceAccount", **headers: st
 def add_policy(instance: LocalInstance, allowed: str, *, is_global: bool = True) -> str:
     ((policy,),) = instance.sql(
         "INSERT INTO api_networkaccesspolicy "
-        "(id, name, allowed_ips, is_global, created_at, updated_at, organisation_id) VALUES (gen_random_uuid()::text, 'Office', %s, %s, now(), now(), %s) RETURNING id",
+        "(id, name, allowed_ips, is_global, created_at, updated_at, organisation_id) "
+        "VALUES (gen_random_uuid()::text, 'Office', %s, %s, now(), now(), %s) RETURNING id",
         allowed,
         is_global,
         SPACEX,

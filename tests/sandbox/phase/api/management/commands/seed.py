@@ -69,7 +69,7 @@ SELECT md5(%(seed)s || '/event/' || n)::uuid::text, s.key, s.key_digest, s.value
   CASE WHEN actor = 2 THEN a.service_token END, CASE WHEN actor > 2 THEN a.account END,
   CASE WHEN actor > 2 THEN a.account_token END {value}
 FROM (
-  SELECT n, (n * 7919) %% 100 AS chance, (n * 104729) %% 10 AS actor,
+  SELECT n, (n * 7919) %% 100 AS chance, (n / 10 * 3 + n * 7) %% 10 AS actor,
     (n * 31) %% (SELECT count(*) FROM api_secret) AS number
   FROM generate_series(%(first)s::bigint, %(last)s::bigint) AS n OFFSET 0
 ) AS event
