@@ -326,6 +326,12 @@ def _end(pid: int) -> None:
         time.sleep(0.1)
 
 
+def _mounted(folder: Path) -> bool:
+    """Whether something is mounted there; Path.is_mount does not see a folder that is mounted on itself."""
+    lines = Path("/proc/self/mounts").read_text(encoding="utf-8").splitlines()
+    return str(folder.resolve()) in {line.split()[1].replace("\\040", " ") for line in lines}
+
+
 def _clear(private: _Private) -> None:
     """What a killed dockerd leaves: its containerd, pid files, sockets, and its data folder mounted on itself."""
     folder = private.exec_root / "containerd"
@@ -334,7 +340,7 @@ def _clear(private: _Private) -> None:
         _end(containerd)
     for stale in (private.pidfile, private.socket, folder / "containerd.pid", folder / "containerd.sock"):
         stale.unlink(missing_ok=True)
-    if private.data.is_mount():
+    if _mounted(private.data):
         subprocess.run(["umount", str(private.data)], check=True)
 
 
