@@ -14,7 +14,6 @@ from sandbox.compose import ComposeInstance
 from sandbox.docker_instance import DockerInstance, Variant
 from sandbox.images import without_psycopg2
 
-Factory = Callable[..., Any]
 VERSION = "v2.73.2"
 
 
@@ -38,9 +37,9 @@ def test_info(ansible: Ansible, instance: Any) -> None:
 
 
 def test_nothing_is_written_in_the_container(ansible: Ansible, instance: Any) -> None:
-    before = instance.docker("diff", "phase-backend")
+    before = set(instance.docker("diff", "phase-backend").splitlines())
     targets.info(ansible, target(instance))
-    assert instance.docker("diff", "phase-backend") == before
+    assert set(instance.docker("diff", "phase-backend").splitlines()) == before
 
 
 def test_the_far_end_ends_with_its_caller(ansible: Ansible, instance: Any) -> None:
@@ -120,14 +119,3 @@ def test_a_container_without_python(ansible: Ansible, instance: Any, impostor: C
         "exec", "--user=0", options["container"], "sh", "-c", "rm -f /usr/bin/python3* /usr/local/bin/python3*"
     )
     targets.refused(ansible, options, "interpreter_missing")
-
-
-def test_a_password_in_a_file(ansible: Ansible, compose_instance: Factory) -> None:
-    instance = compose_instance(VERSION, variant=Variant(auth="scram-sha-256", password_file=True))
-    assert targets.info(ansible, target(instance), "migrations")["migrations"]["applied"] == 190
-
-
-def test_tls_demanded_by_the_server(ansible: Ansible, compose_instance: Factory) -> None:
-    tls = Variant(auth="scram-sha-256", tls="required", database_ssl="verify-full")
-    instance = compose_instance(VERSION, variant=tls)
-    assert targets.info(ansible, target(instance), "instance")["instance"]["database"]["tls"] is True
