@@ -171,6 +171,7 @@ class Ansible:
             ANSIBLE_HOME=str(self.folder / "home"),
             ANSIBLE_LOCAL_TEMP=str(self.folder / "tmp"),
             ANSIBLE_REMOTE_TEMP=str(self.folder / "tmp"),
+            TMPDIR=str(self.folder / "tmp"),
             ANSIBLE_CONFIG=str(self.folder / "ansible.cfg"),
             ANSIBLE_INVENTORY=str(self.folder / "inventory"),
             ANSIBLE_CALLBACK_PLUGINS=str(HERE / "callback_plugins"),

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: 2026 The phase.console authors
+"""Secrets stay where they are: no output, result, argument or file shows the database's password or Phase's keys."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from integration.harness import Ansible, target, upgrade_variables
+from integration.watch import Watch
+from sandbox.local import LocalInstance
+from sandbox.postgresql import programs
+
+PLANTED = ("DATABASE_PASSWORD", "SECRET_KEY", "SERVER_SECRET")
+
+
+@pytest.fixture(scope="module")
+def instance(module_local_instance: Any) -> LocalInstance:
+    return module_local_instance("v2.66.0", events=1000)
+
+
+def watch(instance: LocalInstance, ansible: Ansible) -> Watch:
+    planted = {name: instance.environment[name] for name in PLANTED}
+    return Watch({**planted, "the URL": instance.database_url}, [ansible.folder], [instance.directory])
+
+
+def options(module: str, instance: LocalInstance, folder: Path) -> dict[str, Any]:
+    return {
+        "phase_backup": {"dest": f"{folder}/", "pg_bin_dir": str(programs())},
+        "phase_health": {"url": f"{instance.url}/health/", "wait_timeout": 5},
+        "phase_info": {},
+        "phase_migrate": {"image": str(instance.release("v2.73.2"))},
+        "phase_rollout": {"name": "phase-backend", "image": "phasehq/backend:v2.73.2"},
+        "phase_upgrade_state": {"path": f"{folder}/state.json"},
+    }[module]
+
+
+MODULES = sorted(path.stem for path in (Path(__file__).parents[3] / "plugins" / "modules").glob("phase_*.py"))
+
+
+def run_watched(ansible: Ansible, instance: LocalInstance, task: dict[str, Any], **more: Any) -> tuple[Watch, int]:
+    play = {"hosts": "localhost", "gather_facts": False, "tasks": [task]}
+    with watch(instance, ansible) as watching:
+        run = ansible.popen_playbook([play], verbosity=3, **more)
+        rc = run.wait().rc
+    watching.look_at_run(run)
+    return watching, rc
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_shows_none(module: str, ansible: Ansible, instance: LocalInstance, tmp_path: Path) -> None:
+    task = {f"phase.console.{module}": {**target(instance), **options(module, instance, tmp_path)}}
+    watching, rc = run_watched(ansible, instance, task, check=module == "phase_migrate", diff=True)
+    assert (watching.found, watching.samples > 0) == ([], True)
+    assert bool(rc) == (module == "phase_rollout")  # which is for containers
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_that_fails_shows_none(module: str, ansible: Ansible, instance: LocalInstance, tmp_path: Path) -> None:
+    """With the right secrets and a database that is not there: what fails holds them all in its hands."""
+    elsewhere = tmp_path / "env"
+    wrong = {**instance.environment, "DATABASE_PORT": "1"}
+    elsewhere.write_text("".join(f"{name}={value}\n" for name, value in wrong.items()), encoding="utf-8")
+    given = {**target(instance), "env_file": str(elsewhere), **options(module, instance, tmp_path)}
+    if module == "phase_health":
+        given["url"] = "http://127.0.0.1:1/health/"
+    watching, _rc = run_watched(ansible, instance, {f"phase.console.{module}": given})
+    assert [place for place in watching.found if str(elsewhere) not in place] == []
+
+
+def test_a_url_as_an_option_shows_none(ansible: Ansible, instance: LocalInstance) -> None:
+    """Ansible itself hands options to a module in a file of the owner's; so files are looked at afterwards alone."""
+    database = {"deployment": "database", "database_url": instance.database_url}
+    refused = {"deployment": "database", "database_url": instance.database_url + "_of_nobody"}
+    tasks = [
+        {"phase.console.phase_info": database},
+        {"phase.console.phase_info": refused, "register": "refused", "ignore_errors": True},
+        {"ansible.builtin.assert": {"that": ["refused is failed"]}},
+    ]
+    run = ansible.popen_playbook([{"hosts": "localhost", "gather_facts": False, "tasks": tasks}], verbosity=3)
+    result = run.wait()
+    after = watch(instance, ansible)
+    after.folders = [ansible.folder]
+    with after:
+        after.look_at_run(run)
+    assert (result.rc, after.found) == (0, [])
+
+
+def test_an_upgrade_shows_none(ansible: Ansible, local_instance: Any, tmp_path: Path) -> None:
+    instance = local_instance("v2.66.0", events=1000)
+    with watch(instance, ansible) as watching:
+        run = ansible.popen_playbook(
+            "upgrade", upgrade_variables(instance, "v2.73.2", tmp_path), verbosity=3, diff=True
+        )
+        result = run.wait()
+    watching.look_at_run(run)
+    assert (result.rc, watching.found) == (0, []), result.message
+
+
+def test_the_watch_sees_what_it_should(instance: LocalInstance, ansible: Ansible, tmp_path: Path) -> None:
+    """Each leak that the tests above deny is made here once."""
+    password = instance.environment["DATABASE_PASSWORD"]
+    with Watch({"password": password}, [tmp_path]) as watching:
+        (tmp_path / "leak").write_text(f"postgresql://phase:{quote(password)}@db/", encoding="utf-8")
+        subprocess.run([sys.executable, "-c", "import time; time.sleep(1)", password], check=True)
+    watching.look_at("the output", f"password={password}")
+    assert {place.partition(" in ")[2][:13] for place in watching.found} >= {"the arguments", "the output"}
+    assert any("leak" in place for place in watching.found)
