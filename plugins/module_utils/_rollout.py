@@ -16,7 +16,8 @@ from typing import Any, Callable, Dict, List, Mapping, Optional
 from ._errors import ContainerMissing, ImageMissing, NotSupported, PhaseError
 from ._operations._secrets import masker, secret_values
 from ._target import _clone
-from ._target._docker import DockerTarget, engine_errors
+from ._target._docker import DockerTarget
+from ._target._engine import engine_errors
 
 Inspect = Dict[str, Any]
 Sleep = Callable[[float], None]

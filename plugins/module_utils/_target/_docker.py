@@ -6,247 +6,21 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import queue
-import select
-import socket
-import ssl
-import struct
-import threading
-from collections import deque
-from typing import Any, Callable, Deque, Dict, Iterable, Iterator, List, Mapping, Optional, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, Optional, Tuple
 
-from .._errors import (
-    BadOption,
-    ContainerMissing,
-    ContainerNotRunning,
-    EngineUnreachable,
-    ImageMissing,
-    InterpreterMissing,
-    LibraryMissing,
-    RemoteError,
-)
+from .._errors import ContainerNotRunning, EngineUnreachable, ImageMissing, InterpreterMissing, RemoteError
 from .._operations._api import Operation, Request, Result
 from .._operations._package import STARTER, opening, pack, reference
 from .._operations._secrets import masker, secret_values
 from . import _clone
 from ._base import Limits, Report, Sink, Target, external_migration
-from ._session import SILENCE, TAIL, Channel, Lost, converse, never_lost
-
-Inspect = Dict[str, Any]
-Find = Callable[[Any], Inspect]  # the backend's container, given an API client
+from ._engine import PROJECT_LABEL, SERVICE_LABEL, Find, Inspect, engine_errors
+from ._session import SILENCE, Channel, Lost, converse, never_lost
+from ._streams import LogChannel, StreamChannel, events, pump
 
 LABEL = "phase.console.operation"
 BACKEND_LABEL = "phase.console.backend"
 COMPONENTS = ("nginx", "frontend", "backend", "worker", "migrations", "postgres", "redis")
-PROJECT_LABEL = "com.docker.compose.project"
-SERVICE_LABEL = "com.docker.compose.service"
-FOLDER_LABEL = "com.docker.compose.project.working_dir"
-
-
-def make_client(options: Mapping[str, Any]) -> Any:
-    """An API client of the Docker SDK from the module's options; they are those of community.docker."""
-    try:
-        import docker
-    except ImportError as error:
-        raise LibraryMissing(
-            "The Docker SDK for Python is not installed for this Python (%s)." % error,
-            "Install the package docker for the interpreter that runs the module.",
-        ) from error
-    tls: Any = False
-    if options.get("tls") or options.get("validate_certs"):
-        certificate = (options["client_cert"], options["client_key"]) if options.get("client_cert") else None
-        tls = docker.tls.TLSConfig(
-            client_cert=certificate, ca_cert=options.get("ca_path"), verify=bool(options.get("validate_certs"))
-        )
-    with engine_errors(options["docker_host"]):
-        return docker.APIClient(
-            base_url=options["docker_host"],
-            version=options.get("api_version") or "auto",
-            timeout=options["connect_timeout"] or None,
-            tls=tls,
-        )
-
-
-@contextlib.contextmanager
-def engine_errors(host: str = "") -> Iterator[None]:
-    """Turn the SDK's errors of an unreachable or unwilling engine into typed ones."""
-    import docker
-    import requests
-
-    try:
-        yield
-    except docker.errors.APIError as error:
-        raise EngineUnreachable(
-            "The Docker engine refused: %s" % (error.explanation or error), "See the engine's log, then run it again."
-        ) from error
-    except (docker.errors.DockerException, requests.exceptions.RequestException) as error:
-        raise EngineUnreachable(
-            "The Docker engine %s cannot be reached: %s" % (host, _root_cause(error)),
-            "Start it, set docker_host (or DOCKER_HOST), or run as a user that may use its socket (become: true).",
-        ) from error
-
-
-def _root_cause(error: BaseException) -> str:
-    while error.__context__ is not None:
-        error = error.__context__
-    return str(error)
-
-
-# Finding the backend
-
-
-def find_by_name(name: str) -> Find:
-    def find(client: Any) -> Inspect:
-        import docker
-
-        try:
-            with_state: Inspect = client.inspect_container(name)
-            return with_state
-        except docker.errors.NotFound:
-            pass
-        running = sorted(entry["Names"][0].lstrip("/") for entry in client.containers())
-        raise ContainerMissing(
-            "This Docker engine has no container named %s." % name,
-            "Set container to the backend's name, or deployment to compose. Running here: %s."
-            % (", ".join(running) or "nothing"),
-        )
-
-    return find
-
-
-def find_by_project(project: Optional[str], folder: Optional[str], service: str) -> Find:
-    """The first running container of a Compose service, else the first of any state."""
-
-    def find(client: Any) -> Inspect:
-        if not project and not folder:
-            raise BadOption("deployment=compose needs project_src or project_name.", "Set one of them.")
-        labels = [SERVICE_LABEL + "=" + service]
-        labels.append(PROJECT_LABEL + "=" + project if project else "%s=%s" % (FOLDER_LABEL, folder))
-        found = client.containers(all=True, filters={"label": labels})
-        found.sort(key=lambda entry: (entry["State"] != "running", entry["Names"]))
-        if found:
-            inspect: Inspect = client.inspect_container(found[0]["Id"])
-            return inspect
-        projects = sorted({entry["Labels"].get(PROJECT_LABEL) for entry in client.containers(all=True)} - {None})
-        raise ContainerMissing(
-            "Compose has no container of service %s in %s." % (service, project or folder),
-            "Check project_src, project_name and service. Projects here: %s." % (", ".join(projects) or "none"),
-        )
-
-    return find
-
-
-# Streams
-
-
-class StreamChannel(Channel):
-    """A hijacked connection of the engine: stdin out, frames in.
-
-    A frame is a byte with the stream's number, three zero bytes, a big-endian length, then the data (Docker Engine API,
-    "Attach to a container"). One thread sends and receives, because a TLS socket allows no other.
-    """
-
-    def __init__(self, hijacked: Any, exit_code: Callable[[], Optional[int]]) -> None:
-        self._hijacked = hijacked  # closing it too early would close the socket below
-        self._socket: "socket.socket" = getattr(hijacked, "_sock", hijacked)
-        self._exit_code = exit_code
-        self._rest = self._pending = b""
-        self._frames: Deque[Tuple[int, bytes]] = deque()
-
-    def send(self, data: bytes) -> None:
-        self._socket.settimeout(SILENCE)
-        self._socket.sendall(data)
-
-    def feed(self, blocks: Iterator[bytes]) -> bool:
-        """Send what the far end takes now of the next block; False once it has had all, or enough."""
-        self._pending = self._pending or next(blocks, b"")
-        self._socket.settimeout(0)
-        try:
-            if not self._pending:
-                self._socket.shutdown(socket.SHUT_WR)
-                return False
-            self._pending = self._pending[self._socket.send(self._pending) :]
-        except (BlockingIOError, ssl.SSLWantWriteError):
-            pass
-        except OSError:
-            return False
-        return True
-
-    def wait(self, writing: bool) -> None:
-        """Until there is something to read, or, while writing, room to write."""
-        if not self._frames:
-            select.select([self._socket], [self._socket] if writing else [], [], 1.0)
-
-    def receive(self, timeout: float) -> Optional[Tuple[int, bytes]]:
-        if not self._frames:
-            self._socket.settimeout(timeout)
-            try:
-                data = self._socket.recv(1 << 18)
-            except (socket.timeout, BlockingIOError, ssl.SSLWantReadError):
-                return None
-            except ConnectionError:
-                data = b""
-            if not data:
-                raise EOFError
-            self._cut(data)
-        return self._frames.popleft() if self._frames else None
-
-    def _cut(self, data: bytes) -> None:
-        self._rest += data
-        while len(self._rest) >= 8:
-            stream, length = struct.unpack(">BxxxL", self._rest[:8])
-            if stream not in (0, 1, 2):  # an engine that failed before the program ran writes plain text
-                self._frames.append((2, self._rest))
-                self._rest = b""
-            if len(self._rest) < 8 + length:
-                return
-            self._frames.append((stream, self._rest[8 : 8 + length]))
-            self._rest = self._rest[8 + length :]
-
-    def exit_code(self) -> Optional[int]:
-        return self._exit_code()
-
-    def close(self) -> None:
-        self._socket.close()
-        self._hijacked.close()
-
-
-class LogChannel(Channel):
-    """The log of a container that runs already: what it said so far, then what it goes on to say."""
-
-    def __init__(self, client: Any, container: str) -> None:
-        self._client, self._container = client, container
-        self._queue: "queue.Queue[bytes]" = queue.Queue()
-        threading.Thread(target=self._read, daemon=True).start()
-
-    def _read(self) -> None:
-        for data in self._client.logs(self._container, stream=True, follow=True, stderr=False):
-            self._queue.put(data)
-        self._queue.put(b"")
-
-    def send(self, data: bytes) -> None:
-        """Its caller is gone, and nobody can take that place."""
-
-    def receive(self, timeout: float) -> Optional[Tuple[int, bytes]]:
-        try:
-            data = self._queue.get(timeout=timeout)
-        except queue.Empty:
-            return None
-        if not data:
-            raise EOFError
-        return 1, data
-
-    def exit_code(self) -> Optional[int]:
-        return int(self._client.inspect_container(self._container)["State"]["ExitCode"])
-
-    def close(self) -> None:
-        """The thread ends with the log or with this process."""
-
-
-def events(log: Iterable[bytes]) -> List[Dict[str, Any]]:
-    """The JSON lines in a container's log."""
-    return [json.loads(line) for line in b"".join(log).splitlines() if line.startswith(b"{")]
 
 
 class DockerTarget(Target):
@@ -501,7 +275,7 @@ class DockerTarget(Target):
         """A run of this operation that goes on without its caller. Ended ones are told of and removed."""
         labels = ["%s=%s" % (LABEL, name), "%s=%s" % (BACKEND_LABEL, backend["Name"].lstrip("/"))]
         for entry in self.client.containers(all=True, filters={"label": labels}):
-            said = events([self.client.logs(entry["Id"], stderr=False)])
+            said = events(self.client.logs(entry["Id"], stderr=False))
             kinds = [event["event"] for event in said]
             if entry["State"] == "running":
                 if "caller_lost" in kinds:
@@ -541,22 +315,6 @@ class DockerTarget(Target):
             )
         mask = masker(secret_values(_clone.environment(backend), read=lambda path: ""))
         with self._one_off(backend, chosen, argv, "pipe", keep=True, log=False) as (channel, container):
-            stderr = _pump(channel, sink, iter(stdin or ()))
+            stderr = pump(channel, sink, iter(stdin or ()))
             code = self._container_code(container)
         return (-1 if code is None else code), mask(stderr)
-
-
-def _pump(channel: StreamChannel, sink: Sink, blocks: Iterator[bytes]) -> str:
-    """Feed and drain in turns, in one thread, until the far end is done; the tail of standard error."""
-    stderr, feeding = "", True
-    while True:
-        channel.wait(feeding)
-        feeding = feeding and channel.feed(blocks)
-        try:
-            received = channel.receive(0)
-        except EOFError:
-            return stderr
-        if received and received[0] == 1:
-            sink(received[1])
-        elif received:
-            stderr = (stderr + received[1].decode("utf-8", "replace"))[-TAIL:]

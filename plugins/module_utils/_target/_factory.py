@@ -11,7 +11,8 @@ from typing import Any, Callable, Dict, Mapping
 from .._argspec import database_settings, duration
 from ._base import Limits, Target
 from ._direct import DirectTarget
-from ._docker import DockerTarget, find_by_name, find_by_project, make_client
+from ._docker import DockerTarget
+from ._engine import find_by_name, find_by_project, make_client
 from ._local import LocalTarget
 from ._session import Lost
 

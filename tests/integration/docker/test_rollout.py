@@ -11,11 +11,8 @@ from typing import Any
 import pytest
 from ansible_collections.phase.console.plugins.module_utils import _rollout
 from ansible_collections.phase.console.plugins.module_utils._target._base import Limits
-from ansible_collections.phase.console.plugins.module_utils._target._docker import (
-    DockerTarget,
-    find_by_name,
-    make_client,
-)
+from ansible_collections.phase.console.plugins.module_utils._target._docker import DockerTarget
+from ansible_collections.phase.console.plugins.module_utils._target._engine import find_by_name, make_client
 from integration.harness import Ansible, target
 from sandbox import images
 
