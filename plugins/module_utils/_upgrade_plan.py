@@ -309,6 +309,12 @@ def upgrade_summary(state: Facts) -> Dict[str, Any]:
     for entry in notes.get("applied") or []:
         took = entry["seconds"]
         text.append("  %s (%s)" % (entry["name"], "another run did it" if took is None else "%.1f s" % took))
+    failing = reads_failed(notes)
+    if failing is not None:
+        text.append(
+            "Reads of secrets failed for up to %.0f s, from %s until the new backend answered"
+            % (failing, notes["reads_fail_from"])
+        )
     backup = notes.get("backup")
     text.append("Backup: %s" % ("%s (%s)" % (backup["path"], _size(backup["bytes"])) if backup else "none was made"))
     if notes.get("leaf"):
@@ -321,9 +327,24 @@ def upgrade_summary(state: Facts) -> Dict[str, Any]:
         "applied": notes.get("applied") or [],
         "pending": notes.get("pending") or [],
         "backup": backup,
+        "backend_answered": notes.get("backend_answered"),
+        "reads_failed_seconds": failing,
         "seconds": dict(times),
         "text": text,
     }
+
+
+def reads_failed(notes: Facts) -> Optional[float]:
+    """Seconds from the migration that the old version did not survive until the new backend answered.
+
+    None where there was none, or where the run was cut off in between.
+    """
+    applied = notes.get("applied") or []
+    names = [entry["name"] for entry in applied]
+    if notes.get("reads_fail_from") not in names or any(entry["seconds"] is None for entry in applied):
+        return None
+    after = applied[names.index(notes["reads_fail_from"]) :]
+    return float(sum(entry["seconds"] for entry in after) + notes["backend_answered"] - notes["migrated_at"])
 
 
 def _identity(component: Facts) -> str:

@@ -85,7 +85,7 @@ def test_waits_while_the_backend_is_replaced():
 
 
 def test_gives_up_with_the_last_complaint():
-    with pytest.raises(NotHealthy, match="v2.66.0") as failed:
+    with pytest.raises(NotHealthy, match=r"v2\.66\.0") as failed:
         waited(Target(dict(ALIVE, version="v2.66.0")))
     assert failed.value.partial["health"]["backend"]["version"] == "v2.66.0"
 
@@ -100,7 +100,7 @@ def server():
     class Handler(BaseHTTPRequestHandler):
         answer = b""
 
-        def do_GET(self):  # noqa: N802 - the name that http.server looks for
+        def do_GET(self):
             self.send_response(200)
             self.end_headers()
             self.wfile.write(self.answer)

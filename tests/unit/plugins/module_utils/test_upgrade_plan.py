@@ -8,6 +8,7 @@ from ansible_collections.phase.console.plugins.module_utils._errors import BadOp
 from ansible_collections.phase.console.plugins.module_utils._upgrade_plan import (
     breaking,
     disk_need,
+    reads_failed,
     upgrade_plan,
     upgrade_summary,
     upgrade_target,
@@ -270,3 +271,12 @@ def test_summary():
 def test_summary_of_a_run_without_migrations():
     state = {"run": "r", "target": {"backend": BACKEND}, "started": 0, "updated": 1, "times": {}, "notes": {}}
     assert "none was made" in "\n".join(upgrade_summary(state)["text"])
+
+
+def test_how_long_reads_failed():
+    applied = [{"name": "a", "seconds": 5.0}, {"name": "b", "seconds": 1.0}, {"name": "c", "seconds": 2.0}]
+    notes = {"reads_fail_from": "b", "applied": applied, "migrated_at": 100.0, "backend_answered": 104.5}
+    assert reads_failed(notes) == 7.5
+    assert reads_failed(dict(notes, reads_fail_from=None)) is None
+    assert reads_failed(dict(notes, applied=[])) is None
+    assert reads_failed(dict(notes, applied=[{"name": "b", "seconds": None}])) is None
