@@ -86,8 +86,8 @@ def rollout(facts: Facts) -> List[str]:
 def stops_reads(cause: str) -> bool:
     """Whether a break of the running version, in phase_migrate's words, stops it from reading secrets.
 
-    A read inserts into api_secretevent (Phase v2.37.2 to v2.73.2), so another table's failing inserts do not; a column or
-    table that is gone may.
+    A read inserts into api_secretevent (Phase v2.37.2 to v2.73.2), so another table's failing inserts do not; a column
+    or table that is gone may.
     """
     return "api_secretevent" in cause or "inserts fail" not in cause
 
@@ -142,8 +142,8 @@ def _reads_line(facts: Facts) -> str:
             "  They go on, waiting for locks as told above, and fail for the seconds in which the backend is replaced."
         )
     return (
-        "  They fail from %s, which the running version does not survive, until the new backend answers: for as long as "
-        "the migrations from there on and one start of the backend take." % first
+        "  They fail from %s, which the running version does not survive, until the new backend answers: for as long "
+        "as the migrations from there on and one start of the backend take." % first
     )
 
 
@@ -200,8 +200,8 @@ def stops(facts: Facts) -> List[str]:
         )
     for item in (facts["migrate"] or {}).get("leftover_indexes") or [] if not facts["repair"] else []:
         found.append(
-            "An interrupted migration left index %s on %s behind. Set phase_upgrade_repair_indexes=true to have it dropped "
-            "and built again." % (item["index"], item["table"])
+            "An interrupted migration left index %s on %s behind. Set phase_upgrade_repair_indexes=true to have it "
+            "dropped and built again." % (item["index"], item["table"])
         )
     need, free = disk_need(facts["migrate"]["plan"]) if pending else 0, facts["storage"].get("free_bytes")
     if free is not None and need > free:

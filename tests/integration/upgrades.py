@@ -41,7 +41,9 @@ def variables(instance: Any, version: str = "v2.73.2", **more: Any) -> dict[str,
         restart = ["env", f"PYTHONPATH={TESTS}", sys.executable, "-m", "sandbox", "restart"]
         common.update(
             phase_upgrade_release=str(instance.release(version)),
-            phase_upgrade_local_restart={name: [*restart, name, "--dir", str(instance.directory)] for name in ("backend", "worker")},
+            phase_upgrade_local_restart={
+                part: [*restart, part, "--dir", str(instance.directory)] for part in ("backend", "worker")
+            },
             phase_upgrade_backup_pg_bin_dir=str(programs()),
             phase_upgrade_health_url=f"{instance.url}/health/",
         )

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The phase.console authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""phase_rollout on a real engine: what is kept, what is not touched, and runs that are cut off between any two steps."""
+"""phase_rollout on a real engine: what is kept, what is not touched, runs that are cut off between any two steps."""
 
 from __future__ import annotations
 

@@ -14,6 +14,7 @@ from integration import upgrades
 from integration.harness import Ansible
 from sandbox import images
 from sandbox.client import Client
+from sandbox.compose import COMPONENTS
 
 Factory = Callable[..., Any]
 OLD, NEW = "v2.54.0", "v2.73.2"
@@ -43,8 +44,7 @@ def runs_the_target(instance: Any) -> None:
         wanted = instance.inspect(f"phasehq/{image}:{NEW}")["Id"]
         assert instance.inspect(f"phase-{part}")["Image"] == wanted
         assert instance.status()[part].startswith("running")
-    expected = {f"phase-{name}" for name in ("nginx", "frontend", "backend", "worker", "postgres", "redis", "migrations")}
-    assert set(containers(instance)) == expected
+    assert set(containers(instance)) == {f"phase-{name}" for name in COMPONENTS}
 
 
 def test_check_changes_nothing(ansible: Ansible, instance: Any) -> None:
@@ -131,7 +131,8 @@ def test_an_override_of_the_users_own_is_left_alone(ansible: Ansible, instance: 
     override = instance.project_src / OVERRIDE
     override.write_text("services: {redis: {mem_limit: 64m}}\n", encoding="utf-8")
     variables = upgrades.variables(instance, NEW)
-    refused = ansible.playbook("upgrade", variables, expect_failure=True, environ=instance.engine.variables(), check=True)
+    environ = instance.engine.variables()
+    refused = ansible.playbook("upgrade", variables, expect_failure=True, environ=environ, check=True)
     assert "COMPOSE_FILE" in refused.message and "phase_upgrade_compose_override" in refused.message
     assert override.read_text(encoding="utf-8") == "services: {redis: {mem_limit: 64m}}\n"
 

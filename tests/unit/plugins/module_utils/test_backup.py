@@ -61,6 +61,10 @@ class Fake:
         return self.codes.pop(0), "pg: error\nlast words\n"
 
 
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
 def silent(message, **counters):
     pass
 
@@ -79,7 +83,7 @@ def test_a_backup_and_its_manifest(tmp_path):
     assert target.programs == ["pg_dump", "pg_restore"] and target.read == b"dump"
     assert manifest["bytes"] == 4 and manifest["leaf"] == "api.0136" and manifest["tables"] == 1
     assert json.loads((tmp_path / "x.dump.json").read_text()) == manifest
-    assert sorted(os.listdir(tmp_path)) == ["x.dump", "x.dump.json"]
+    assert names(tmp_path) == ["x.dump", "x.dump.json"]
     assert stat.S_IMODE((tmp_path / "x.dump").stat().st_mode) == 0o600
     assert existing(str(tmp_path), SURVEY, 60, NOW + 60)["path"] == str(tmp_path / "x.dump")
 
@@ -102,7 +106,7 @@ def test_full_verification_reads_everything(tmp_path, full):
 def test_nothing_is_left_of_a_failure(tmp_path, target, words):
     with pytest.raises(BackupFailed, match=words):
         run(tmp_path, target)
-    assert os.listdir(tmp_path) == []
+    assert names(tmp_path) == []
 
 
 def test_nothing_is_left_of_an_interruption(tmp_path):
@@ -113,14 +117,14 @@ def test_nothing_is_left_of_an_interruption(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, Interrupted())
-    assert os.listdir(tmp_path) == []
+    assert names(tmp_path) == []
 
 
 def test_no_space(tmp_path, monkeypatch):
     monkeypatch.setattr(_backup, "free_at", lambda path: 99)
     with pytest.raises(NoSpace):
         run(tmp_path, Fake())
-    assert os.listdir(tmp_path) == []
+    assert names(tmp_path) == []
 
 
 def test_the_leftover_of_a_killed_run_is_removed_and_a_living_one_is_not(tmp_path):
@@ -128,7 +132,7 @@ def test_the_leftover_of_a_killed_run_is_removed_and_a_living_one_is_not(tmp_pat
     (tmp_path / "other.dump").write_bytes(b"somebody's")
     living = Partial(str(tmp_path / "live.dump"), lambda: 0.0, silent)
     remove_leftovers(str(tmp_path), silent)
-    assert sorted(os.listdir(tmp_path)) == [".live.dump.partial", "other.dump"]
+    assert names(tmp_path) == [".live.dump.partial", "other.dump"]
     with pytest.raises(BackupRunning):
         Partial(str(tmp_path / "live.dump"), lambda: 0.0, silent)
     living.discard()

@@ -1,0 +1,92 @@
+# SPDX-FileCopyrightText: 2026 The phase.console authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The upgrade playbook on plain containers: the whole of it, and a kill -9 while the backend is nowhere."""
+
+from __future__ import annotations
+
+import tarfile
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from integration import upgrades
+from integration.harness import Ansible
+from sandbox import images
+from sandbox.client import Client
+from sandbox.docker_instance import COMPONENTS
+
+Factory = Callable[..., Any]
+OLD, NEW = "v2.54.0", "v2.73.2"
+
+
+@pytest.fixture
+def instance(docker_instance: Factory) -> Any:
+    instance = docker_instance(OLD, 10_000)
+    images.ensure(instance.engine, images.for_versions([NEW]))
+    return instance
+
+
+def containers(instance: Any) -> dict[str, str]:
+    names = instance.docker("ps", "--all", "--format", "{{.Names}}").split()
+    return {name: instance.inspect(name)["Id"] for name in names}
+
+
+def runs_the_target(instance: Any) -> None:
+    for part, image in (("backend", "backend"), ("worker", "backend"), ("frontend", "frontend")):
+        found = instance.inspect(f"phase-{part}")
+        assert found["Image"] == instance.inspect(f"phasehq/{image}:{NEW}")["Id"] and found["State"]["Running"]
+    assert set(containers(instance)) == {f"phase-{name}" for name in COMPONENTS}
+
+
+def test_upgrade_and_second_run(ansible: Ansible, instance: Any) -> None:
+    variables, environ = upgrades.variables(instance, NEW), instance.engine.variables()
+    before = (upgrades.tables(instance), containers(instance))
+    checked = ansible.playbook("upgrade", variables, check=True, diff=True, environ=environ)
+    assert (upgrades.tables(instance), containers(instance)) == before and checked.changed == 0
+    with Client(instance.url) as client:
+        done = ansible.playbook("upgrade", variables, environ=environ)
+    upgrades.settled(instance, NEW)
+    runs_the_target(instance)
+    record = done.custom["phase_upgrade"]
+    assert record["before"]["backend"]["image_id"] != record["after"]["backend"]["image_id"]
+    report = client.report()
+    assert report.windows[-1].end is not None
+    assert report.failing_seconds <= record["reads_failed_seconds"] + 5
+    after = containers(instance)
+    assert ansible.playbook("upgrade", variables, environ=environ).changed == 0
+    assert containers(instance) == after
+
+
+@pytest.mark.parametrize("left", ["phase-backend-next", "phase-backend-previous"])
+def test_killed_while_the_backend_is_replaced(ansible: Ansible, instance: Any, left: str) -> None:
+    variables, environ = upgrades.variables(instance, NEW), instance.engine.variables()
+    run = ansible.popen_playbook("upgrade", variables, environ=environ)
+    run.wait_until(lambda: left in containers(instance), 240)
+    run.kill(everything=True)
+    ansible.playbook("upgrade", variables, environ=environ)
+    upgrades.settled(instance, NEW)
+    runs_the_target(instance)
+
+
+def test_images_from_an_archive(ansible: Ansible, instance: Any) -> None:
+    """A host without a registry: the target is not on the engine, and comes from a file."""
+    archive = instance.directory / "images.tar"
+    names = [images.backend(NEW), images.frontend(NEW)]
+    ids = [instance.inspect(name)["Id"] for name in names]
+    instance.docker("save", "--output", str(archive), *names)
+    assert tarfile.is_tarfile(archive)
+    instance.docker("tag", names[0], "kept/backend:new")
+    instance.docker("tag", names[1], "kept/frontend:new")
+    instance.docker("rmi", *names)
+    environ = instance.engine.variables()
+    try:
+        variables = upgrades.variables(instance, NEW, phase_upgrade_images_archive=str(archive))
+        checked = ansible.playbook("upgrade", variables, check=True, environ=environ)
+        assert "not on this engine yet" in "\n".join(checked.custom["phase_upgrade"]["plan"]["text"])
+        ansible.playbook("upgrade", variables, environ=environ)
+        upgrades.settled(instance, NEW)
+        runs_the_target(instance)
+    finally:
+        for name, image_id in zip(names, ids):
+            instance.docker("tag", image_id, name, check=False)
+        instance.docker("rmi", "kept/backend:new", "kept/frontend:new", check=False)
