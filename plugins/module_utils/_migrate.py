@@ -87,7 +87,8 @@ def apply(call: Call, plan: Facts, image: Optional[str], result: Facts) -> Facts
             )
             outcome.update(rest, joined=True, applied=outcome["applied"] + rest["applied"])
     outcome["changed"] = bool(outcome["applied"] or outcome["repaired_indexes"])
-    outcome["diff"] = difference(plan, [item["name"] for item in outcome["applied"]])
+    done = [item["name"] for item in outcome["applied"]] + outcome["applied_elsewhere"]
+    outcome["diff"] = difference(plan, done)
     return outcome
 
 
@@ -123,6 +124,7 @@ def shown(plan: Facts, running: Facts, image: Optional[str]) -> Facts:
         result,
         changed=bool(plan["pending"]),
         applied=[],
+        applied_elsewhere=[],
         joined=False,
         retries=0,
         repaired_indexes=[],

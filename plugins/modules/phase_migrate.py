@@ -11,10 +11,11 @@ module: phase_migrate
 short_description: Migrate the database of a Phase Console instance, knowing beforehand what that does
 version_added: 0.1.0
 description:
-  - Compares the migrations of an image of Phase's backend with those that the database has, and applies what is missing.
-  - Tells for each pending migration its SQL, the locks it takes on which table, whether it rewrites or reads whole tables,
-    builds indexes with or without C(CONCURRENTLY), runs Python, can be reversed, and whether the version that still runs
-    survives it. Check mode tells the same and changes nothing.
+  - Compares the migrations of an image of Phase's backend with those that the database has, and applies what is
+    missing.
+  - Tells for each pending migration its SQL, the locks it takes on which table, whether it rewrites or reads whole
+    tables, builds indexes with or without C(CONCURRENTLY), runs Python, can be reversed, and whether the version that
+    still runs survives it. Check mode tells the same and changes nothing.
   - Runs the application's own C(manage.py migrate) in the target image, once, and only when something is pending.
   - One migration of a database at a time. The second caller waits, or leaves with the name of the first.
   - A run goes on when its caller dies. The next call finds and joins it.
@@ -46,14 +47,15 @@ options:
   wait_for_lock:
     description:
       - How long to wait while another run migrates the same database. V(0) leaves at once.
-      - A run whose caller is gone is joined, which takes as long as it takes. It is known to be alone after ten seconds.
+      - A run whose caller is gone is joined, however long it takes. It is known to be alone after ten seconds.
     type: str
     default: 20s
   lock_retries:
     description:
       - How often a migration is tried again that did not get its lock within O(lock_timeout). The pauses grow from one
         second to thirty.
-      - Migrations that are not atomic, such as those that build indexes concurrently, wait for their locks without limit.
+      - Migrations that are not atomic, such as those that build indexes concurrently, wait for their locks without
+        limit.
     type: int
     default: 8
   stop_on:
@@ -87,8 +89,9 @@ options:
     default: 1
   repair_indexes:
     description:
-      - Drop, concurrently, the indexes that an interrupted migration left behind, then migrate. Only indexes that a pending
-        migration builds concurrently are touched, the valid ones among them as well, since the migration starts anew.
+      - Drop, concurrently, the indexes that an interrupted migration left behind, then migrate. Only indexes that a
+        pending migration builds concurrently are touched, the valid ones among them as well, since the migration starts
+        anew.
       - Without it such an index is named and nothing is run.
     type: bool
     default: false
@@ -188,6 +191,10 @@ plan:
       description: Whether the version that still runs fails from here until it is replaced.
       type: bool
       returned: always
+    breaks_secret_reads:
+      description: Whether reads of secrets are among what fails.
+      type: bool
+      returned: always
     breaks:
       description: Why it does.
       type: list
@@ -216,6 +223,11 @@ applied:
   returned: success
   type: list
   elements: dict
+applied_elsewhere:
+  description: What another run applied while this one waited for it.
+  returned: success
+  type: list
+  elements: str
 unknown:
   description: Applied migrations that the image does not know. Then the module fails, since the database is ahead.
   returned: success or failure
@@ -242,7 +254,9 @@ to_leaves:
   type: list
   elements: str
 from_release:
-  description: The newest release of Phase whose migrations the database had all. Releases without migrations count as the last one that had some.
+  description:
+    - The newest release of Phase whose migrations the database had all. A release without migrations of its own counts as
+      the last one that had some.
   returned: success
   type: str
 to_release:
@@ -250,11 +264,13 @@ to_release:
   returned: success
   type: str
 image:
-  description: The image of the migrations as C(name), and the one that runs as C(running), C(running_id), C(running_digest).
+  description:
+    - The image of the migrations as C(name), and the one that runs as C(running), C(running_id), C(running_digest).
   returned: success
   type: dict
 leftover_indexes:
-  description: Indexes that an interrupted migration left behind, with C(index), C(table), C(valid), C(bytes), C(migration).
+  description:
+    - Indexes that an interrupted migration left behind, with C(index), C(table), C(valid), C(bytes), C(migration).
   returned: success
   type: list
   elements: dict
@@ -277,7 +293,8 @@ blocked_by:
   type: list
   elements: dict
 post_migrate_failed:
-  description: The exit code and the last output of a C(migrate) that failed after it had applied everything, as with redis down.
+  description:
+    - The exit code and the last output of a C(migrate) that failed after it had applied everything, as with redis down.
   returned: success
   type: dict
 stopped_by:
@@ -286,7 +303,9 @@ stopped_by:
   type: list
   elements: dict
 external_migration:
-  description: The value of C(EXTERNAL_MIGRATION) in the running backend, and whether the C(misspelt) C(EXTERNAL_MIGRATIONS) is set.
+  description:
+    - The value of C(EXTERNAL_MIGRATION) in the running backend, and whether the C(misspelt) C(EXTERNAL_MIGRATIONS) is
+      set.
   returned: success
   type: dict
 failed_migration:

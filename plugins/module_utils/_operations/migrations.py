@@ -101,9 +101,9 @@ def apply(context: Context, request: Request) -> Result:
     (``planned_indexes``) come from the plan; ``image`` is for messages, ``lock_timeout`` seconds per lock, ``retries``
     after lock timeouts, ``wait_for_lock`` seconds, ``repair_indexes``.
 
-    Result: ``applied`` [{"name", "seconds"}] (seconds None where another run did it), ``joined``, ``retries``,
-    ``repaired_indexes``, ``post_migrate_failed`` (None, or exit code and output of a migrate that failed after it had
-    applied everything), ``blocked_by`` of the last wait.
+    Result: ``applied`` [{"name", "seconds"}] (seconds None where a joined run did it), ``applied_elsewhere`` (names,
+    by a run that this one waited for), ``joined``, ``retries``, ``repaired_indexes``, ``post_migrate_failed`` (None, or
+    exit code and output of a migrate that failed after it had applied everything), ``blocked_by`` of the last wait.
     """
     watcher = context.connect("migrate monitor")
     lock = MigrationLock(context.connect("migrate"), session_name(request["host"], request["run"]))
@@ -132,6 +132,7 @@ class _Application:
         self._monitor = Monitor(watcher, context.report, context.clock)
         self._result: Result = {
             "applied": [],
+            "applied_elsewhere": [],
             "joined": joined,
             "retries": 0,
             "repaired_indexes": [],
@@ -141,6 +142,10 @@ class _Application:
 
     def run(self) -> Result:
         pending = self._pending()
+        if not self._result["joined"]:
+            waited = self._ledger()
+            self._result["applied_elsewhere"] = [name for name in waited if name not in self._before]
+            self._before.update(waited)
         if not pending:
             self._context.report("Nothing is pending any more.")
             return self._finished()
@@ -163,7 +168,7 @@ class _Application:
         return [name for name in self._request["pending"] if name not in applied]
 
     def _finished(self) -> Result:
-        """The result so far, from the ledger: what was applied since this call began."""
+        """The result so far, from the ledger: what this run applied, and one that it joined."""
         new = [name for name in self._ledger() if name not in self._before]
         applied = [{"name": name, "seconds": self._seconds.get(name)} for name in new]
         return dict(self._result, applied=applied, blocked_by=self._monitor.blocked_by)
