@@ -28,7 +28,6 @@ ROOT = Path(__file__).resolve().parents[3]
 LINE = re.compile(r"^phase\.console (\w+): \[([^\]]+)\] step (\d+) of (\d+) at (\d+\.\d+) \| done=(\d+)$")
 # 0.2 s here, 0.4 s and the way there; the rest is for a busy machine.
 LATE = 1.0
-SOON = 8.0
 
 ACTION = """
 from ansible_collections.phase.console.plugins.plugin_utils._progress import ProgressAction
@@ -52,10 +51,19 @@ def collections(tmp_path_factory):
     return path
 
 
+@pytest.fixture(scope="module")
+def temporary():
+    """Where every user of the tests makes temporary files; pytest's own folder is closed to the others."""
+    path = Path(tempfile.mkdtemp(prefix="phase-test-"))
+    path.chmod(0o1777)
+    yield path
+    shutil.rmtree(path)
+
+
 class Sshd:
     """A server of our own on the loopback, for the user of the tests."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, temporary):
         self.folder = folder
         self.key = folder / "key"
         for name in ("key", "host_key"):
@@ -67,7 +75,7 @@ class Sshd:
         (folder / "config").write_text(
             f"Port {self.port}\nListenAddress 127.0.0.1\nHostKey {folder}/host_key\nPidFile none\n"
             f"AuthorizedKeysFile {folder}/authorized_keys\nStrictModes no\nUsePAM no\nPasswordAuthentication no\n"
-            "PermitRootLogin prohibit-password\nMaxStartups 100\n",
+            f"PermitRootLogin prohibit-password\nMaxStartups 100\nSetEnv TMPDIR={temporary}\n",
             encoding="utf-8",
         )
         self.process = None
@@ -133,10 +141,10 @@ def wait_for(condition, what, seconds=15.0):
 
 
 @pytest.fixture(scope="module")
-def sshd(tmp_path_factory):
+def sshd(tmp_path_factory, temporary):
     if not find_sshd():
         pytest.skip("no sshd on this machine; on Debian and Ubuntu: apt install openssh-server")
-    server = Sshd(tmp_path_factory.mktemp("sshd"))
+    server = Sshd(tmp_path_factory.mktemp("sshd"), temporary)
     server.start()
     yield server
     server.cut()
@@ -212,17 +220,16 @@ def environment(home, **more):
 
 
 @pytest.fixture
-def play(collections, tmp_path):
+def play(collections, tmp_path, temporary):
     """play(host variables, task, hosts=...) starts ansible-playbook on one task."""
     started = []
-    before = leftovers()
 
     def start(variables, task, *, hosts=("one",), arguments=()):
         inventory = {"all": {"hosts": {host: {} for host in hosts}, "vars": {**PYTHON, **variables}}}
         (tmp_path / "inventory.json").write_text(json.dumps(inventory), encoding="utf-8")
         book = [{"hosts": "all", "gather_facts": False, "tasks": [task, SHOW]}]
         (tmp_path / "play.yml").write_text(json.dumps(book), encoding="utf-8")
-        env = environment(tmp_path / "home", ANSIBLE_COLLECTIONS_PATH=str(collections))
+        env = environment(tmp_path / "home", ANSIBLE_COLLECTIONS_PATH=str(collections), TMPDIR=str(temporary))
         command = ["ansible-playbook", "-i", tmp_path / "inventory.json", tmp_path / "play.yml", *arguments]
         process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env, start_new_session=True
@@ -237,7 +244,7 @@ def play(collections, tmp_path):
                 kill(pid, signal.SIGKILL)
         process.stdout.close()
         process.wait()
-    wait_for(lambda: not leftovers() - before, "no folder of progress is left")
+    wait_for(lambda: not list(temporary.glob("phase-console-*")), "no folder of progress is left")
 
 
 PYTHON = {"ansible_python_interpreter": sys.executable}
@@ -250,11 +257,6 @@ def steps(*, register="steps", **options):
 
 
 KEYWORDS = ("async", "poll", "no_log", "loop", "delegate_to", "timeout", "ignore_errors", "vars", "diff")
-
-
-def leftovers():
-    """Folders of progress anywhere a module or an action plugin of this test could have left them."""
-    return set(Path(tempfile.gettempdir()).glob("phase-console-*"))
 
 
 def test_lines_come_while_the_module_runs(play, where):
@@ -271,6 +273,11 @@ def test_lines_come_while_the_module_runs(play, where):
 @pytest.fixture(params=["local", "ssh"])
 def connection(request):
     return over_ssh(request.getfixturevalue("sshd")) if request.param == "ssh" else dict(LOCAL)
+
+
+def soon(connection):
+    """Seconds within which the lease would not have run out by itself, nor the patience with a killed module."""
+    return 9.0 if connection == LOCAL else 28.0
 
 
 @pytest.fixture
@@ -297,20 +304,20 @@ def test_a_delegated_task_names_both_hosts(play):
     assert [host for _came, host, _told, _step in run.steps] == ["one -> localhost"], run.text
 
 
-def test_check_mode_is_shown_as_well(play, connection):
-    run = play(connection, steps(steps=2, pause=0.1), arguments=["--check", "--diff"]).read_until()
+def test_check_mode_is_shown_as_well(play, sshd):
+    run = play(over_ssh(sshd), steps(steps=2, pause=0.1), arguments=["--check", "--diff"]).read_until()
     assert len(run.steps) == 2, run.text
     assert "changed=0" in run.text
 
 
-def test_nothing_is_shown_for_no_log(play, connection):
-    run = play(connection, steps(steps=2, pause=0.1, no_log=True)).read_until()
+def test_nothing_is_shown_for_no_log(play, sshd):
+    run = play(over_ssh(sshd), steps(steps=2, pause=0.1, no_log=True)).read_until()
     assert run.process.returncode == 0, run.text
     assert "step 1" not in run.text
 
 
-def test_it_can_be_turned_off(play, connection):
-    run = play(connection, steps(steps=2, pause=0.1, vars={"phase_progress": "no"})).read_until()
+def test_it_can_be_turned_off(play, sshd):
+    run = play(over_ssh(sshd), steps(steps=2, pause=0.1, vars={"phase_progress": "no"})).read_until()
     assert run.process.returncode == 0, run.text
     assert "step 1" not in run.text
 
@@ -329,8 +336,8 @@ def test_over_pipelining_only_when_asked_for(play, sshd):
     assert len(play({**pipelined, "phase_progress": True}, steps(steps=2, pause=0.1)).read_until().steps) == 2
 
 
-def test_a_failed_module_fails_the_task_with_its_own_words(play, connection):
-    run = play(connection, steps(steps="many")).read_until()
+def test_a_failed_module_fails_the_task_with_its_own_words(play, sshd):
+    run = play(over_ssh(sshd), steps(steps="many")).read_until()
     assert run.process.returncode == 2, run.text
     assert "could not be converted to" in run.text or "cannot be converted to" in run.text
 
@@ -341,7 +348,7 @@ def test_the_module_ends_when_ansible_is_ended(play, connection, endless, number
     run = play(connection, steps(**options)).read_until("step 2")
     module = pid()
     os.kill(run.process.pid, number)
-    wait_for(lambda: not alive(module), f"the module {module} has ended", SOON)
+    wait_for(lambda: not alive(module), f"the module {module} has ended", soon(connection))
 
 
 def test_ctrl_c_in_a_terminal_ends_the_module(play, connection, endless):
@@ -349,7 +356,7 @@ def test_ctrl_c_in_a_terminal_ends_the_module(play, connection, endless):
     run = play(connection, steps(**options)).read_until("step 2")
     module = pid()
     os.killpg(run.process.pid, signal.SIGINT)  # a group of its own since start_new_session
-    wait_for(lambda: not alive(module), f"the module {module} has ended", SOON)
+    wait_for(lambda: not alive(module), f"the module {module} has ended", soon(connection))
 
 
 def test_the_module_ends_with_the_timeout_of_the_task(play, connection, endless):
@@ -357,7 +364,7 @@ def test_the_module_ends_with_the_timeout_of_the_task(play, connection, endless)
     run = play(connection, steps(**options, timeout=6)).read_until()
     assert run.process.returncode == 2, run.text
     assert re.search("(?i)timed out|expected time frame", run.text), run.text
-    wait_for(lambda: not alive(pid()), "the module has ended", SOON)
+    wait_for(lambda: not alive(pid()), "the module has ended", soon(connection))
 
 
 def test_a_killed_module_is_a_failure_and_no_wait(play, connection, endless):
@@ -367,7 +374,7 @@ def test_a_killed_module_is_a_failure_and_no_wait(play, connection, endless):
     killed = time.monotonic()
     run.read_until()
     assert run.process.returncode == 2, run.text
-    assert time.monotonic() - killed < SOON
+    assert time.monotonic() - killed < soon(connection)
 
 
 def test_an_outage_of_the_network_is_bridged(play, sshd):
