@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+from datetime import datetime
 from typing import Any, Dict, Iterable, Iterator, List, Optional, Tuple
 
 from .._errors import ContainerNotRunning, EngineUnreachable, ImageMissing, InterpreterMissing, RemoteError
@@ -20,7 +21,14 @@ from ._streams import LogChannel, StreamChannel, events, pump
 
 LABEL = "phase.console.operation"
 BACKEND_LABEL = "phase.console.backend"
+MOMENT = 5.0  # seconds after which a program that ended is nobody's any more
 COMPONENTS = ("nginx", "frontend", "backend", "worker", "migrations", "postgres", "redis")
+
+
+def _seconds(timestamp: str) -> float:
+    """Unix seconds of a timestamp of the engine's: RFC 3339 with nanoseconds, in UTC or with an offset."""
+    offset = timestamp[-6:] if timestamp[-6] in "+-" else "+00:00"
+    return datetime.strptime(timestamp[:19] + offset, "%Y-%m-%dT%H:%M:%S%z").timestamp()
 
 
 class DockerTarget(Target):
@@ -298,6 +306,16 @@ class DockerTarget(Target):
 
     # Other programs
 
+    def _tidy(self, backend: Inspect) -> None:
+        """Remove containers of programs whose caller was killed. A living one removes its own within a moment."""
+        labels = ["%s=pipe" % LABEL, "%s=%s" % (BACKEND_LABEL, backend["Name"].lstrip("/"))]
+        with engine_errors():
+            now = _seconds(self.client.info()["SystemTime"])
+            for entry in self.client.containers(all=True, filters={"label": labels, "status": "exited"}):
+                state = self.client.inspect_container(entry["Id"])["State"]
+                if now - _seconds(state["FinishedAt"]) >= MOMENT:
+                    self._remove(entry["Id"])
+
     def database_image(self) -> Optional[str]:
         with engine_errors():
             database = self.database_container(self.backend())
@@ -314,6 +332,7 @@ class DockerTarget(Target):
                 "Set image to one of the server's major version, such as postgres:17.",
             )
         mask = masker(secret_values(_clone.environment(backend), read=lambda path: ""))
+        self._tidy(backend)
         with self._one_off(backend, chosen, argv, "pipe", keep=True, log=False) as (channel, container):
             stderr = pump(channel, sink, iter(stdin or ()))
             code = self._container_code(container)
