@@ -208,6 +208,24 @@ def _blocks(path: str) -> Iterator[bytes]:
         yield from iter(lambda: file.read(CHUNK), b"")
 
 
+def check_tools(target: Target, server_version: str, image: Optional[str], folder: str) -> str:
+    """The version of the pg_dump that will be used. Raises BackupFailed when there is none, or one too old.
+
+    pg_dump refuses a server of a newer major version than its own (PostgreSQL documentation, pg_dump, Notes).
+    """
+    said = bytearray()
+    code, stderr = target.pipe(command(["pg_dump", "--version"], folder), said.extend, image=image)
+    found = re.search(r"\d+(\.\d+)*", said.decode("utf-8", "replace"))
+    if code != 0 or found is None:
+        raise BackupFailed("There is no pg_dump to use: %s" % _last(stderr), _dump_advice(127, stderr))
+    if int(found.group().split(".")[0]) < int(re.split(r"\D", server_version)[0]):
+        raise BackupFailed(
+            "pg_dump is of PostgreSQL %s and the server of %s." % (found.group(), server_version),
+            _dump_advice(code, "version mismatch"),
+        )
+    return found.group()
+
+
 def dump(target: Target, partial: Partial, image: Optional[str], folder: str) -> None:
     """Run pg_dump into the unfinished file. Raises BackupFailed with pg_dump's own words."""
     code, stderr = target.pipe(
@@ -313,11 +331,14 @@ def backup(target: Target, params: Mapping[str, Any], check: bool, report: Repor
         kept = existing(dest, survey, params["max_age"], now)
         if kept:
             return {"changed": False, "manifest": kept}
+    image, folder = params["image"], params["pg_bin_dir"] or ""
+    tools = check_tools(target, survey["server_version"], image, folder)
     path = os.path.abspath(dest)
     if is_folder(dest):
         path = os.path.join(path, "phase-%s-%s%s" % (survey["database"], timestamp(now), SUFFIX))
     predicted = {
         "path": path,
+        "pg_dump": tools,
         "leaf": survey["leaf"],
         "tables": len(survey["tables"]),
         "rows": sum(table["rows"] for table in survey["tables"]),
@@ -327,8 +348,5 @@ def backup(target: Target, params: Mapping[str, Any], check: bool, report: Repor
     diff = {"before": "", "after": "%s\n" % path, "before_header": "backups", "after_header": "backups"}
     if check:
         return {"changed": True, "predicted": predicted, "diff": diff}
-    image = params["image"] or target.database_image()
-    manifest = make(
-        target, path, survey, report, image=image, folder=params["pg_bin_dir"] or "", full=params["verify"] == "full"
-    )
+    manifest = make(target, path, survey, report, image=image, folder=folder, full=params["verify"] == "full")
     return {"changed": True, "manifest": manifest, "predicted": predicted, "diff": diff}

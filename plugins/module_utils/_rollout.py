@@ -259,11 +259,6 @@ class Rollout:
     def _create(self, seen: Seen) -> None:
         old = self.find()
         assert old is not None and seen.current is not None
-        if old["HostConfig"].get("AutoRemove"):
-            raise NotSupported(
-                "Container %s was started with --rm: it would be gone once it is stopped." % self.name,
-                "Start it without --rm first, so that there is something to go back to.",
-            )
         body = _clone.successor(old, self._target.image_of(old), self.image)
         body["Labels"] = dict(body.get("Labels") or {}, **{REPLACES: (seen.previous or seen.current).id})
         aliases = _clone.aliases(old)
@@ -334,6 +329,11 @@ def rollout(
     steps = foresee(seen, image_id)
     old = work.find() or work.find("-previous")
     before = target.component(old) if old else None
+    if old and old["HostConfig"].get("AutoRemove") and "create_successor" in steps:
+        raise NotSupported(
+            "Container %s was started with --rm: it would be gone once it is stopped." % work.name,
+            "Start it without --rm first, so that there is something to go back to.",
+        )
     result: Dict[str, Any] = {"changed": bool(steps), "before": before, "steps": in_words(steps, work.name, work.image)}
     result["diff"] = {
         "before": "%s: %s (%s)\n" % (work.name, before and before["image"], before and before["image_id"]),

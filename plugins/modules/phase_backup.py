@@ -137,6 +137,9 @@ predicted:
     path:
       description: The file.
       type: str
+    pg_dump:
+      description: The version of the C(pg_dump) that is used.
+      type: str
     bytes_at_most:
       description: The size of the tables without indexes, which a dump does not exceed.
       type: int

@@ -15,6 +15,7 @@ from ansible_collections.phase.console.plugins.module_utils._backup import (
     BackupRunning,
     NoSpace,
     Partial,
+    check_tools,
     command,
     existing,
     listed_tables,
@@ -188,3 +189,30 @@ def test_a_folder_for_the_programs_comes_first(tmp_path):
         command(["pg_dump"], str(tmp_path)), env=ENVIRONMENT, capture_output=True, text=True, check=True
     )
     assert done.stdout == "mine\n"
+
+
+class Tool:
+    def __init__(self, said, code=0):
+        self.said, self.code = said, code
+
+    def pipe(self, argv, sink, *, image=None, stdin=None):
+        sink(self.said)
+        return self.code, "sh: exec: pg_dump: not found"
+
+
+@pytest.mark.parametrize("server", ["15.4", "9.6.24", "14devel", "15.4 (Debian 15.4-1)"])
+def test_a_pg_dump_that_is_new_enough(server):
+    assert check_tools(Tool(b"pg_dump (PostgreSQL) 15.4 (Debian 15.4-1)\n"), server, None, "") == "15.4"
+
+
+@pytest.mark.parametrize(
+    ("tool", "words"),
+    [
+        (Tool(b"pg_dump (PostgreSQL) 15.4\n"), "of PostgreSQL 15.4 and the server of 17.2"),
+        (Tool(b"", 127), "no pg_dump"),
+    ],
+)
+def test_a_pg_dump_that_will_not_do(tool, words):
+    with pytest.raises(BackupFailed, match=words) as failed:
+        check_tools(tool, "17.2", None, "")
+    assert "Set image" in failed.value.next_step
