@@ -61,7 +61,9 @@ phase:
       returned: when asked for
       type: dict
     migrations:
-      description: The ledger, with the number C(applied), the C(last) one, all C(names), and C(duplicates).
+      description:
+        - The ledger, with the number C(applied), the C(last) one, all C(names), and C(duplicates).
+        - C(release) is the newest release of Phase whose migrations are all there.
       returned: when asked for
       type: dict
     storage:

@@ -17,6 +17,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from integration.harness import Ansible, target
@@ -57,8 +58,8 @@ def main() -> None:
             ansible = Ansible(Path(folder, "ansible"))
             with LocalInstance.start(Path(folder, "phase"), old) as instance:
                 instance.release(new)
-                hand, shown = median_seconds(lambda: by_hand(instance, new), rounds)
-                plan, planned = median_seconds(lambda: by_plan(ansible, instance, new), rounds)
+                hand, shown = median_seconds(partial(by_hand, instance, new), rounds)
+                plan, planned = median_seconds(partial(by_plan, ansible, instance, new), rounds)
         print(f"| {old} to {new} | {hand:.1f} ({shown} shown) | {plan:.1f} ({planned} planned) | {hand / plan:.1f} |")
 
 

@@ -10,6 +10,7 @@ from typing import Any, Callable, Dict, List, Sequence, Tuple
 
 from ._api import Context, Request, Result
 from ._database import require_phase
+from ._migration_graph import release_of
 
 Connection = Any
 
@@ -49,6 +50,7 @@ def migrations(connection: Connection) -> Dict[str, Any]:
         " from django_migrations group by app, name order by first",
     )
     return {
+        "release": release_of([(row["app"], row["name"]) for row in ledger]),
         "applied": len(ledger),
         "last": {key: ledger[-1][key] for key in ("app", "name", "applied")} if ledger else None,
         "duplicates": ["%(app)s.%(name)s" % row for row in ledger if row["copies"] > 1],
