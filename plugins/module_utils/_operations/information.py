@@ -93,13 +93,16 @@ def _free(connection: Connection) -> Any:
     """Bytes free at the data directory, when this process runs on the server's host and may know where that is."""
     found = rows(
         connection,
-        "select case when pg_has_role('pg_read_all_settings', 'member') then current_setting('data_directory') end as d,"
-        " inet_server_addr() is null or inet_server_addr() <<= '127.0.0.0/8'"
-        " or inet_server_addr() <<= '::1/128' as here",
+        """
+        select case when pg_has_role('pg_read_all_settings', 'member') then current_setting('data_directory') end
+               as folder,
+               inet_server_addr() is null or inet_server_addr() <<= '127.0.0.0/8' or inet_server_addr() <<= '::1/128'
+               as here
+        """,
     )[0]
-    if not found["here"] or not found["d"] or not os.path.isdir(found["d"]):
+    if not found["here"] or not found["folder"] or not os.path.isdir(found["folder"]):
         return None
-    volume = os.statvfs(found["d"])
+    volume = os.statvfs(found["folder"])
     return volume.f_bavail * volume.f_frsize
 
 
