@@ -163,8 +163,8 @@ def _with_bases(names: Iterable[str]) -> list[str]:
 def ensure(
     engine: Engine, names: Iterable[str] | None = None, report: Callable[[str], None] = lambda message: None
 ) -> list[str]:
-    """Build those images (default: all) that are missing or outdated; return their names. Raises ImagesError."""
-    needed = _with_bases(IMAGES if names is None else names)
+    """Build those images (default: every release's) that are missing or outdated; return their names, or ImagesError."""
+    needed = _with_bases(for_versions(VERSIONS) if names is None else names)
     present = labels(engine, needed)
     foreign = [name for name, label in present.items() if label is None]
     if foreign:

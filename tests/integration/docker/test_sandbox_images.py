@@ -8,7 +8,7 @@ import time
 
 import pytest
 from sandbox import engine as engines
-from sandbox import images
+from sandbox import facts, images
 from sandbox.engine import Engine
 
 
@@ -47,6 +47,20 @@ def test_a_backend_image_is_its_release(engine: Engine, version: str) -> None:
     assert python(engine, images.backend(version), program) == f"(4, 2) {version}\n false"
 
 
+@pytest.mark.parametrize("version", images.VERSIONS)
+def test_a_backend_image_brings_its_releases_migrations(engine: Engine, version: str) -> None:
+    program = (
+        "import os, django; os.environ.update(DJANGO_SETTINGS_MODULE='backend.settings', ALLOWED_HOSTS='x', "
+        "ALLOWED_ORIGINS='x'); django.setup(); from django.db.migrations.loader import MigrationLoader; "
+        "graph = MigrationLoader(None).graph; print(*graph.leaf_nodes('api')[0]); "
+        "print(*(name for app, name in graph.nodes if app == 'api'))"
+    )
+    leaf, names = python(engine, images.backend(version), program).splitlines()
+    known = facts.level(version)
+    assert leaf == f"api {known['api_leaf']}"
+    assert {f"api.{name}" for name in names.split()} == {m for m in known["migrations"] if m.startswith("api.")}
+
+
 def test_a_backend_image_is_laid_out_as_phases(engine: Engine) -> None:
     form = "{{.Config.WorkingDir}} {{.Config.User}} {{json .Config.Entrypoint}}"
     assert engine.docker("image", "inspect", "--format", form, images.backend("v2.66.0")) == "/app app null"
@@ -62,6 +76,7 @@ def test_five_releases_share_all_but_their_last_layer(engine: Engine) -> None:
 
 
 def test_an_image_without_the_driver_has_a_python_without_it(engine: Engine) -> None:
+    images.ensure(engine, [images.without_psycopg2("v2.66.0")])
     program = "import importlib.util as u; print(u.find_spec('psycopg2'), u.find_spec('django') is not None)"
     assert python(engine, images.without_psycopg2("v2.66.0"), program) == "None True"
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sandbox import facts, images
+from sandbox import facts
 from sandbox._containers import ContainerInstance
 from sandbox.compose import COMPONENTS, ComposeInstance
 from sandbox.docker_instance import DockerInstance
@@ -112,14 +112,6 @@ def test_compose_knows_its_project_and_plain_containers_have_none(instance: Cont
             "redis": "service_started",
         }
         assert services["backend"]["depends_on"] == services["worker"]["depends_on"]
-
-
-@pytest.mark.parametrize("version", images.VERSIONS)
-def test_a_releases_own_migrations_are_those_of_the_facts(instance: ContainerInstance, version: str) -> None:
-    if not isinstance(instance, ComposeInstance):
-        pytest.skip("asked once: the image is the same without Compose")
-    listed = instance.manage("showmigrations", "--plan", version=version).stdout.splitlines()
-    assert of_phase(line.split()[-1] for line in listed) == of_phase(facts.level(version)["migrations"])
 
 
 def test_the_database_is_where_its_release_leaves_it(instance: ContainerInstance) -> None:
