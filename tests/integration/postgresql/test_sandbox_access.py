@@ -8,7 +8,7 @@ import json
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -22,12 +22,12 @@ ALICE = identifier(1, "member", "alice.spacex.1")
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalInstance]:
-    with LocalInstance.start(tmp_path_factory.mktemp("access"), "v2.73.2", events=300) as started:
-        with started.env_file.open("a", encoding="utf-8") as settings:
-            settings.write("ENABLE_PASSWORD_AUTH=true\n")
-        started.restart("backend")
-        yield started
+def running(module_local_instance: Callable[..., LocalInstance]) -> LocalInstance:
+    started = module_local_instance("v2.73.2", events=2000)
+    with started.env_file.open("a", encoding="utf-8") as settings:
+        settings.write("ENABLE_PASSWORD_AUTH=true\n")
+    started.restart("backend")
+    return started
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -28,9 +28,8 @@ INDEXES = "SELECT quote_ident(indexname) AS name, indexdef AS definition FROM pg
 
 
 @pytest.fixture(scope="module")
-def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalInstance]:
-    with LocalInstance.start(tmp_path_factory.mktemp("schema"), facts.LEVELS[0], events=300) as started:
-        yield started
+def instance(module_local_instance: Callable[..., LocalInstance]) -> LocalInstance:
+    return module_local_instance(facts.LEVELS[0], events=300)
 
 
 def rows(cursor: Any, query: str, table: str) -> list[dict[str, Any]]:
