@@ -153,8 +153,8 @@ def interpreters(versions: tuple[str, ...]) -> dict[str, Path]:
 def _real_executable(candidate: str, version: str) -> Path | None:
     code = "import os, sys; print('%d.%d' % sys.version_info[:2], os.path.realpath(sys.executable))"
     done = subprocess.run([candidate, "-I", "-c", code], capture_output=True, text=True, check=False)
-    reported, _, path = done.stdout.strip().partition(" ")
-    return Path(path) if done.returncode == 0 and reported == version else None
+    reported, *path = done.stdout.strip().split(" ", 1)
+    return Path(path[0]) if done.returncode == 0 and reported == version else None
 
 
 def _pyenv_versions() -> Path:

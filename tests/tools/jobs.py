@@ -9,12 +9,12 @@ import subprocess
 import sys
 import threading
 import time
-import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
+from xml.etree import ElementTree
 
 from .environments import SetupError
 from .paths import LOGS
@@ -162,24 +162,25 @@ def junit_outcome(reports: Iterable[Path], code: int) -> Outcome:
 def summarise(jobs: Sequence[Job], required: bool, out: TextIO = sys.stdout) -> int:
     """Print what each tier ran; returns the exit code.
 
-    With ``required`` a job that was skipped as a whole counts as failed; a skipped case inside one does not.
+    With ``required`` a tier that has tests and ran none counts as failed; what was skipped beside others does not.
     """
     total = Outcome()
     for tier in dict.fromkeys(job.tier for job in jobs):
-        mine = [job for job in jobs if job.tier == tier]
         print(f"\n{tier}", file=out)
-        for job in mine:
+        ran = Outcome()
+        for job in (job for job in jobs if job.tier == tier):
             outcome = job.outcome or Outcome(failed=1, notes=["it did not run"])
-            if required and not outcome.passed and not outcome.failed:
-                outcome = Outcome(
-                    failed=1,
-                    notes=["required here, but skipped: " + note for note in outcome.notes],
-                    seconds=outcome.seconds,
-                )
-            total.add(outcome)
-            counts = f"{outcome.passed} passed, {outcome.failed} failed, {outcome.skipped} skipped"
-            print(f"  {job.name:24} {counts:40} {outcome.seconds:7.1f} s", file=out)
+            print(f"  {job.name:20} {_counts(outcome):40} {outcome.seconds:7.1f} s", file=out)
             for note in outcome.notes:
                 print(f"      {note}", file=out)
-    print(f"\n{total.passed} passed, {total.failed} failed, {total.skipped} skipped", file=out, flush=True)
+            ran.add(outcome)
+        if required and ran.skipped and not ran.passed and not ran.failed:
+            print("  required here, and nothing of it ran: this counts as failed", file=out)
+            ran = Outcome(failed=1)
+        total.add(ran)
+    print(f"\n{_counts(total)}", file=out, flush=True)
     return 1 if total.failed or not total.passed else 0
+
+
+def _counts(outcome: Outcome) -> str:
+    return f"{outcome.passed} passed, {outcome.failed} failed, {outcome.skipped} skipped"

@@ -18,7 +18,8 @@ from .paths import BUILD, LOGS, REQUIREMENTS, ROOT
 from .tree import make_tree
 
 UNIT_PYTHONS = ("3.9", "3.10", "3.11", "3.12", "3.13")
-CORE_NEWEST_PYTHONS = ("3.13", "3.12")
+CORES = {"2.18": ("3.11", "3.12", "3.13"), "2.21": ("3.13", "3.12", "3.14")}
+"""Other versions of ansible-core that are tested, and the Pythons that can run them as controllers, the best first."""
 INTEGRATION_REQUIREMENTS = REQUIREMENTS / "integration.txt"
 SANITY_SUBSET = ("compile", "import", "validate-modules", "runtime-metadata", "action-plugin-docs", "ansible-doc")
 EXPECTED_WARNINGS = ()
@@ -214,15 +215,34 @@ def _missing_pythons(versions: tuple[str, ...] = UNIT_PYTHONS) -> list[str]:
     )
 
 
-def other_core(version: str, pythons: tuple[str, ...]) -> Callable[[Log], Outcome]:
+def _core_environment(version: str, log: Log) -> tuple[str, Environment]:
+    """(the version of its Python, the environment) of an ansible-core; raises Skip where there is no Python for it."""
+    found = interpreters(CORES[version])
+    if not found:
+        raise Skip(f"ansible-core {version} needs Python {' or '.join(CORES[version])}; install it and run again")
+    python_version, python = next(iter(found.items()))
+    requirements = REQUIREMENTS / f"core-{version}.txt"
+    return python_version, cached_environment(f"core-{version}", requirements, str(python), log.file)
+
+
+def core_environments(log: Log) -> dict[str, dict[str, str]]:
+    """For each other ansible-core that can run here, its folder of programs and a folder of collections for it."""
+    found = {}
+    for version in CORES:
+        try:
+            environment = _core_environment(version, log)[1]
+        except Skip:
+            continue
+        collections = _tree(f"integration-{version}", log).parents[2]
+        found[version] = {"programs": str(environment.bin), "collections": str(collections)}
+    return found
+
+
+def other_core(version: str) -> Callable[[Log], Outcome]:
     """Sanity that depends on ansible-core, units and a smoke run with another version of it."""
 
     def run(log: Log) -> Outcome:
-        found = interpreters(pythons)
-        if not found:
-            raise Skip(f"ansible-core {version} needs Python {' or '.join(pythons)}; install it and run again")
-        python_version, python = next(iter(found.items()))
-        environment = cached_environment(f"core-{version}", REQUIREMENTS / f"core-{version}.txt", str(python), log.file)
+        python_version, environment = _core_environment(version, log)
         tree = _tree(f"core-{version}", log)
         outcome = Outcome()
         subset = [word for name in SANITY_SUBSET for word in ("--test", name)]
@@ -297,8 +317,7 @@ def jobs() -> list[Job]:
     steps: list[tuple[str, Callable[[Log], Outcome]]] = [
         ("sanity", sanity),
         ("units", units()),
-        ("core-2.18", other_core("2.18", ("3.11", "3.12"))),
-        ("core-2.21", other_core("2.21", CORE_NEWEST_PYTHONS)),
+        *((f"core-{version}", other_core(version)) for version in CORES),
         ("galaxy-importer", galaxy_importer),
         ("ansible-lint", _tool("ansible-lint", "--strict", "--profile", "production", in_tree=True)),
         ("antsibull-docs", antsibull_docs),
@@ -319,7 +338,6 @@ def antsibull_docs(log: Log) -> Outcome:
         "--plugin-docs",
         "--validate-collection-refs",
         "dependent",
-        "--skip-rstcheck",
         ".",
     ]
     return command_outcome(log.run([environment.bin / "antsibull-docs", *command], cwd=tree, env=env))

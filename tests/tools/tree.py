@@ -16,7 +16,8 @@ DEPENDENCIES = ("community/docker", "community/library_inventory_filtering_v1")
 
 def project_files() -> list[Path]:
     """What git tracks or would track, relative to the root; a file that was deleted but not committed is left out."""
-    command = ["git", "ls-files", "-co", "--exclude-standard", "-z"]
+    # In CI the checkout may be another user's, and git wants to be told that this is meant.
+    command = ["git", "-c", f"safe.directory={ROOT}", "ls-files", "-co", "--exclude-standard", "-z"]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
     return [Path(name) for name in sorted(set(listed)) if name and (ROOT / name).is_file()]
 

@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: 2026 The phase.console authors
+"""The upgrade under the oldest and the newest ansible-core; all other tests run under the one in .venv."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from integration.harness import Ansible, upgrade_variables
+
+FROM, TO = "v2.66.0", "v2.73.2"
+CORES: dict[str, dict[str, str]] = json.loads(os.environ.get("PHASE_CONSOLE_CORES") or "{}")
+
+
+@pytest.fixture(params=["2.18", "2.21"])
+def core(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """(Ansible of that version, the variable that leads it to the collections)."""
+    if request.param not in CORES:
+        pytest.skip(f"./test.sh found no Python for ansible-core {request.param}, or was not what started this")
+    place = CORES[request.param]
+    runner = Ansible(tmp_path_factory.mktemp(f"core-{request.param}"), Path(place["programs"]))
+    yield runner, {"ANSIBLE_COLLECTIONS_PATH": place["collections"]}
+    runner.close()
+
+
+@pytest.mark.timeout(600)
+def test_an_upgrade_and_a_second_run(core: Any, local_instance: Any, tmp_path: Path) -> None:
+    ansible, environ = core
+    instance = local_instance(FROM, events=1000)
+    variables = upgrade_variables(instance, TO, tmp_path)
+    checked = ansible.playbook("upgrade", variables, check=True, diff=True, environ=environ)
+    assert (checked.changed, instance.version) == (0, FROM)
+    assert ansible.playbook("upgrade", variables, environ=environ).changed
+    assert (instance.version, instance.healthy()) == (TO, True)
+    assert ansible.playbook("upgrade", variables, environ=environ).changed == 0
