@@ -7,6 +7,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,17 @@ def tables(instance: Any) -> str:
         " join pg_class c on c.oid = i.indrelid where c.relnamespace = 'public'::regnamespace order by 1"
     )
     return hashlib.sha256(repr((columns, indexes)).encode()).hexdigest()
+
+
+def containers(instance: Any) -> dict[str, tuple[str, str]]:
+    """Id and start of every container. One-off ones that the engine is still removing are given a moment to go."""
+    deadline = time.monotonic() + 10
+    while True:
+        listed = instance.docker("ps", "--all", "--no-trunc", "--format", "{{.Names}}").split()
+        if all(name.startswith("phase-") for name in listed) or time.monotonic() > deadline:
+            found = {name: instance.inspect(name) for name in listed}
+            return {name: (inspect["Id"], inspect["State"]["StartedAt"]) for name, inspect in found.items()}
+        time.sleep(0.5)
 
 
 def invalid_indexes(instance: Any) -> list[str]:

@@ -33,24 +33,18 @@ def upgrade(ansible: Ansible, instance: Any, **more: Any) -> Any:
     return ansible.playbook("upgrade", upgrades.variables(instance, NEW), environ=instance.engine.variables(), **more)
 
 
-def containers(instance: Any) -> dict[str, tuple[str, str]]:
-    names = instance.docker("ps", "--all", "--format", "{{.Names}}").split()
-    found = {name: instance.inspect(name) for name in names}
-    return {name: (inspect["Id"], inspect["State"]["StartedAt"]) for name, inspect in found.items()}
-
-
 def runs_the_target(instance: Any) -> None:
     for part, image in (("backend", "backend"), ("worker", "backend"), ("frontend", "frontend")):
         wanted = instance.inspect(f"phasehq/{image}:{NEW}")["Id"]
         assert instance.inspect(f"phase-{part}")["Image"] == wanted
         assert instance.status()[part].startswith("running")
-    assert set(containers(instance)) == {f"phase-{name}" for name in COMPONENTS}
+    assert set(upgrades.containers(instance)) == {f"phase-{name}" for name in COMPONENTS}
 
 
 def test_check_changes_nothing(ansible: Ansible, instance: Any) -> None:
-    before = (upgrades.tables(instance), containers(instance), sorted(instance.project_src.iterdir()))
+    before = (upgrades.tables(instance), upgrades.containers(instance), sorted(instance.project_src.iterdir()))
     checked = upgrade(ansible, instance, check=True, diff=True)
-    assert (upgrades.tables(instance), containers(instance), sorted(instance.project_src.iterdir())) == before
+    assert (upgrades.tables(instance), upgrades.containers(instance), sorted(instance.project_src.iterdir())) == before
     plan = checked.custom["phase_upgrade"]["plan"]
     assert plan["reads_fail_from"] == BREAKS and plan["rollout"] == ["backend", "worker", "frontend"]
     assert [result["changed"] for result in checked.results("ansible.builtin.template")] == [True]
@@ -80,9 +74,9 @@ def test_reads_fail_only_where_the_plan_says_so(ansible: Ansible, instance: Any)
     assert report.reads > 100 and report.failing_seconds < answered - broken + 2
     print(f"reads failed for {report.failing_seconds:.1f} s of the {answered - broken:.1f} s that the plan named")
 
-    before = containers(instance)
+    before = upgrades.containers(instance)
     again = upgrade(ansible, instance)
-    assert again.changed == 0 and containers(instance) == before
+    assert again.changed == 0 and upgrades.containers(instance) == before
 
 
 @pytest.mark.parametrize(

@@ -26,23 +26,18 @@ def instance(docker_instance: Factory) -> Any:
     return instance
 
 
-def containers(instance: Any) -> dict[str, str]:
-    names = instance.docker("ps", "--all", "--format", "{{.Names}}").split()
-    return {name: instance.inspect(name)["Id"] for name in names}
-
-
 def runs_the_target(instance: Any) -> None:
     for part, image in (("backend", "backend"), ("worker", "backend"), ("frontend", "frontend")):
         found = instance.inspect(f"phase-{part}")
         assert found["Image"] == instance.inspect(f"phasehq/{image}:{NEW}")["Id"] and found["State"]["Running"]
-    assert set(containers(instance)) == {f"phase-{name}" for name in COMPONENTS}
+    assert set(upgrades.containers(instance)) == {f"phase-{name}" for name in COMPONENTS}
 
 
 def test_upgrade_and_second_run(ansible: Ansible, instance: Any) -> None:
     variables, environ = upgrades.variables(instance, NEW), instance.engine.variables()
-    before = (upgrades.tables(instance), containers(instance))
+    before = (upgrades.tables(instance), upgrades.containers(instance))
     checked = ansible.playbook("upgrade", variables, check=True, diff=True, environ=environ)
-    assert (upgrades.tables(instance), containers(instance)) == before and checked.changed == 0
+    assert (upgrades.tables(instance), upgrades.containers(instance)) == before and checked.changed == 0
     with Client(instance.url) as client:
         done = ansible.playbook("upgrade", variables, environ=environ)
     upgrades.settled(instance, NEW)
@@ -52,16 +47,16 @@ def test_upgrade_and_second_run(ansible: Ansible, instance: Any) -> None:
     report = client.report()
     assert report.windows[-1].end is not None
     assert report.failing_seconds <= record["reads_failed_seconds"] + 5
-    after = containers(instance)
+    after = upgrades.containers(instance)
     assert ansible.playbook("upgrade", variables, environ=environ).changed == 0
-    assert containers(instance) == after
+    assert upgrades.containers(instance) == after
 
 
 @pytest.mark.parametrize("left", ["phase-backend-next", "phase-backend-previous"])
 def test_killed_while_the_backend_is_replaced(ansible: Ansible, instance: Any, left: str) -> None:
     variables, environ = upgrades.variables(instance, NEW), instance.engine.variables()
     run = ansible.popen_playbook("upgrade", variables, environ=environ)
-    run.wait_until(lambda: left in containers(instance), 240)
+    run.wait_until(lambda: left in instance.docker("ps", "--all", "--format", "{{.Names}}").split(), 240)
     run.kill(everything=True)
     ansible.playbook("upgrade", variables, environ=environ)
     upgrades.settled(instance, NEW)
