@@ -163,7 +163,7 @@ def _with_bases(names: Iterable[str]) -> list[str]:
 def ensure(
     engine: Engine, names: Iterable[str] | None = None, report: Callable[[str], None] = lambda message: None
 ) -> list[str]:
-    """Build those images (default: every release's) that are missing or outdated; return their names, or ImagesError."""
+    """Build the images (default: every release's) that are missing or outdated; return them. Raises ImagesError."""
     needed = _with_bases(for_versions(VERSIONS) if names is None else names)
     present = labels(engine, needed)
     foreign = [name for name, label in present.items() if label is None]
