@@ -28,7 +28,7 @@ from ._topology import COMPONENTS, FOLDER, SECRETS, STOCK, Document, Variant, ru
 from .engine import Engine
 
 READY_TIMEOUT = 90.0
-OTHER_RUN_TIMEOUT = 900.0
+OTHER_RUN_TIMEOUT = 540.0
 
 T = TypeVar("T", bound="ContainerInstance")
 
@@ -68,7 +68,7 @@ class ContainerInstance:
         engine: Engine | None = None,
         ready: bool = True,
     ) -> T:
-        """Start a whole instance at `version`, with the seeded organisations and so many events; return when it answers.
+        """Start a whole instance at `version`, with seeded organisations and so many events; return when it answers.
 
         `ready=False`: neither wait for the web process nor seed, for variants where they cannot work. What an earlier
         run has left behind is removed first. Raises InstanceError when somebody else's containers bear the names, or

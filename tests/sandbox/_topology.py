@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The phase.console authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Phase's containers as data: the Compose file of docker/compose, bent by a `Variant`, and the same for `docker run`."""
+"""Phase's containers as data: docker/compose's Compose file bent by a `Variant`, and the same for `docker run`."""
 
 from __future__ import annotations
 

@@ -184,6 +184,8 @@ def ensure(
             else:
                 _build(engine, IMAGES[name])
             report(f"{name}: {time.monotonic() - started:.1f} s")
+        # What the new images replaced, unless a container still runs it: the cache must not grow with every change.
+        engine.docker("image", "prune", "--force", "--filter", f"label={LABEL}", check=False)
     return outdated
 
 
@@ -286,6 +288,8 @@ def _import(engine: Engine, root: Path, label: str) -> None:
         text=True,
         check=False,
     )
+    if tar.stdout is not None:
+        tar.stdout.close()  # or tar would wait for a reader that has failed
     if tar.wait() or imported.returncode:
         raise ImagesError(f"docker import failed: {imported.stderr.strip()[-1000:]}")
 
@@ -324,16 +328,13 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--remove", action="store_true", help="remove the sandbox's images")
     arguments = parser.parse_args(argv)
+    names = for_versions(arguments.only) if arguments.only else None
     try:
-        engine = engines.ensure()
-        if arguments.remove:
-            print("\n".join(remove(engine)) or "nothing to remove")
-            return 0
-        built = ensure(
-            engine,
-            for_versions(arguments.only) if arguments.only else None,
-            report=lambda line: print(line, flush=True),
-        )
+        with engines.running() as engine:
+            if arguments.remove:
+                print("\n".join(remove(engine)) or "nothing to remove")
+                return 0
+            built = ensure(engine, names, report=lambda line: print(line, flush=True))
     except (engines.EngineMissing, _debian.DebianError, ImagesError) as error:
         print(error, file=sys.stderr)
         return 1
