@@ -48,6 +48,11 @@ exec "$@"
 """
 
 
+# Secrets are stored encrypted, and ciphertext hardly shrinks: on a seeded instance level 1 took 0.2 s of processor time
+# where the default took 0.5 s, for a file a tenth larger.
+DUMP = ["pg_dump", "--format=custom", "--compress=1", "--no-password"]
+
+
 class BackupFailed(PhaseError):
     kind = "backup_failed"
 
@@ -228,9 +233,7 @@ def check_tools(target: Target, server_version: str, image: Optional[str], folde
 
 def dump(target: Target, partial: Partial, image: Optional[str], folder: str) -> None:
     """Run pg_dump into the unfinished file. Raises BackupFailed with pg_dump's own words."""
-    code, stderr = target.pipe(
-        command(["pg_dump", "--format=custom", "--no-password"], folder), partial.write, image=image
-    )
+    code, stderr = target.pipe(command(DUMP, folder), partial.write, image=image)
     if code != 0:
         raise BackupFailed("pg_dump ended with exit code %d: %s" % (code, _last(stderr)), _dump_advice(code, stderr))
 
