@@ -10,7 +10,7 @@ import socket
 from typing import Any, Dict, List, Optional
 
 from ._argspec import ArgumentSpec, duration
-from ._errors import NotSupported
+from ._errors import NotSupported, PhaseError
 from ._module import Call
 from ._operations import migrations
 from ._operations._migration_errors import (
@@ -58,7 +58,11 @@ def migrate(call: Call) -> Dict[str, Any]:
         raise stopped(found, result)
     if not plan["pending"]:
         return result
-    outcome = apply(call, plan, image, result)
+    try:
+        outcome = apply(call, plan, image, result)
+    except PhaseError as error:
+        error.partial = failed(result, error.partial)
+        raise
     for text in outcome_warnings(outcome):
         call.warn(text)
     return outcome
@@ -135,7 +139,7 @@ def shown(plan: Facts, running: Facts, image: Optional[str]) -> Facts:
 
 def refuse(plan: Facts, result: Facts) -> None:
     """Raise for what no option allows. ``migrate`` itself would run on a database ahead of its image."""
-    partial = {key: value for key, value in result.items() if key not in ("changed", "diff", "summary")}
+    partial = failed(result, {})
     name = result["image"]["name"]
     if plan["unknown"]:
         raise DatabaseAhead(plan["unknown"], name, partial)
@@ -155,6 +159,13 @@ def refuse(plan: Facts, result: Facts) -> None:
             "Use a released image of Phase's backend.",
             partial=partial,
         )
+
+
+def failed(result: Facts, partial: Facts) -> Facts:
+    """What a failure returns: the facts of the plan without its bulk, and what was done."""
+    facts = {key: value for key, value in result.items() if key not in ("plan", "summary", "diff")}
+    changed = bool(partial.get("applied") or partial.get("repaired_indexes"))
+    return dict(facts, **dict(partial, changed=changed))
 
 
 def stopped(found: List[Facts], result: Facts) -> StoppedByFinding:

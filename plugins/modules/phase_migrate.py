@@ -255,8 +255,8 @@ to_leaves:
   elements: str
 from_release:
   description:
-    - The newest release of Phase whose migrations the database had all. A release without migrations of its own counts as
-      the last one that had some.
+    - The newest release of Phase whose migrations the database had all. A release without migrations of its own counts
+      as the last one that had some.
   returned: success
   type: str
 to_release:
@@ -312,6 +312,11 @@ failed_migration:
   description: The migration that failed.
   returned: when one failed
   type: str
+still_pending:
+  description: What is pending after a failure.
+  returned: when a migration failed
+  type: list
+  elements: str
 output:
   description: The last lines that C(migrate) printed, secrets masked.
   returned: when a migration failed

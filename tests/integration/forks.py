@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: 2026 The phase.console authors
-"""Copies of a local sandbox's database, so that each test migrates its own and none pays for another instance."""
+"""The sandbox's databases as tests of migrations see them, and copies, so that none pays for another instance."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from typing import Any
 
 import psycopg2
 from integration.harness import target
+from psycopg2 import sql
 
 _NUMBERS = itertools.count(1)
 CATALOG = """
@@ -22,7 +23,8 @@ select 'table', c.relname, pg_relation_filenode(c.oid)::text from pg_class c
 where c.relnamespace = 'public'::regnamespace and c.relkind = 'r'
 union all select 'column', c.relname || '.' || a.attname,
   format_type(a.atttypid, a.atttypmod) || a.attnotnull || coalesce(pg_get_expr(d.adbin, d.adrelid), '')
-from pg_attribute a join pg_class c on c.oid = a.attrelid left join pg_attrdef d on (d.adrelid, d.adnum) = (c.oid, a.attnum)
+from pg_attribute a join pg_class c on c.oid = a.attrelid
+left join pg_attrdef d on (d.adrelid, d.adnum) = (c.oid, a.attnum)
 where c.relnamespace = 'public'::regnamespace and c.relkind = 'r' and a.attnum > 0
 union all select 'index', indexname, indexdef from pg_indexes where schemaname = 'public'
 union all select 'constraint', conname, pg_get_constraintdef(oid) from pg_constraint
@@ -31,28 +33,11 @@ order by 1, 2, 3
 """
 
 
-class Fork:
-    """A database of its own on a local instance's server, reached by ``environment`` of the target options."""
+class Database:
+    """A database of the sandbox, looked at past the collection."""
 
-    def __init__(self, instance: Any) -> None:
-        self.instance = instance
-        self.name = f"fork_{next(_NUMBERS)}"
-        instance.sql(f"create database {self.name} template phase")
-
-    @property
-    def url(self) -> str:
-        return str(self.instance.database_url).rpartition("/")[0] + "/" + self.name
-
-    def options(self, version: str = "", **more: Any) -> dict[str, Any]:
-        """Options of phase_migrate for this database, by the checkout of a release."""
-        options = {**target(self.instance), "environment": {"DATABASE_NAME": self.name}, **more}
-        if version:
-            options["image"] = str(self.instance.release(version))
-        return options
-
-    def play(self, version: str, **more: Any) -> list[dict[str, Any]]:
-        task = {"phase.console.phase_migrate": self.options(version, **more)}
-        return [{"hosts": "localhost", "gather_facts": False, "tasks": [task]}]
+    def __init__(self, url: str) -> None:
+        self.url = url
 
     def connect(self, *, autocommit: bool = True) -> Any:
         connection = psycopg2.connect(self.url, application_name="the test")
@@ -73,8 +58,8 @@ class Fork:
 
     def index_state(self, *names: str) -> dict[str, bool]:
         """Whether each of the indexes is valid; those that do not exist are left out."""
-        query = "select c.relname, i.indisvalid from pg_index i join pg_class c on c.oid = i.indexrelid where relname = any(%s)"
-        return dict(self.sql(query, list(names)))  # type: ignore[arg-type]
+        query = "select c.relname, i.indisvalid from pg_index i join pg_class c on c.oid = i.indexrelid "
+        return {row[0]: row[1] for row in self.sql(query + "where c.relname = any(%s)", list(names))}
 
     @contextlib.contextmanager
     def snapshot(self) -> Iterator[Any]:
@@ -90,7 +75,7 @@ class Fork:
         """A transaction that has read a table and goes on: whoever wants it exclusively waits."""
         with contextlib.closing(self.connect(autocommit=False)) as connection:
             with connection.cursor() as cursor:
-                cursor.execute(f"select 'kept to itself' from {table} limit 1")
+                cursor.execute(sql.SQL("select 'kept to itself' from {} limit 1").format(sql.Identifier(table)))
             yield connection
 
     def building(self) -> list[tuple[str, str]]:
@@ -102,8 +87,29 @@ class Fork:
 
     def sessions(self) -> list[str]:
         """Names of the collection's sessions in this database."""
-        query = "select application_name from pg_stat_activity where datname = %s and application_name like 'phase.console%%'"
-        return [row[0] for row in self.sql(query, self.name)]
+        query = "select application_name from pg_stat_activity where datname = current_database() "
+        return [row[0] for row in self.sql(query + "and application_name like 'phase.console%'")]
+
+
+class Fork(Database):
+    """A database of its own on a local instance's server, reached by ``environment`` of the target options."""
+
+    def __init__(self, instance: Any) -> None:
+        self.instance = instance
+        self.name = f"fork_{next(_NUMBERS)}"
+        instance.sql(f"create database {self.name} template phase")
+        super().__init__(str(instance.database_url).rpartition("/")[0] + "/" + self.name)
+
+    def options(self, version: str = "", **more: Any) -> dict[str, Any]:
+        """Options of phase_migrate for this database, by the checkout of a release."""
+        options = {**target(self.instance), "environment": {"DATABASE_NAME": self.name}, **more}
+        if version:
+            options["image"] = str(self.instance.release(version))
+        return options
+
+    def play(self, version: str, **more: Any) -> list[dict[str, Any]]:
+        task = {"phase.console.phase_migrate": self.options(version, **more)}
+        return [{"hosts": "localhost", "gather_facts": False, "tasks": [task]}]
 
     def runners(self) -> list[int]:
         """Processes on this host that run the collection's operations on this database."""

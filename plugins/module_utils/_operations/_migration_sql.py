@@ -304,14 +304,14 @@ class _Analysis:
             self.schema.drop(name)
 
     def alter_index(self) -> None:
-        """Since version 12 renaming an index takes SHARE UPDATE EXCLUSIVE (ALTER INDEX, Description)."""
+        """Locks the index alone: since version 12 so that queries go on, before as if the table were locked."""
         read = self.read
         read.accept("if exists")
         name = read.name()
         index = self.schema.indexes.get(name)
         self.statement.does("catalog_only")
-        if index is not None:
-            self.statement.lock(index.table, SHARE_UPDATE if self.server >= 120000 else EXCLUSIVE)
+        if index is not None and self.server < 120000:
+            self.statement.lock(index.table, EXCLUSIVE)
         if read.accept("rename to"):
             new = read.name()
             constraint = self.schema.constraints.get(name)

@@ -229,7 +229,9 @@ class _Application:
         if not missing:
             result["post_migrate_failed"] = {"exit_code": attempt.exit_code, "output": attempt.output[-10:]}
             return result
-        partial = dict(result, failed_migration=attempt.failed or missing[0], output=attempt.output, pending=missing)
+        partial = dict(
+            result, failed_migration=attempt.failed or missing[0], output=attempt.output, still_pending=missing
+        )
         done = "%d of %d migrations were applied" % (len(result["applied"]), len(self._request["pending"]))
         if attempt.sqlstate in RETRIED and self._is_atomic(attempt.failed):
             blocked = " " + self._monitor.blocked_text + "." if self._monitor.blocked_text else ""

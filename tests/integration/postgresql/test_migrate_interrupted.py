@@ -120,7 +120,7 @@ def test_a_lock_that_comes_free_is_got_in_a_later_try(ansible: Ansible, fork: Fo
     with fork.reading("api_secret") as blocker:
         run = ansible.popen_playbook(fork.play(LAST, lock_timeout="300ms"))
         run.wait_for_output("Try 2 of 9")
-        assert "held back by pid" in run.output() and "last statement: select ? from api_secret limit ?" in run.output()
+        assert "held back by pid" in run.output() and 'select ? from "api_secret" limit ?' in run.output()
         blocker.close()
         result = run.wait().results("phase_migrate")[0]
     assert result["retries"] >= 1
@@ -181,10 +181,11 @@ def test_a_run_that_outlived_its_caller_is_joined(ansible: Ansible, fork: Fork) 
     with fork.snapshot() as hold:
         first = ansible.popen_playbook(fork.play(LAST))
         eventually(lambda: waits_for_snapshots(fork, BUILDS[0]))
+        left_alone = set(fork.runners())
         first.kill(everything=True)
         second = ansible.popen_playbook(fork.play(LAST))
         second.wait_for_output("Joining a run that outlived its caller")
-        assert len(fork.runners()) == 3  # the first run and its child, and the second, which waits
+        assert left_alone < set(fork.runners())
         hold.close()
         result = second.wait().results("phase_migrate")[0]
     assert result["joined"] and result["changed"]
