@@ -48,7 +48,7 @@ def run_module(spec: ArgumentSpec, logic: Logic) -> None:
     caller = Caller.from_environment(os.environ)
 
     def report(message: str, **counters: Any) -> None:
-        caller.tell(remove_values(message, module.no_log_values), **counters)
+        caller.tell(**remove_values(dict(counters, message=message), module.no_log_values))
 
     failure: Optional[PhaseError] = None
     result: Dict[str, Any] = {}

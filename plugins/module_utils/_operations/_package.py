@@ -47,15 +47,16 @@ def _home() -> str:
 def pack() -> bytes:
     """Pack every loaded module of ``_operations`` with the error types.
 
-    What an operation needs it imports at its top, so that what is loaded is what it needs. Under Ansible the sources
-    come out of the module's zip, elsewhere from files: the loaders of both answer ``get_source``.
+    What an operation needs it imports at its top, so that what is loaded is what it needs. The sources come out of the
+    module's zip or from files: the loaders of both answer ``get_source``, Ansible's own with bytes.
     """
     home = _home()
     sources: Dict[str, str] = {ROOT: ""}
     for name, module in sorted(sys.modules.items()):
         if name == home + "._errors" or (name + ".").startswith(home + "._operations."):
             loader: Any = getattr(module.__spec__, "loader", None)
-            sources[ROOT + name[len(home) :]] = loader.get_source(name) or ""
+            source = loader.get_source(name) or ""
+            sources[ROOT + name[len(home) :]] = source if isinstance(source, str) else source.decode()
     return zlib.compress(json.dumps(sources).encode())
 
 
