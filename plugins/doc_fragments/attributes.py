@@ -12,7 +12,7 @@ class ModuleDocFragment:
 options: {}
 attributes:
   action_group:
-    description: Belongs to C(group/phase.console.phase), so that C(module_defaults) sets the target once for all modules.
+    description: Belongs to C(group/phase.console.phase), so C(module_defaults) can set the target once for all modules.
     support: full
     membership:
       - phase.console.phase
@@ -21,5 +21,5 @@ attributes:
   diff_mode:
     description: Returns the state before and after (in check mode, the predicted state after) in diff mode.
   idempotent:
-    description: Changes nothing, and reports no change, when it is run again with the same options on an unchanged instance.
+    description: Changes nothing, and reports no change, when run again with the same options on an unchanged instance.
 """

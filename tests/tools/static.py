@@ -82,7 +82,8 @@ def galaxy_importer(log: Log) -> Outcome:
     The importer says success even where it skipped its checks, so what it wrote is read.
     """
     environment, tree = static_environment(log), _tree("galaxy-importer", log)
-    env = {**_tool_env(environment, tree), "GALAXY_IMPORTER_RUN_FLAKE8": "false"}
+    # It sets the path of collections to its own copy alone; what ours depends on is found on Python's path.
+    env = {**_tool_env(environment, tree), "PYTHONPATH": str(tree.parents[2])}
     work = BUILD / "galaxy-importer"
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)

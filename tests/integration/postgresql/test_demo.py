@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 @pytest.mark.timeout(600)
 def test_the_demonstration_runs_from_another_folder(tmp_path: Path) -> None:
-    """It judges itself: the upgrade changes the instance, the second run nothing, a module runs ad hoc from anywhere."""
+    """It judges itself: the upgrade changes something, the second run nothing, a module runs ad hoc from anywhere."""
     env = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     done = subprocess.run([ROOT / "demo.sh"], cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr
