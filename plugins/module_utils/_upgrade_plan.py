@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Mapping, Optional
+from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from ._errors import BadOption
 from ._upgrade import describe_target, durations
@@ -55,6 +55,29 @@ def upgrade_target(components: Mapping[str, Mapping[str, Any]], wanted: Facts) -
 
 def _short(image_id: Optional[str]) -> str:
     return (image_id or "not here yet").replace("sha256:", "")[:12]
+
+
+def failing_seconds(migrations: List[Facts], first: str, deployment: str) -> int:
+    """A guess at how long reads will fail: from migration ``first`` until the new backend answers.
+
+    Measured on a sandbox of 1 M events and two busy cores: 0.3 s for each of 22 migrations, 15 s to replace a container
+    (5 s to restart a process); tables that are read or written whole at 20 MB/s.
+    """
+    names = [entry["name"] for entry in migrations]
+    after = migrations[names.index(first) :]
+    work = sum(
+        size for entry in after for kind, size in _statement_sizes(entry) if kind not in ("none", "catalog_only")
+    )
+    return round(0.3 * len(after) + work / 20e6 + (5 if deployment == "local" else 15))
+
+
+def _statement_sizes(migration: Facts) -> List[Tuple[str, int]]:
+    """Each statement's class and the bytes of the tables that it touches."""
+    sizes = {table["table"]: table.get("bytes") or 0 for table in migration.get("tables") or []}
+    return [
+        (statement["class"], sum(sizes.get(table["table"], 0) for table in statement["tables"]))
+        for statement in migration.get("statements") or []
+    ]
 
 
 def _size(value: Optional[float]) -> str:
@@ -142,8 +165,9 @@ def _reads_line(facts: Facts) -> str:
             "  They go on, waiting for locks as told above, and fail for the seconds in which the backend is replaced."
         )
     return (
-        "  They fail from %s, which the running version does not survive, until the new backend answers: for as long "
-        "as the migrations from there on and one start of the backend take." % first
+        "  They fail from %s, which the running version does not survive, until the new backend answers: for about "
+        "%d s, by the migrations from there on, the sizes of their tables and one start of the backend."
+        % (first, failing_seconds(facts["migrate"]["plan"], first, facts["deployment"]))
     )
 
 
@@ -217,13 +241,8 @@ def disk_need(migrations: List[Facts]) -> int:
 
     A guess on the safe side; 12 indexes of Phase's largest table take less than its heap.
     """
-    need = 0
-    for migration in migrations:
-        sizes = {table["table"]: table.get("bytes") or 0 for table in migration.get("tables") or []}
-        for statement in migration.get("statements") or []:
-            share = {"rewrite": 1.0, "index_build": 0.125, "concurrent_index_build": 0.125}.get(statement["class"], 0)
-            need += int(share * sum(sizes.get(table["table"], 0) for table in statement["tables"]))
-    return need
+    share = {"rewrite": 1.0, "index_build": 0.125, "concurrent_index_build": 0.125}
+    return int(sum(share.get(kind, 0) * size for migration in migrations for kind, size in _statement_sizes(migration)))
 
 
 def warnings(facts: Facts) -> List[str]:
@@ -243,7 +262,7 @@ def warnings(facts: Facts) -> List[str]:
 
 
 def upgrade_plan(facts: Facts) -> Dict[str, Any]:
-    """``needed``, ``pending``, ``rollout``, ``reads_fail_from``, ``stops``, ``warnings``, ``text`` (lines).
+    """``needed``, ``pending``, ``rollout``, ``reads_fail_from``, ``reads_fail_seconds``, ``stops``, ``warnings``, ``text``.
 
     ``facts``: ``deployment``, ``components``, ``external_migration`` and ``storage`` as phase_info tells them;
     ``target`` as from ``upgrade_target``; ``images`` (id by name); ``release`` (local: resolved folder); ``restart``
@@ -251,6 +270,7 @@ def upgrade_plan(facts: Facts) -> Dict[str, Any]:
     ``backup`` (``mode``, ``dest``, ``max_age``, ``manifest``, ``predicted``); ``state``; ``repair``.
     """
     parts = rollout(facts)
+    first = breaking(facts["migrate"]["plan"]) if facts["migrate"] else None
     pending = [str(entry["name"]) for entry in facts["migrate"]["plan"]] if facts["migrate"] else []
     needed = bool(parts or pending or facts["migrate"] is None)
     state = facts["state"]
@@ -273,7 +293,8 @@ def upgrade_plan(facts: Facts) -> Dict[str, Any]:
         "needed": needed,
         "pending": pending,
         "rollout": parts,
-        "reads_fail_from": breaking(facts["migrate"]["plan"]) if facts["migrate"] else None,
+        "reads_fail_from": first,
+        "reads_fail_seconds": failing_seconds(facts["migrate"]["plan"], first, facts["deployment"]) if first else None,
         "stops": blocked,
         "warnings": told,
         "text": text,

@@ -79,10 +79,12 @@ def tables(instance: Any) -> str:
 
 
 def containers(instance: Any) -> dict[str, tuple[str, str]]:
-    """Id and start of every container. One-off ones that the engine is still removing are given a moment to go."""
+    """Id and start of every container on its network. One-off ones that are just going are given a moment."""
     deadline = time.monotonic() + 10
     while True:
-        listed = instance.docker("ps", "--all", "--no-trunc", "--format", "{{.Names}}").split()
+        listed = instance.docker(
+            "ps", "--all", "--filter", f"network={instance.network}", "--format", "{{.Names}}"
+        ).split()
         if all(name.startswith("phase-") for name in listed) or time.monotonic() > deadline:
             found = {name: instance.inspect(name) for name in listed}
             return {name: (inspect["Id"], inspect["State"]["StartedAt"]) for name, inspect in found.items()}

@@ -27,7 +27,9 @@ def options(instance: Any, tmp_path: Path) -> dict[str, Any]:
 
 
 def names(instance: Any) -> list[str]:
-    return sorted(instance.docker("ps", "--all", "--format", "{{.Names}}").split())
+    return sorted(
+        instance.docker("ps", "--all", "--filter", f"network={instance.network}", "--format", "{{.Names}}").split()
+    )
 
 
 def test_made_by_the_databases_own_tools(ansible: Ansible, instance: Any, options: dict[str, Any]) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -103,13 +104,25 @@ def arguments_of_all() -> str:
     return "\n".join(found)
 
 
+def holders(path: Path) -> list[int]:
+    """The processes that have a file open."""
+    found = []
+    for descriptor in Path("/proc").glob("[0-9]*/fd/*"):
+        with contextlib.suppress(OSError):
+            if descriptor.readlink() == path:
+                found.append(int(descriptor.parts[2]))
+    return found
+
+
 def test_killed_midway(ansible: Ansible, instance: Any, options: dict[str, Any], tmp_path: Path) -> None:
     """Nothing looks like a backup, no process has the password among its arguments, and the next run tidies up."""
     task = {"phase.console.phase_backup": {**options, "pg_bin_dir": str(slow(tmp_path / "slow", 20))}}
     run = ansible.popen_playbook([{"hosts": "localhost", "gather_facts": False, "tasks": [task]}])
     run.wait_until(lambda: any(name.endswith(".partial") for name in files(options)))
     assert instance.environment["DATABASE_PASSWORD"] not in arguments_of_all()
-    run.kill(everything=True)
+    run.kill()
+    for process in holders(Path(options["dest"]) / files(options)[0]):
+        os.kill(process, signal.SIGKILL)
     assert len(files(options)) == 1 and files(options)[0].startswith(".")
     made = ansible.module("phase_backup", options)
     name = Path(made["manifest"]["path"]).name

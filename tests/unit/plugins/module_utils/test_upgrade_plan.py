@@ -8,6 +8,7 @@ from ansible_collections.phase.console.plugins.module_utils._errors import BadOp
 from ansible_collections.phase.console.plugins.module_utils._upgrade_plan import (
     breaking,
     disk_need,
+    failing_seconds,
     reads_failed,
     upgrade_plan,
     upgrade_summary,
@@ -280,3 +281,18 @@ def test_how_long_reads_failed():
     assert reads_failed(dict(notes, reads_fail_from=None)) is None
     assert reads_failed(dict(notes, applied=[])) is None
     assert reads_failed(dict(notes, applied=[{"name": "b", "seconds": None}])) is None
+
+
+def test_a_guess_at_how_long_reads_will_fail():
+    scan = {"class": "scan", "tables": [{"table": "t"}]}
+    short = {"class": "catalog_only", "tables": [{"table": "t"}]}
+    tables = [{"table": "t", "bytes": 200_000_000}]
+    plan = [
+        migration("a", (), [scan], tables),
+        migration("b", [READS], [short], tables),
+        migration("c", (), [scan], tables),
+    ]
+    assert failing_seconds(plan, "b", "docker") == round(0.6 + 10 + 15)
+    assert failing_seconds(plan, "c", "local") == round(0.3 + 10 + 5)
+    assert upgrade_plan(facts(migrate={"plan": plan}))["reads_fail_seconds"] == 26
+    assert upgrade_plan(facts(migrate={"plan": plan[:1]}))["reads_fail_seconds"] is None
