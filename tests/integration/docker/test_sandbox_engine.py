@@ -23,7 +23,7 @@ from sandbox import engine
 engine.DEFAULT_SOCKET = Path("/nonexistent")
 action = sys.argv[1]
 if action == "start":
-    found = engine.ensure(install=False) if engine.find() else engine._start()
+    found = engine.find() or engine._start()
     print(json.dumps({"host": found.host, "started": found.started, "pid": engine._pid(engine._private())}))
 elif action == "start without asking":
     try:
