@@ -116,6 +116,8 @@ class Server:
         by_oid = dict(after.values())
         rewritten = any(node != by_oid.get(oid, node) for oid, node in before.values())
         self.connection.commit()
+        # A table that is gone can be locked by nobody else any more, though no name is left to show that.
+        held.update((table, MODES[-1]) for table, (oid, _node) in before.items() if oid not in by_oid)
         names = {oid: name for name, (oid, _node) in before.items()}
         renamed = {name: names.get(oid, name) for name, (oid, _node) in after.items()}
         return {renamed.get(table, table): mode for table, mode in held.items()}, rewritten, scanned

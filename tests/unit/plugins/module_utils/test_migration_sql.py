@@ -78,8 +78,7 @@ def one(sql, server=150004, known=None):
         ('ALTER TABLE "event" ADD COLUMN "a" integer NULL CHECK ("a" >= 0)', "scan", {"event": EXCLUSIVE}),
         ('ALTER TABLE "event" ADD COLUMN "a" text NULL UNIQUE', "index_build", {"event": EXCLUSIVE}),
         (
-            'ALTER TABLE "event" ADD COLUMN "a" text NULL CONSTRAINT "fk" REFERENCES "env"("id") '
-            "DEFERRABLE INITIALLY DEFERRED",
+            'ALTER TABLE "event" ADD COLUMN "a" text NULL CONSTRAINT "fk" REFERENCES "env"("id") DEFERRABLE',
             "catalog_only",
             {"event": EXCLUSIVE, "env": SHARE_ROW},
         ),
@@ -101,8 +100,7 @@ def one(sql, server=150004, known=None):
         ('ALTER TABLE "event" ALTER COLUMN "name" SET DEFAULT \'x\'', "catalog_only", {"event": EXCLUSIVE}),
         ('ALTER TABLE "event" ALTER COLUMN "name" SET STATISTICS 500', "catalog_only", {"event": SHARE_UPDATE}),
         (
-            'ALTER TABLE "event" ADD CONSTRAINT "fk" FOREIGN KEY ("name") REFERENCES "env" ("id") '
-            "DEFERRABLE INITIALLY DEFERRED",
+            'ALTER TABLE "event" ADD CONSTRAINT "fk" FOREIGN KEY ("name") REFERENCES "env" ("id") DEFERRABLE',
             "scan",
             {"event": SHARE_ROW, "env": SHARE_ROW},
         ),
