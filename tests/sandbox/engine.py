@@ -326,22 +326,23 @@ def _end(pid: int) -> None:
         time.sleep(0.1)
 
 
-def _mounted(folder: Path) -> bool:
-    """Whether something is mounted there; Path.is_mount does not see a folder that is mounted on itself."""
+def _mounts(folder: Path) -> list[Path]:
+    """What is mounted on the folder or below it, the last first. Path.is_mount misses a folder mounted on itself."""
     lines = Path("/proc/self/mounts").read_text(encoding="utf-8").splitlines()
-    return str(folder.resolve()) in {line.split()[1].replace("\\040", " ") for line in lines}
+    points = [Path(line.split()[1].replace("\\040", " ")) for line in reversed(lines)]
+    return [point for point in points if point.is_relative_to(folder.resolve())]
 
 
 def _clear(private: _Private) -> None:
-    """What a killed dockerd leaves: its containerd, pid files, sockets, and its data folder mounted on itself."""
+    """What dockerd leaves, above all a killed one: its containerd, pid files, sockets, and mounts of its own."""
     folder = private.exec_root / "containerd"
     containerd = _live(folder / "containerd.pid", str(private.exec_root))
     if containerd is not None:
         _end(containerd)
     for stale in (private.pidfile, private.socket, folder / "containerd.pid", folder / "containerd.sock"):
         stale.unlink(missing_ok=True)
-    if _mounted(private.data):
-        subprocess.run(["umount", str(private.data)], check=True)
+    for point in [*_mounts(private.run), *_mounts(private.data)]:
+        subprocess.run(["umount", str(point)], check=True)
 
 
 @contextlib.contextmanager
