@@ -134,8 +134,7 @@ def after_step(seen: Seen, step: str, image_id: str) -> Seen:
         return replace(seen, next=None)
     if step == "restore_name":
         return replace(seen, current=previous, previous=None)
-    assert step == "remove_failed", step
-    return replace(seen, current=None)
+    return replace(seen, current=None)  # remove_failed
 
 
 def foresee(seen: Seen, image_id: str) -> List[str]:
@@ -258,7 +257,8 @@ class Rollout:
 
     def _create(self, seen: Seen) -> None:
         old = self.find()
-        assert old is not None and seen.current is not None
+        if old is None or seen.current is None:
+            raise RolloutFailed("Container %s vanished." % self.name, "Run again.")
         body = _clone.successor(old, self._target.image_of(old), self.image)
         body["Labels"] = dict(body.get("Labels") or {}, **{REPLACES: (seen.previous or seen.current).id})
         aliases = _clone.aliases(old)
@@ -349,7 +349,7 @@ def rollout(
             work.take(step, seen)
         except RolloutFailed as failure:
             if params["rollback"] and work.find("-previous") is not None:
-                raise work.roll_back(failure) from failure
+                raise work.roll_back(failure) from None
             failure.partial.update(changed=True, before=before)
             raise
         seen = work.see()

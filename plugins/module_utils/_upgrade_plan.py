@@ -262,8 +262,8 @@ def warnings(facts: Facts) -> List[str]:
 
 
 def upgrade_plan(facts: Facts) -> Dict[str, Any]:
-    """``needed``, ``pending``, ``rollout``, ``reads_fail_from``, ``reads_fail_seconds``, ``stops``, ``warnings`` and, as
-    lines, ``text``.
+    """``needed``, ``pending``, ``rollout``, ``reads_fail_from``, ``reads_fail_seconds``, ``stops``, ``warnings``, and
+    ``text`` as lines.
 
     ``facts``: ``deployment``, ``components``, ``external_migration`` and ``storage`` as phase_info tells them;
     ``target`` as from ``upgrade_target``; ``images`` (id by name); ``release`` (local: resolved folder); ``restart``

@@ -1,0 +1,45 @@
+# SPDX-FileCopyrightText: 2026 The phase.console authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.phase.console.plugins.module_utils._health import NotHealthy
+from ansible_collections.phase.console.plugins.module_utils._module import Call
+from ansible_collections.phase.console.plugins.module_utils._target._base import Target
+from ansible_collections.phase.console.plugins.modules import phase_health
+
+
+class Known(Target):
+    """A target whose backend answers as v2.73.2."""
+
+    def __init__(self):
+        self.asked = []
+
+    def describe(self):
+        return {"components": {"backend": {"status": "running", "health": "healthy"}}}
+
+    def run(self, operation, request, report, *, image=None, detached=False):
+        self.asked.append(request)
+        return {"alive": True, "version": "v2.73.2", "detail": ""}
+
+
+def silent(message, **counters):
+    pass
+
+
+def health(**more):
+    params = {name: option.get("default") for name, option in phase_health.SPEC.options.items()}
+    target = Known()
+    return phase_health.logic(Call({**params, **more}, False, False, target, silent, silent)), target.asked
+
+
+def test_it_asks_and_changes_nothing():
+    result, asked = health()
+    assert not result["changed"] and result["health"]["backend"]["version"] == "v2.73.2"
+    assert asked == [{"url": "http://127.0.0.1:8000/health/", "timeout": 5}]
+
+
+def test_without_time_it_looks_once():
+    with pytest.raises(NotHealthy, match="worker does not exist"):
+        health(components=["backend", "worker"], wait_timeout=0)

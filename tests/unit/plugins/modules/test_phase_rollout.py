@@ -1,0 +1,71 @@
+# SPDX-FileCopyrightText: 2026 The phase.console authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import pytest
+import yaml
+from ansible_collections.phase.console.plugins.module_utils import _rollout
+from ansible_collections.phase.console.plugins.module_utils._errors import NotSupported
+from ansible_collections.phase.console.plugins.module_utils._module import Call
+from ansible_collections.phase.console.plugins.module_utils._rollout import after_step
+from ansible_collections.phase.console.plugins.module_utils._target._docker import DockerTarget
+from ansible_collections.phase.console.plugins.modules import phase_rollout
+
+PARAMS = {name: option.get("default") for name, option in phase_rollout.SPEC.options.items()}
+PARAMS.update(name="phase-worker", image="phasehq/backend:v2")
+
+
+def silent(message, **counters):
+    pass
+
+
+def call(target, check=False):
+    return phase_rollout.logic(Call(PARAMS, check, False, target, silent, silent))
+
+
+def docker(deployment="docker"):
+    return DockerTarget(deployment, object(), lambda client: {}, limits=None)
+
+
+def test_compose_is_left_to_compose():
+    with pytest.raises(NotSupported, match="deployment=docker"):
+        call(docker("compose"))
+
+
+class OnPaper(_rollout.Rollout):
+    """The steps, taken in the model of check mode."""
+
+    seen = _rollout.Seen("phase-worker", _rollout.Slot("1", "sha256:old", True))
+    taken = []
+
+    def image_id(self):
+        return "sha256:new"
+
+    def see(self):
+        return OnPaper.seen
+
+    def find(self, suffix=""):
+        found = OnPaper.seen.current if suffix == "" else OnPaper.seen.previous
+        return found and {"Id": found.id, "Image": found.image_id, "HostConfig": {}}
+
+    def take(self, step, seen):
+        OnPaper.taken.append(step)
+        OnPaper.seen = after_step(seen, step, "sha256:new")
+
+
+def test_check_mode_foresees_what_a_run_does(monkeypatch):
+    monkeypatch.setattr(_rollout, "Rollout", OnPaper)
+    monkeypatch.setattr(DockerTarget, "component", lambda self, found: {"image": "i", "image_id": found["Image"]})
+    checked = call(docker(), check=True)
+    assert OnPaper.taken == [] and checked["changed"] and checked["after"]["image_id"] == "sha256:new"
+    done = call(docker())
+    assert done["steps"] == checked["steps"] and len(OnPaper.taken) == len(done["steps"]) == 6
+    assert (done["before"]["image_id"], done["after"]["image_id"]) == ("sha256:old", "sha256:new")
+    again = call(docker())
+    assert not again["changed"] and again["diff"]["before"] == again["diff"]["after"]
+
+
+def test_all_options_are_documented():
+    documented = yaml.safe_load(phase_rollout.DOCUMENTATION)["options"]
+    assert set(documented) == set(phase_rollout.SPEC.options)
