@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-from sandbox import engine
+from sandbox import engine, images
 
 from .environments import project_environment
 from .jobs import Job, Log, Outcome, Skip, junit_outcome
@@ -42,9 +42,11 @@ def _other_cores(log: Log) -> Iterator[dict[str, str]]:
 
 
 @contextmanager
-def _docker_engine(_log: Log) -> Iterator[dict[str, str]]:
+def _docker_engine(log: Log) -> Iterator[dict[str, str]]:
+    """An engine with all images on it, so that building them is not held against the first test."""
     try:
         with engine.running() as found:
+            images.ensure(found, report=lambda text: log.write(text + "\n"))
             yield found.variables()
     except engine.EngineMissing as missing:
         raise Skip(str(missing)) from missing
