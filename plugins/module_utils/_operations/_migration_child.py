@@ -31,8 +31,8 @@ CANCEL_POLL = 0.2  # seconds
 def run(context: Context, request: Request) -> Result:
     """Request: ``lock_timeout`` of atomic migrations in milliseconds (0: none).
 
-    Progress events: ``phase`` start (``migration``, ``pid`` of the database session) and finish (``migration``,
-    ``seconds``). Result: ``exit_code`` of the command; when it raised, ``sqlstate`` and ``error``.
+    Progress events: ``phase`` start (``migration``) and finish (``migration``, ``seconds``). Result: ``exit_code`` of
+    the command; when it raised, ``sqlstate`` and ``error``.
     """
     from django.core.management.commands.migrate import Command
 
@@ -76,7 +76,7 @@ def sqlstate(error: Optional[BaseException]) -> Optional[str]:
 
 
 class _Session:
-    """Django's connection: its timeouts, its pid, and cancelling what it does."""
+    """Django's connection: its timeouts, and cancelling what it does."""
 
     def __init__(self, context: Context, lock_timeout: int) -> None:
         self._context = context
@@ -102,7 +102,7 @@ class _Session:
         elif migration.atomic:
             self._local = ["SET LOCAL %s = %s" % item for item in settings.items()]
         self._started = time.monotonic()
-        self._context.report(str(migration), phase="start", migration=str(migration), pid=backend_pid(self._raw))
+        self._context.report(str(migration), phase="start", migration=str(migration))
 
     def finish(self, migration: Any) -> None:
         seconds = round(time.monotonic() - self._started, 3)
@@ -130,11 +130,7 @@ class _Session:
         """Behind a pooler: the timeouts of an atomic migration go with its transaction's first statement."""
         if self._local and context["connection"].in_atomic_block:
             settings, self._local = self._local, []
-            for setting in settings:
-                execute(setting, None, False, context)
+            with self._raw.cursor() as cursor:  # not the caller's, which may be a named one that declares a cursor
+                for setting in settings:
+                    cursor.execute(setting)
         return execute(sql, params, many, context)
-
-
-def backend_pid(raw: Any) -> int:
-    """The server's process of a psycopg2 or psycopg connection."""
-    return int(raw.get_backend_pid() if hasattr(raw, "get_backend_pid") else raw.info.backend_pid)

@@ -24,6 +24,8 @@ where a.pid is not null
 order by a.xact_start nulls last
 """
 
+_NAMED = "select pid from pg_stat_activity where application_name = %s and state <> 'idle' order by state limit 1"
+
 _WANTED = """
 select l.mode, coalesce(c.relname, l.locktype)
 from pg_locks l left join pg_class c on c.oid = l.relation
@@ -84,6 +86,13 @@ class Monitor:
     def forget(self) -> None:
         """A new attempt: what was seen before is no longer the reason."""
         self.blocked_by, self.blocked_text = [], ""
+
+    def find(self, name: str) -> Optional[int]:
+        """The pid of the busy session of that application_name; a pooler tells its clients pids of its own."""
+        with self._connection.cursor() as cursor:
+            cursor.execute(_NAMED, (name,))
+            row = cursor.fetchone()
+        return int(row[0]) if row else None
 
     def look(self, pid: int, what: str) -> None:
         """Look once at the session ``pid``, which works on ``what``."""

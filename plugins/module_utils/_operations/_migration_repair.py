@@ -42,7 +42,7 @@ join pg_stat_activity a on a.pid = p.pid where p.index_relid = %s
 
 _REMNANTS = """
 select pid from pg_stat_activity
-where application_name like %s and datname = current_database() and pid <> pg_backend_pid()
+where application_name like %s and datname = current_database() and state <> 'idle' and pid <> pg_backend_pid()
 """
 
 

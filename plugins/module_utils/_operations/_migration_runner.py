@@ -20,8 +20,7 @@ from ._migration_monitor import Monitor
 from ._migration_repair import WORKER
 from ._subprocess import spawn
 
-POLL = 0.25  # seconds between looks at the child
-LOOK = 0.5  # seconds between looks at its session
+POLL = 0.25  # seconds between looks at the child and at its session
 KEPT = 30  # lines of the child's output
 ENDING = 10.0  # seconds a child may take to end after SIGTERM
 LONGEST_PAUSE = 30.0  # seconds between two tries
@@ -152,32 +151,31 @@ class Runner:
         return result
 
     def _follow(self, child: Child, result: Attempt, total: int) -> None:
-        context, pid = self._context, 0
-        looked = context.clock()
+        context = self._context
         while True:
             ended = child.drained()
             try:
                 while True:
-                    pid = self._take(child.events.get_nowait(), result, total, pid)
+                    self._take(child.events.get_nowait(), result, total)
             except Empty:
                 pass
             if ended:
                 return
             if context.caller_lost():
                 self._lock.mark_orphaned()
-            if pid and result.failed and context.clock() - looked >= LOOK:
-                looked = context.clock()
-                self._monitor.look(pid, result.failed)
+            if result.failed:
+                pid = self._monitor.find(self._environment["PGAPPNAME"])
+                if pid:
+                    self._monitor.look(pid, result.failed)
             context.sleep(POLL)
 
-    def _take(self, event: Dict[str, Any], result: Attempt, total: int, pid: int) -> int:
-        """Act on one event of the child; the pid of its session."""
+    def _take(self, event: Dict[str, Any], result: Attempt, total: int) -> None:
+        """Act on one event of the child."""
         if event["event"] == "progress" and event.get("phase") == "start":
             result.failed = event["migration"]
             done = len(result.seconds)
             self._context.report("Applying %s" % event["migration"], done=done, of=total)
-            return int(event["pid"])
-        if event["event"] == "progress" and event.get("phase") == "finish":
+        elif event["event"] == "progress" and event.get("phase") == "finish":
             result.seconds[event["migration"]] = event["seconds"]
             result.failed = None
             text = "Applied %s in %.1f s" % (event["migration"], event["seconds"])
@@ -188,4 +186,3 @@ class Runner:
             result.error = self._mask(outcome["error"]) if outcome["error"] else None
         elif event["event"] == "error":
             result.exit_code, result.error = 1, self._mask(event["error"]["message"])
-        return pid

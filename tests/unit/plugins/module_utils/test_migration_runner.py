@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from ansible_collections.phase.console.plugins.module_utils._operations._migration_child import backend_pid, sqlstate
+from ansible_collections.phase.console.plugins.module_utils._operations._migration_child import sqlstate
 from ansible_collections.phase.console.plugins.module_utils._operations._migration_lock import (
     KEY,
     MARK,
@@ -73,15 +73,3 @@ def test_the_driver_s_code_is_found_behind_django_s_error():
     error.__cause__ = DriverError()
     assert sqlstate(error) == "55P03"
     assert sqlstate(ValueError()) is None
-
-
-def test_the_pid_of_either_driver_s_connection():
-    class Psycopg2:
-        def get_backend_pid(self):
-            return 71
-
-    class Psycopg:
-        class info:  # noqa: N801 - the driver's own name
-            backend_pid = 72
-
-    assert (backend_pid(Psycopg2()), backend_pid(Psycopg())) == (71, 72)
