@@ -18,6 +18,7 @@ import hashlib
 from dataclasses import asdict, dataclass
 from typing import Any, Optional
 
+from .._errors import Cancelled
 from ._api import Context
 from ._migration_errors import LockHeld
 
@@ -86,10 +87,16 @@ class MigrationLock:
         return taken
 
     def mark_orphaned(self) -> None:
+        """Let others see that nobody waits for this run. A mark that cannot be made is no reason to stop migrating."""
+        import psycopg2
+
         if not self._marked:
             self._marked = True
-            with self._connection.cursor() as cursor:
-                cursor.execute("set local application_name = %s", (self._name + MARK,))
+            try:
+                with self._connection.cursor() as cursor:
+                    cursor.execute("set local application_name = %s", (self._name + MARK,))
+            except psycopg2.Error:
+                pass
 
     def release(self) -> None:
         self._connection.close()
@@ -106,12 +113,14 @@ def acquire(context: Context, lock: MigrationLock, watcher: Any, wait: float) ->
     """Take the lock, waiting up to ``wait`` seconds for a living holder; whether an orphaned one was joined.
 
     An orphaned run is waited for however long it takes: its caller is gone, and this caller's ``timeout`` limits the
-    waiting. Raises LockHeld, which names the holder.
+    waiting. Raises LockHeld, which names the holder, and Cancelled when nobody waits for this run itself any more.
     """
     started = context.clock()
     joined = False
     said = ""
     while not lock.take():
+        if context.caller_lost():
+            raise Cancelled("The caller went away while this waited for the migration lock.", "Run it again.")
         current = holder(watcher)
         if current is not None:
             if not current.orphaned and not joined and context.clock() - started >= wait:

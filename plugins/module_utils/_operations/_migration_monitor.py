@@ -78,6 +78,7 @@ class Monitor:
         self._connection = connection
         self._report = report
         self._clock = clock
+        self._blind = False
         self._told: Dict[str, float] = {}
         self._last: Dict[str, str] = {}
         self.blocked_by: List[Dict[str, Any]] = []  # of the last wait that was seen
@@ -93,6 +94,20 @@ class Monitor:
             cursor.execute(_NAMED, (name,))
             row = cursor.fetchone()
         return int(row[0]) if row else None
+
+    def watch(self, name: str, what: str) -> None:
+        """Look at the busy session of that name. Not being able to look is told once, and stops nothing."""
+        import psycopg2
+
+        if self._blind:
+            return
+        try:
+            pid = self.find(name)
+            if pid:
+                self.look(pid, what)
+        except psycopg2.Error as error:
+            self._blind = True
+            self._report("Who blocks whom cannot be told any more: %s" % " ".join(str(error).split()))
 
     def look(self, pid: int, what: str) -> None:
         """Look once at the session ``pid``, which works on ``what``."""

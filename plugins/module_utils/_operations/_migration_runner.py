@@ -15,7 +15,6 @@ from typing import Any, Callable, Deque, Dict, List, Mapping, Optional
 
 from . import _migration_child
 from ._api import Context
-from ._migration_lock import MigrationLock
 from ._migration_monitor import Monitor
 from ._migration_repair import WORKER
 from ._subprocess import spawn
@@ -124,13 +123,11 @@ class Runner:
     def __init__(
         self,
         context: Context,
-        lock: MigrationLock,
         monitor: Monitor,
         environment: Dict[str, str],
         mask: Callable[[str], str],
     ) -> None:
         self._context = context
-        self._lock = lock
         self._monitor = monitor
         self._environment = environment
         self._mask = mask
@@ -161,12 +158,8 @@ class Runner:
                 pass
             if ended:
                 return
-            if context.caller_lost():
-                self._lock.mark_orphaned()
             if result.failed:
-                pid = self._monitor.find(self._environment["PGAPPNAME"])
-                if pid:
-                    self._monitor.look(pid, result.failed)
+                self._monitor.watch(self._environment["PGAPPNAME"], result.failed)
             context.sleep(POLL)
 
     def _take(self, event: Dict[str, Any], result: Attempt, total: int) -> None:

@@ -10,6 +10,7 @@ The plan comes from the image's own migrations against the ledger; ``apply`` sta
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import Any, Dict, List, Optional, Sequence
 
 from .._errors import Cancelled
@@ -116,15 +117,25 @@ def apply(context: Context, request: Request) -> Result:
         watcher.close()
 
 
+def _marking(context: Context, lock: MigrationLock) -> Context:
+    """The context, with a ``sleep`` that marks the lock as soon as the caller is lost."""
+
+    def sleep(seconds: float) -> None:
+        if context.caller_lost():
+            lock.mark_orphaned()
+        context.sleep(seconds)
+
+    return replace(context, sleep=sleep)
+
+
 class _Application:
     """One ``apply`` that holds the lock."""
 
     def __init__(
         self, context: Context, request: Request, lock: MigrationLock, watcher: Any, before: List[str], joined: bool
     ) -> None:
-        self._context = context
+        self._context = _marking(context, lock)
         self._request = request
-        self._lock = lock
         self._watcher = watcher
         self._before = set(before)
         self._seconds: Dict[str, float] = {}
@@ -157,6 +168,8 @@ class _Application:
         return self._judge(attempt)
 
     def _ledger(self) -> List[str]:
+        if self._watcher.closed:  # it broke while the child worked; what it did is worth another connection
+            self._watcher = self._context.connect("migrate monitor")
         return catalog.applied_names(catalog.ledger(self._watcher))
 
     def _pending(self) -> List[str]:
@@ -192,7 +205,7 @@ class _Application:
         lock_timeout = round(self._request["lock_timeout"] * 1000)
         check = supports_check_interval(self._watcher)
         environment = child_environment(os.environ, lock_timeout, check, self._request["run"])
-        runner = Runner(self._context, self._lock, self._monitor, environment, self._mask)
+        runner = Runner(self._context, self._monitor, environment, self._mask)
         number = 1
         while True:
             attempt = runner.attempt(lock_timeout, pending)

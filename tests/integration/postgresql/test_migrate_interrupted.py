@@ -194,6 +194,19 @@ def test_a_run_that_outlived_its_caller_is_joined(ansible: Ansible, fork: Fork) 
     eventually(lambda: not fork.runners() and not fork.sessions())
 
 
+def test_a_run_that_only_waits_ends_with_its_caller(ansible: Ansible, fork: Fork) -> None:
+    with fork.snapshot() as hold:
+        first = ansible.popen_playbook(fork.play(LAST))
+        eventually(lambda: waits_for_snapshots(fork, BUILDS[0]))
+        migrating = set(fork.runners())
+        second = ansible.popen_playbook(fork.play(LAST, wait_for_lock="5m"))
+        second.wait_for_output("Waiting for another run")
+        second.kill(everything=True)
+        eventually(lambda: set(fork.runners()) == migrating, timeout=30)
+        hold.close()
+        assert first.wait().rc == 0
+
+
 def test_sigterm_cancels_the_statement_and_says_what_was_done(ansible: Ansible, fork: Fork) -> None:
     with fork.reading("api_secret"):
         run = ansible.popen_playbook(fork.play(LAST, lock_timeout="60s"))
