@@ -143,7 +143,7 @@ class ContainerInstance:
 
     def status(self) -> dict[str, str]:
         """The state of each component's container, `missing` where there is none."""
-        found = {name: state for _, name, _, state in _named(self.engine)}
+        found = {name: state for _identity, name, _labels, state in _named(self.engine)}
         return {component: found.get(f"phase-{component}", "missing") for component in COMPONENTS}
 
     def inspect(self, name: str) -> Document:
@@ -308,7 +308,7 @@ class ContainerInstance:
 def free_ports(count: int) -> list[int]:
     """Ports of loopback that nothing listens on; taken together, so that they differ."""
     with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        sockets = [stack.enter_context(socket.socket()) for _port in range(count)]
         for one in sockets:
             one.bind(("127.0.0.1", 0))
         return [one.getsockname()[1] for one in sockets]
@@ -346,7 +346,7 @@ def _named(engine: Engine) -> Iterator[tuple[str, str, dict[str, str], str]]:
 
 def refuse_foreign(engine: Engine) -> None:
     """Raise InstanceError when one of Phase's names is borne by a container that the sandbox has not made."""
-    foreign = [name for _, name, labels, _ in _named(engine) if images.LABEL not in labels]
+    foreign = [name for _identity, name, labels, _state in _named(engine) if images.LABEL not in labels]
     if foreign:
         raise InstanceError(
             f"The Docker engine {engine.host} has {', '.join(foreign)} already, not from the sandbox: "
@@ -365,7 +365,7 @@ def remove_ours(engine: Engine) -> None:
 
     ours = f"label={images.LABEL}"
     networks = listed("network", "ls", "--quiet", "--filter", ours)
-    containers = [identity for identity, _, labels, _ in _named(engine) if images.LABEL in labels]
+    containers = [identity for identity, _name, labels, _state in _named(engine) if images.LABEL in labels]
     for network in networks:
         containers += listed("ps", "--all", "--quiet", "--no-trunc", "--filter", f"network={network}")
     for command, things in (

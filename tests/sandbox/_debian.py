@@ -36,7 +36,7 @@ def cache_folder() -> Path:
 
 def _os_release() -> dict[str, str]:
     lines = Path("/etc/os-release").read_text(encoding="utf-8").splitlines()
-    return {key: value.strip('"') for key, _, value in (line.partition("=") for line in lines)}
+    return {key: value.strip('"') for key, _separator, value in (line.partition("=") for line in lines)}
 
 
 def _sources() -> list[_Source]:

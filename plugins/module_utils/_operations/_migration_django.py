@@ -139,7 +139,7 @@ def walk_plan(executor: Any, pending: List[Any], walk: Walk) -> None:
 
 def _collect(migration: Any, state: Any, connection: Any, walk: Walk, facts: Migration) -> Any:
     """The SQL of one migration, operation by operation; returns the state after it."""
-    _ = state.apps  # rendered once, then kept up to date by the operations: the executor does the same
+    _rendered = state.apps  # rendered once, then kept up to date by the operations: the executor does the same
     with connection.schema_editor(collect_sql=True, atomic=False) as editor:
         for operation in migration.operations:
             before = state.clone()

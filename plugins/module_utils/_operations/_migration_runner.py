@@ -77,12 +77,11 @@ class Child:
     """The process, its events and the end of its output."""
 
     def __init__(self, process: "subprocess.Popen[bytes]", mask: Callable[[str], str]) -> None:
-        assert process.stdout and process.stderr and process.stdin
         self.process = process
         self.events: "SimpleQueue[Dict[str, Any]]" = SimpleQueue()
         self._mask = mask
         self._tail: Deque[str] = deque(maxlen=KEPT)
-        self._stdin = process.stdin
+        self._stdin: Any = process.stdin  # all three are pipes: see spawn
         self._readers = [
             threading.Thread(target=self._read_events, args=(process.stdout,), daemon=True),
             threading.Thread(target=self._read_output, args=(process.stderr,), daemon=True),

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from typing import List, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import Any, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 
 class Token(NamedTuple):
@@ -49,8 +49,7 @@ def tokens(sql: str) -> List[Token]:
     found: List[Token] = []
     position = 0
     while position < len(sql):
-        match = _TOKEN.match(sql, position)
-        assert match is not None and match.lastgroup is not None  # the last branch takes any character
+        match: Any = _TOKEN.match(sql, position)  # never None: the last branch takes any character
         kind, end = match.lastgroup, match.end()
         if kind == "comment":
             kind, end = "space", _end_of_comment(sql, position)

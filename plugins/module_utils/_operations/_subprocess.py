@@ -39,7 +39,7 @@ def spawn(
         "detached": False,
         "silence": 0,
     }
-    assert child.stdin is not None
-    child.stdin.write(opening(context.package, envelope))
-    child.stdin.flush()
+    if child.stdin is not None:  # a pipe, as asked for above
+        child.stdin.write(opening(context.package, envelope))
+        child.stdin.flush()
     return child

@@ -43,8 +43,8 @@ class PipeChannel(Channel):
     """A child process; its two outputs are read by threads into one queue."""
 
     def __init__(self, child: "subprocess.Popen[bytes]") -> None:
-        assert child.stdin and child.stdout and child.stderr
-        self._child, self._stdin = child, child.stdin
+        self._child = child
+        self._stdin: Any = child.stdin  # all three are pipes: see _start
         self._queue: "queue.Queue[Tuple[int, bytes]]" = queue.Queue()
         self._open = 2
         for number, stream in ((1, child.stdout), (2, child.stderr)):

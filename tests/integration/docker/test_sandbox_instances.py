@@ -57,7 +57,7 @@ def test_only_nginx_is_published_and_on_loopback_alone(instance: ContainerInstan
 
 
 def test_reading_a_secret_leaves_an_event_with_the_clients_address(instance: ContainerInstance) -> None:
-    (token, app, environment), *_ = instance.sql(
+    (token, app, environment), *_others = instance.sql(
         "SELECT t.token, e.app_id, e.name FROM api_servicetoken t JOIN api_environment e ON e.app_id = t.app_id"
     )
     count = "SELECT count(*) FROM api_secretevent"

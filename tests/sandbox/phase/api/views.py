@@ -104,8 +104,8 @@ def record_read(secret: Secret, caller: Caller, request: HttpRequest) -> None:
 
 def caller_of(request: HttpRequest, organisation_id: str | None) -> Caller:
     """Who calls: `Authorization: Bearer User|ServiceAccount|Service TOKEN`, or a session. Raises Denied for nobody."""
-    scheme, _, rest = request.headers.get("Authorization", "").partition(" ")
-    kind, _, token = rest.partition(" ")
+    scheme, _space, rest = request.headers.get("Authorization", "").partition(" ")
+    kind, _space, token = rest.partition(" ")
     if scheme == "Bearer":
         return token_caller(kind, token)
     member = (

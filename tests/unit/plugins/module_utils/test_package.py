@@ -18,10 +18,11 @@ from ansible_collections.phase.console.plugins.module_utils._operations._package
 ENVELOPE = {"request": {"subsets": []}, "timeouts": {}, "detached": False, "silence": 6}
 
 
-def start(envelope, **options):
-    return subprocess.run(
-        [sys.executable, "-c", STARTER], input=opening(pack(), envelope), capture_output=True, timeout=30, **options
-    )
+def start(envelope, *flags, **options):
+    """A fresh interpreter that gets the package and the envelope, and nothing else."""
+    command = [sys.executable, *flags, "-c", STARTER]
+    sent = opening(pack(), envelope)
+    return subprocess.run(command, input=sent, capture_output=True, timeout=30, check=False, **options)
 
 
 def said(process):
@@ -35,29 +36,16 @@ def test_reference():
 def test_a_fresh_python_runs_the_package_without_ansible_or_files(tmp_path):
     # -S -E: no site-packages, so neither Ansible nor psycopg2; the settings are missing, and that is said in our words
     envelope = dict(ENVELOPE, operation=reference(information.gather))
-    process = subprocess.run(
-        [sys.executable, "-S", "-E", "-c", STARTER],
-        input=opening(pack(), envelope),
-        capture_output=True,
-        timeout=30,
-        cwd=tmp_path,
-        env={},
-    )
+    process = start(envelope, "-S", "-E", cwd=tmp_path, env={})
     closing = said(process)[-1]
     assert closing["error"]["kind"] == "application_failed", process.stderr
     assert "DATABASE_HOST" in closing["error"]["message"]
     assert list(tmp_path.iterdir()) == []
 
 
-def test_no_psycopg2_is_said(tmp_path):
+def test_no_psycopg2_is_said():
     environment = {"DATABASE_HOST": "127.0.0.1", "DATABASE_NAME": "x", "DATABASE_USER": "x"}
-    process = subprocess.run(
-        [sys.executable, "-S", "-c", STARTER],
-        input=opening(pack(), dict(ENVELOPE, operation=reference(information.gather))),
-        capture_output=True,
-        timeout=30,
-        env=environment,
-    )
+    process = start(dict(ENVELOPE, operation=reference(information.gather)), "-S", env=environment)
     assert said(process)[-1]["error"]["kind"] == "psycopg2_missing"
 
 
