@@ -107,11 +107,12 @@ def _identity(python: str) -> str:
 
 
 def cached_environment(
-    name: str, requirements: Path, python: str = sys.executable, log: TextIO | None = None
+    name: str, *requirements: str, python: str = sys.executable, log: TextIO | None = None
 ) -> Environment:
-    """An environment outside the checkout, named by what is in it."""
-    key = hashlib.sha256((_identity(python) + _digest(requirements)).encode()).hexdigest()[:12]
-    return Environment(CACHE / "venvs" / f"{name}-{key}", python).require(requirements, log=log)
+    """An environment outside the checkout, named by what is in it: files of tests/requirements."""
+    files = [REQUIREMENTS / f"{requirement}.txt" for requirement in requirements]
+    key = hashlib.sha256("".join([_identity(python), *map(_digest, files)]).encode()).hexdigest()[:12]
+    return Environment(CACHE / "venvs" / f"{name}-{key}", python).require(*files, log=log)
 
 
 def project_environment(*more: Path, log: TextIO | None = None) -> Environment:

@@ -27,7 +27,7 @@ EXPECTED_WARNINGS = ()
 
 
 def static_environment(log: Log) -> Environment:
-    return cached_environment("static", REQUIREMENTS / "static.txt", log=log.file)
+    return cached_environment("static", "static", "units", log=log.file)
 
 
 def _bundle(log: Log) -> Path:
@@ -187,7 +187,7 @@ def _units(environment: Environment, tree: Path, log: Log, versions: tuple[str, 
     outcome = Outcome()
     found = interpreters(versions)
     pythons = [
-        cached_environment(f"units-{version}", REQUIREMENTS / "units.txt", str(found[version]), log.file).bin
+        cached_environment(f"units-{version}", "units", python=str(found[version]), log=log.file).bin
         for version in found
     ]
     for version in found:
@@ -222,8 +222,8 @@ def _core_environment(version: str, log: Log) -> tuple[str, Environment]:
     if not found:
         raise Skip(f"ansible-core {version} needs Python {' or '.join(CORES[version])}; install it and run again")
     python_version, python = next(iter(found.items()))
-    requirements = REQUIREMENTS / f"core-{version}.txt"
-    return python_version, cached_environment(f"core-{version}", requirements, str(python), log.file)
+    name = f"core-{version}"
+    return python_version, cached_environment(name, name, "units", python=str(python), log=log.file)
 
 
 def core_environments(log: Log) -> dict[str, dict[str, str]]:
