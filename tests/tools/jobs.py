@@ -133,8 +133,11 @@ def _announce(job: Job, log: Log) -> None:
         show(_tail(log.text()) + f"\n... the whole log: {os.path.relpath(log.path)}")
 
 
-def _tail(text: str, lines: int = 60) -> str:
-    return "\n".join("    " + line for line in text.rstrip().splitlines()[-lines:])
+def _tail(text: str, most: int = 40) -> str:
+    """What names a fault, wherever it is, and the end."""
+    lines = text.rstrip().splitlines()
+    faults = [line for line in lines[:-most] if line.startswith(("ERROR", "FAILED", "FATAL", "E   "))]
+    return "\n".join("    " + line[:300] for line in [*faults[-most:], *lines[-most:]])
 
 
 def command_outcome(code: int) -> Outcome:

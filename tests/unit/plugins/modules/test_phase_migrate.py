@@ -5,23 +5,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 
 import pytest
-from ansible.module_utils import basic
 from ansible_collections.phase.console.plugins.module_utils._operations._migration_plan import FINDINGS
 from ansible_collections.phase.console.plugins.modules import phase_migrate
-
-try:
-    from ansible.module_utils.testing import patch_module_args
-except ImportError:  # ansible-core 2.18
-
-    @contextlib.contextmanager
-    def patch_module_args(args):
-        basic._ANSIBLE_ARGS = json.dumps({"ANSIBLE_MODULE_ARGS": args}).encode()
-        yield
-        basic._ANSIBLE_ARGS = None
+from ansible_collections.phase.console.tests.unit.plugins.modules.arguments import patch_module_args
 
 
 def run(capsys, **options):

@@ -6,8 +6,8 @@ from __future__ import annotations
 import json
 
 import pytest
-from ansible.module_utils.testing import patch_module_args
 from ansible_collections.phase.console.plugins.modules import phase_upgrade_state
+from ansible_collections.phase.console.tests.unit.plugins.modules.arguments import patch_module_args
 
 OWNER = {"host": "here", "pid": 1, "born": "7"}
 
