@@ -65,7 +65,7 @@ def check_owner(state: Optional[State], owner: Mapping[str, Any], gone: bool, no
 
     ``gone`` says that the recorded process is known to be over; that can be known on its own controller only.
     """
-    if state is None or not midway(state) or state["owner"] == dict(owner) or gone:
+    if state is None or not midway(state) or state["owner"] in ({}, dict(owner)) or gone:
         return
     other = state["owner"]
     idle = now - state["updated"]
@@ -137,6 +137,13 @@ def note(
     return moved
 
 
+def release(state: Optional[State], owner: Mapping[str, Any]) -> Optional[State]:
+    """The state without its owner, when that is this run: a run that failed is in nobody's way."""
+    if state is None or not midway(state) or state["owner"] != dict(owner):
+        return state
+    return dict(state, owner={})
+
+
 def durations(state: State) -> List[Tuple[str, float]]:
     """Seconds spent in each phase that ended."""
     return [
@@ -174,12 +181,14 @@ def save(path: str, state: Optional[State]) -> None:
 def step(state: Optional[State], params: Mapping[str, Any], now: float) -> Tuple[Optional[State], bool]:
     """What one call of the module makes of the state, and whether that goes on with a run from before.
 
-    ``params``: ``action`` (read, begin, note, abandon), ``upgrade_target``, ``owner``, ``owner_gone``, ``phase``,
-    ``notes``.
+    ``params``: ``action`` (read, begin, note, release, abandon), ``upgrade_target``, ``owner``, ``owner_gone``,
+    ``phase``, ``notes``.
     """
     action, owner = params["action"], params["owner"]
     if action == "read":
         return state, False
+    if action == "release":
+        return release(state, owner), False
     if action == "note":
         return note(state, owner, params["phase"], params["notes"], now), False
     check_owner(state, owner, params["owner_gone"], now)

@@ -35,9 +35,10 @@ options:
       - V(begin) starts a run, or takes over one with the same target that was cut off. It fails while another run is at
         work, and when a run to another target stopped after it may have changed the instance.
       - V(note) adds to the notes and moves to O(phase). A run in phase V(done) is over.
+      - V(release) lets another run take over at once, after this one failed.
       - V(abandon) forgets a run that was cut off.
     type: str
-    choices: [read, begin, note, abandon]
+    choices: [read, begin, note, release, abandon]
     default: read
   upgrade_target:
     description: What the upgrade leads to. A run that stopped midway is continued with an equal one only.
@@ -109,14 +110,14 @@ from ansible_collections.phase.console.plugins.module_utils._upgrade import run_
 SPEC = ArgumentSpec(
     {
         "path": {"type": "path", "required": True},
-        "action": {"type": "str", "choices": ["read", "begin", "note", "abandon"], "default": "read"},
+        "action": {"type": "str", "choices": ["read", "begin", "note", "release", "abandon"], "default": "read"},
         "upgrade_target": {"type": "dict", "default": {}},
         "owner": {"type": "dict"},
         "owner_gone": {"type": "bool", "default": False},
         "phase": {"type": "str", "choices": ["backup", "migrate", "rollout", "verify", "done"]},
         "notes": {"type": "dict", "default": {}},
     },
-    required_if=[("action", action, ["owner"]) for action in ("begin", "note", "abandon")],
+    required_if=[("action", action, ["owner"]) for action in ("begin", "note", "release", "abandon")],
 )
 
 

@@ -150,3 +150,15 @@ def test_two_at_once(ansible: Ansible, instance: Any) -> None:
     assert "run" in second.message and second.changed == 0
     assert first.wait().rc == 0
     upgrades.settled(instance, NEW)
+
+
+def test_a_run_that_failed_is_continued(ansible: Ansible, instance: Any) -> None:
+    """It lets go of the state, so that the next run may come from anywhere."""
+    variables = upgrades.variables(instance, NEW)
+    wrong = {**variables, "phase_upgrade_health_url": "http://127.0.0.1:9/health/", "phase_upgrade_health_timeout": 1}
+    failed = ansible.playbook("upgrade", wrong, expect_failure=True)
+    assert failed.failed[0].result["error"]["kind"] == "not_healthy"
+    assert upgrades.state(instance)["phase"] == "migrate" and upgrades.state(instance)["owner"] == {}
+    done = ansible.playbook("upgrade", variables)
+    upgrades.settled(instance, NEW)
+    assert done.custom["phase_upgrade"]["pending"] and "goes on with run" in plan_text(done)

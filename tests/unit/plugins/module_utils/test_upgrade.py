@@ -101,6 +101,15 @@ def test_a_run_of_another_controller_is_taken_for_dead_after_a_while(call):
     assert call("begin", 1001.0 + FRESH)["resumed"]
 
 
+def test_a_run_that_failed_is_in_nobodys_way(call):
+    call("begin", owner=AWAY)
+    assert not call("release")["changed"]
+    assert call("release", owner=AWAY)["changed"]
+    assert call("begin", 1001.0)["resumed"]
+    call("note", phase="done")
+    assert not call("release")["changed"]
+
+
 def test_a_run_that_was_taken_over_notices(call):
     call("begin", owner=DEAD)
     call("begin", owner_gone=True)
