@@ -14,7 +14,7 @@ from sandbox import engine, images
 
 from .environments import project_environment
 from .jobs import Job, Log, Outcome, Skip, junit_outcome
-from .paths import LOGS, ROOT
+from .paths import BUILD, LOGS, ROOT
 from .static import INTEGRATION_REQUIREMENTS, core_environments
 
 FOLDER = ROOT / "tests" / "integration"
@@ -71,8 +71,9 @@ def job(tier: str, keyword: str = "") -> Job:
 
 
 def _pytest(tier: str, keyword: str, tools: Path, variables: dict[str, str], log: Log) -> Outcome:
-    report = LOGS / f"{tier}.xml"
+    report, scratch = LOGS / f"{tier}.xml", BUILD / "scratch"
     report.unlink(missing_ok=True)
+    scratch.mkdir(parents=True, exist_ok=True)
     env = {**os.environ, **variables, "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": "tests"}
     command = [
         tools / "python",
@@ -82,7 +83,7 @@ def _pytest(tier: str, keyword: str, tools: Path, variables: dict[str, str], log
         "-v",
         "--durations=8",
         f"--junit-xml={report}",
-        f"--basetemp={ROOT / '.build' / 'pytest' / tier}",
+        f"--basetemp={scratch / tier}",
         "-o",
         f"cache_dir=.build/pytest-cache/{tier}",
     ]
