@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, Mapping, Optional
+from typing import Any, Callable, Dict, Mapping, Optional, Set
 
 from ._argspec import ArgumentSpec, target_spec
 from ._caller import Caller
 from ._errors import PhaseError
+from ._operations._secrets import secret_values
 from ._target._base import Report, Target
 from ._target._factory import build_target
 
@@ -36,6 +37,17 @@ def sentences(*parts: str) -> str:
     return " ".join(part if part.endswith((".", "!", "?")) else part + "." for part in parts if part)
 
 
+def plain_values(params: Mapping[str, Any], hidden: Set[str]) -> Set[str]:
+    """Values of ``environment`` that need no hiding: its names tell. A database named ``phase`` would blank every path.
+
+    The option as a whole is no_log, since Ansible logs the arguments before this code runs.
+    """
+    environment = {name: str(value) for name, value in (params.get("environment") or {}).items()}
+    kept = set(secret_values(environment, read=lambda path: ""))
+    kept.update(str(params[name]) for name in ("database_url", "login_password") if params.get(name))
+    return {value for value in environment.values() if value in hidden} - kept
+
+
 def run_module(spec: ArgumentSpec, logic: Logic) -> None:
     """Run ``logic`` for this process's arguments. It returns the result; ``diff`` is shown only where asked for.
 
@@ -45,6 +57,7 @@ def run_module(spec: ArgumentSpec, logic: Logic) -> None:
     from ansible.module_utils.common.parameters import remove_values
 
     module = AnsibleModule(**target_spec().merge(spec).arguments())
+    module.no_log_values -= plain_values(module.params, module.no_log_values)
     caller = Caller.from_environment(os.environ)
 
     def report(message: str, **counters: Any) -> None:

@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from datetime import datetime
-from typing import Any, Dict, Iterable, Iterator, List, Optional, Tuple
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Tuple
 
 from .._errors import ContainerNotRunning, EngineUnreachable, ImageMissing, InterpreterMissing, RemoteError
 from .._operations._api import Operation, Request, Result
@@ -34,12 +35,19 @@ def _seconds(timestamp: str) -> float:
 class DockerTarget(Target):
     """The engine is asked once for the backend's container; everything else is modelled on what it answers."""
 
-    def __init__(self, deployment: str, client: Any, find: Find, limits: Limits, lost: Lost = never_lost) -> None:
+    def __init__(
+        self, deployment: str, connect: Callable[[], Any], find: Find, limits: Limits, lost: Lost = never_lost
+    ) -> None:
         self.deployment = deployment
         self._lost = lost
-        self.client = client
+        self._connect = connect
         self._find = find
         self._limits = limits
+
+    @functools.cached_property
+    def client(self) -> Any:
+        """The API client, made when it is first needed: a module that only keeps a file needs no engine."""
+        return self._connect()
 
     # Facts
 

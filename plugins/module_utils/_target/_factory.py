@@ -30,8 +30,8 @@ def limits_from(params: Params) -> Limits:
     )
 
 
-def _client(params: Params, limits: Limits) -> Any:
-    return make_client(dict(params, connect_timeout=limits.connect))
+def _client(params: Params, limits: Limits) -> Callable[[], Any]:
+    return lambda: make_client(dict(params, connect_timeout=limits.connect))
 
 
 def _docker(params: Params, limits: Limits, lost: Lost) -> Target:

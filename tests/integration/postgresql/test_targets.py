@@ -134,3 +134,11 @@ def test_no_python_and_no_checkout(ansible: Ansible, instance: Any, tmp_path: Pa
 def test_bad_options_touch_nothing(ansible: Ansible, instance: Any) -> None:
     targets.refused(ansible, {**target(instance), "lock_timeout": "soon"}, "bad_option")
     targets.refused(ansible, {**target(instance), "env_file": "/nonexistent"}, "bad_option")
+
+
+def test_settings_that_are_no_secrets_are_not_blanked(ansible: Ansible, instance: Any) -> None:
+    environment = {name: value for name, value in instance.environment.items() if name.startswith("DATABASE_")}
+    options = {**target(instance), "environment": environment, "gather_subset": ["instance"]}
+    result = ansible.module("phase_info", options, verbosity=3)
+    assert result["phase"]["instance"]["database"]["database"] == environment["DATABASE_NAME"]
+    assert environment["DATABASE_PASSWORD"] not in str(result)

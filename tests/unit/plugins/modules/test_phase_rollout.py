@@ -25,7 +25,7 @@ def call(target, check=False):
 
 
 def docker(deployment="docker"):
-    return DockerTarget(deployment, object(), lambda client: {}, limits=None)
+    return DockerTarget(deployment, object, lambda client: {}, limits=None)
 
 
 def test_compose_is_left_to_compose():
