@@ -52,6 +52,9 @@ def _docker_engine(log: Log) -> Iterator[dict[str, str]]:
         raise Skip(str(missing)) from missing
 
 
+SIDE_BY_SIDE = {"postgresql": 3}
+"""Files of tests at once: they wait more than they work. Containers have Phase's own names, so those go one by one."""
+
 SERVICES: dict[str, Callable[[Log], AbstractContextManager[dict[str, str]]]] = {
     "postgresql": _other_cores,
     "docker": _docker_engine,
@@ -87,5 +90,7 @@ def _pytest(tier: str, keyword: str, tools: Path, variables: dict[str, str], log
         "-o",
         f"cache_dir=.build/pytest-cache/{tier}",
     ]
+    if tier in SIDE_BY_SIDE and not keyword:
+        command += ["--numprocesses", str(SIDE_BY_SIDE[tier]), "--dist", "loadfile"]
     code = log.run([*command, *(["-k", keyword] if keyword else [])], cwd=ROOT, env=env)
     return junit_outcome([report] if report.exists() else [], code)
