@@ -11,7 +11,7 @@ from typing import Any
 
 import psutil
 import psycopg2
-from integration.harness import Ansible
+from integration.harness import Ansible, Run
 
 Options = Mapping[str, Any]
 
@@ -59,6 +59,14 @@ def until(reached: Callable[[], bool], seconds: float) -> float:
     return time.monotonic() - start
 
 
+def kill(run: Run) -> None:
+    """kill -9 of Ansible and of all that it started here, but for the far end of a local target."""
+    for process in psutil.Process(run.process.pid).children(recursive=True):
+        if "phase_console" not in " ".join(process.cmdline()):
+            process.kill()
+    run.kill()
+
+
 def ends_when_the_caller_dies(ansible: Ansible, instance: Any, options: Options) -> None:
     """kill -9 of Ansible and of the module: the far end, waiting in a statement, is gone within 10 seconds."""
     play = [
@@ -71,10 +79,7 @@ def ends_when_the_caller_dies(ansible: Ansible, instance: Any, options: Options)
     with locked(instance.database_url):
         run = ansible.popen_playbook(play)
         run.wait_until(lambda: ours(instance) == 1)
-        for process in psutil.Process(run.process.pid).children(recursive=True):
-            if "phase_console" not in " ".join(process.cmdline()):  # the far end of a local target is a descendant too
-                process.kill()
-        run.kill()
+        kill(run)
         until(lambda: ours(instance) == 0, 10)
 
 

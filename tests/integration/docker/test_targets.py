@@ -47,6 +47,28 @@ def test_the_far_end_ends_with_its_caller(ansible: Ansible, instance: Any) -> No
     targets.until(lambda: "phase_console" not in instance.docker("top", "phase-backend"), 10)
 
 
+def test_a_one_off_container_is_like_the_backend_and_ends_with_its_caller(ansible: Ansible, instance: Any) -> None:
+    options = {**target(instance), "image": f"phasehq/backend:{VERSION}", "lock_timeout": "0"}
+    play = [{"hosts": "localhost", "gather_facts": False, "tasks": [{"phase.console.phase_migrate": options}]}]
+
+    def one_offs() -> list[str]:
+        return list(instance.docker("ps", "--quiet", "--filter", "label=phase.console.operation").split())
+
+    with targets.locked(instance.database_url):
+        run = ansible.popen_playbook(play, check=True)
+        run.wait_until(lambda: targets.ours(instance) == 1)
+        (name,) = one_offs()
+        made, backend = instance.inspect(name), instance.inspect("phase-backend")
+        targets.kill(run)
+        targets.until(lambda: targets.ours(instance) == 0 and not one_offs(), 10)
+    assert made["HostConfig"]["Memory"] == backend["HostConfig"]["Memory"] == 512 * 1024 * 1024
+    assert list(made["NetworkSettings"]["Networks"]) == list(backend["NetworkSettings"]["Networks"])
+    assert made["Config"]["User"] == backend["Config"]["User"]
+    assert set(made["Config"]["Env"]) == set(backend["Config"]["Env"])
+    assert "backend" not in str(made["NetworkSettings"]["Networks"]) and not made["HostConfig"]["PortBindings"]
+    assert not any(label.startswith("com.docker.compose") for label in made["Config"]["Labels"])
+
+
 def test_lock_timeout(ansible: Ansible, instance: Any) -> None:
     targets.a_lock_is_not_waited_for_without_end(ansible, instance, target(instance))
 
