@@ -89,10 +89,14 @@ class Watch:
                 self._look_at_file(path)
 
     def _new_in(self, folder: Path) -> Iterator[Path]:
-        """What was put there meanwhile, by a program that does not ask for the folder of temporary files."""
+        """What was put there meanwhile, by a program that does not ask for the folder of temporary files.
+
+        Not what runc puts there for a moment whenever a container is given a process, whoever asks for it: the
+        container's environment is in it.
+        """
         for entry in os.scandir(folder):
             try:
-                if entry.stat(follow_symlinks=False).st_mtime >= self._started - 1:
+                if not entry.name.startswith("runc-process") and entry.stat(follow_symlinks=False).st_mtime >= self._started - 1:
                     yield Path(entry.path)
             except OSError:
                 continue
