@@ -94,9 +94,10 @@ class Watch:
         Not what runc puts there for a moment whenever a container is given a process, whoever asks for it: the
         container's environment is in it.
         """
-        for entry in os.scandir(folder):
+        entries = (entry for entry in os.scandir(folder) if not entry.name.startswith("runc-process"))
+        for entry in entries:
             try:
-                if not entry.name.startswith("runc-process") and entry.stat(follow_symlinks=False).st_mtime >= self._started - 1:
+                if entry.stat(follow_symlinks=False).st_mtime >= self._started - 1:
                     yield Path(entry.path)
             except OSError:
                 continue
