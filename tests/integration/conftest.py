@@ -26,10 +26,14 @@ ARTEFACTS = HERE.parents[1] / ".build" / "artefacts"
 TIERS = {"postgresql": 300, "docker": 600}
 """The folders, each a marker as well, with the seconds a test may take unless it says otherwise itself."""
 
+ALONE = {"test_progress.py"}
+"""Files that measure how soon something comes: ./test.sh runs them when no others of their tier run."""
+
 Factory = Callable[..., Any]
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "alone: measures times; set for the files in ALONE")
     for tier in TIERS:
         config.addinivalue_line("markers", f"{tier}: needs what the {tier} tier brings; set by the test's folder")
 
@@ -39,6 +43,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         tier = item.path.relative_to(HERE).parts[0] if item.path.is_relative_to(HERE) else ""
         if tier in TIERS:
             item.add_marker(tier)
+            if item.path.name in ALONE:
+                item.add_marker("alone")
             if item.get_closest_marker("timeout") is None:
                 item.add_marker(pytest.mark.timeout(TIERS[tier]))
 
