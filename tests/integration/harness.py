@@ -177,6 +177,8 @@ class Ansible:
             ANSIBLE_CALLBACK_PLUGINS=str(HERE / "callback_plugins"),
             ANSIBLE_CALLBACKS_ENABLED="phase_record",
             ANSIBLE_NOCOLOR="1",
+            # Ansible holds its output back where that is no terminal, and tests wait for lines.
+            PYTHONUNBUFFERED="1",
             LC_ALL="C.UTF-8",
         )
         env["PATH"] = f"{self.programs}{os.pathsep}{env['PATH']}"

@@ -78,6 +78,7 @@ def job(tier: str, keyword: str = "") -> Job:
 
 def _pytest(tier: str, keyword: str, tools: Path, variables: dict[str, str], log: Log) -> Outcome:
     env = {**os.environ, **variables, "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": "tests"}
+    env["PYTHONUNBUFFERED"] = "1"  # also for the tests that start Ansible themselves: see harness.py
     (BUILD / "scratch").mkdir(parents=True, exist_ok=True)
     outcome = Outcome()
     for name, selection in _parts(tier, keyword).items():
