@@ -16,6 +16,7 @@ from .environments import project_environment
 from .jobs import Job, Log, Outcome, Skip, junit_outcome
 from .paths import BUILD, LOGS, ROOT
 from .static import INTEGRATION_REQUIREMENTS, core_environments
+from .tree import has_test
 
 FOLDER = ROOT / "tests" / "integration"
 
@@ -25,9 +26,7 @@ def has_tests(tier: str) -> bool:
 
 
 def has_test_named(tier: str, name: str) -> bool:
-    """Whether a file of the tier bears the name or has it in its text, as pytest's ``-k`` would find it."""
-    files = (FOLDER / tier).rglob("test_*.py")
-    return any(name in file.stem or name in file.read_text(encoding="utf-8") for file in files)
+    return any(has_test(file, name) for file in (FOLDER / tier).rglob("test_*.py"))
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from pathlib import Path
 from .environments import Environment, SetupError, cached_environment, interpreters, project_environment
 from .jobs import Job, Log, Outcome, Skip, command_outcome, junit_outcome
 from .paths import BUILD, LOGS, REQUIREMENTS, ROOT
-from .tree import make_tree
+from .tree import has_test, make_tree
 
 UNIT_PYTHONS = ("3.9", "3.10", "3.11", "3.12", "3.13")
 CORES = {"2.18": ("3.11", "3.12", "3.13"), "2.21": ("3.13", "3.12", "3.14")}
@@ -172,7 +172,7 @@ def sanity(log: Log) -> Outcome:
     return outcome
 
 
-def units(only: str = "") -> Callable[[Log], Outcome]:
+def units(only: Sequence[str] = ()) -> Callable[[Log], Outcome]:
     """The unit tests through ansible-test on each supported Python that this machine has."""
 
     def run(log: Log) -> Outcome:
@@ -181,7 +181,9 @@ def units(only: str = "") -> Callable[[Log], Outcome]:
     return run
 
 
-def _units(environment: Environment, tree: Path, log: Log, versions: tuple[str, ...], only: str = "") -> Outcome:
+def _units(
+    environment: Environment, tree: Path, log: Log, versions: tuple[str, ...], only: Sequence[str] = ()
+) -> Outcome:
     if not any((tree / "tests" / "unit").rglob("test_*.py")):
         raise Skip("there are no unit tests yet")
     outcome = Outcome()
@@ -199,12 +201,10 @@ def _units(environment: Environment, tree: Path, log: Log, versions: tuple[str, 
     return outcome
 
 
-def _unit_targets(tree: Path, only: str) -> list[str]:
-    """The files whose name or text has the wanted test, or none for all of them."""
+def _unit_targets(tree: Path, only: Sequence[str]) -> list[str]:
+    """The files that have one of the wanted tests, or none for all of them."""
     files = sorted((tree / "tests" / "unit").rglob("test_*.py")) if only else []
-    return [
-        str(file.relative_to(tree)) for file in files if only in file.stem or only in file.read_text(encoding="utf-8")
-    ]
+    return [str(file.relative_to(tree)) for file in files if any(has_test(file, name) for name in only)]
 
 
 def _missing_pythons(versions: tuple[str, ...] = UNIT_PYTHONS) -> list[str]:
@@ -304,13 +304,17 @@ def _gates(log: Log, only: str) -> Outcome:
     return junit_outcome([report] if report.exists() else [], code)
 
 
-def jobs_with_test(name: str) -> list[Job]:
-    """The units and gates that have a test of this name, for a run of it alone."""
-    wanted = [Job("static", "units", units(name))] if _unit_targets(ROOT, name) else []
-    files = (ROOT / "tests" / "gates").glob("test_*.py")
-    if any(name in file.stem or name in file.read_text(encoding="utf-8") for file in files):
-        wanted.append(Job("static", "gates", gates(name)))
-    return wanted
+def jobs_with_tests(names: Sequence[str]) -> list[tuple[Job, list[str]]]:
+    """The units and gates that have tests of these names, for a run of them alone; each with the names it has."""
+    found = []
+    in_units = [name for name in names if _unit_targets(ROOT, [name])]
+    if in_units:
+        found.append((Job("static", "units", units(in_units)), in_units))
+    files = list((ROOT / "tests" / "gates").glob("test_*.py"))
+    in_gates = [name for name in names if any(has_test(file, name) for file in files)]
+    if in_gates:
+        found.append((Job("static", "gates", gates(" or ".join(in_gates))), in_gates))
+    return found
 
 
 def jobs() -> list[Job]:

@@ -29,27 +29,31 @@ def all_jobs() -> list[Job]:
 
 def choose(names: Sequence[str]) -> list[Job]:
     """The jobs for the names given, each once and in the usual order."""
+    everything = all_jobs()
     if not names:
-        return all_jobs()
-    wanted: dict[str, Job] = {}
-    for name in names:
-        for job in _jobs_named(name):
-            wanted.setdefault(job.title, job)
-    return list(wanted.values())
+        return everything
+    wanted = [job for job in everything if {job.tier, job.name, job.title} & set(names)]
+    tests = [name for name in names if not any(name in (job.tier, job.name, job.title) for job in everything)]
+    chosen = {job.title for job in wanted}
+    return wanted + [job for job in _jobs_with_tests(tests) if job.title not in chosen]
 
 
-def _jobs_named(name: str) -> list[Job]:
-    jobs = [job for job in all_jobs() if name in (job.tier, job.name, job.title)]
-    return jobs or _jobs_with_test(name)
-
-
-def _jobs_with_test(name: str) -> list[Job]:
-    jobs = [integration.job(tier, name) for tier in INTEGRATION_TIERS if integration.has_test_named(tier, name)]
-    jobs += static.jobs_with_test(name)
-    if not jobs:
+def _jobs_with_tests(names: Sequence[str]) -> list[Job]:
+    """A job for each place that has some of the tests, for those alone."""
+    jobs: list[Job] = []
+    found: set[str] = set()
+    for tier in INTEGRATION_TIERS:
+        mine = [name for name in names if integration.has_test_named(tier, name)]
+        jobs += [integration.job(tier, " or ".join(mine))] if mine else []
+        found.update(mine)
+    for job, mine in static.jobs_with_tests(names):
+        jobs.append(job)
+        found.update(mine)
+    unknown = [name for name in names if name not in found]
+    if unknown:
         checks = ", ".join(job.name for job in static.jobs())
         raise UnknownName(
-            f"There is no tier, check or test named '{name}'. Tiers: static, {', '.join(INTEGRATION_TIERS)}; "
+            f"There is no tier, check or test named '{unknown[0]}'. Tiers: static, {', '.join(INTEGRATION_TIERS)}; "
             f"checks of static: {checks}; or a part of a test's or a test file's name."
         )
     return jobs

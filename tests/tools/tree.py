@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -13,6 +14,8 @@ from .paths import BUILD, ROOT
 DEPENDENCIES = ("community/docker", "community/library_inventory_filtering_v1")
 """Only these are linked beside it: with the whole bundle the documentation checks take minutes."""
 
+TEST = re.compile(r"^def (test_\w+)", re.MULTILINE)
+
 
 def project_files() -> list[Path]:
     """What git tracks or would track, relative to the root; a file that was deleted but not committed is left out."""
@@ -20,6 +23,11 @@ def project_files() -> list[Path]:
     command = ["git", "-c", f"safe.directory={ROOT}", "ls-files", "-co", "--exclude-standard", "-z"]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
     return [Path(name) for name in sorted(set(listed)) if name and (ROOT / name).is_file()]
+
+
+def has_test(file: Path, name: str) -> bool:
+    """Whether the file or one of its tests has this name, or one that contains it."""
+    return name in file.stem or any(name in test for test in TEST.findall(file.read_text(encoding="utf-8")))
 
 
 def make_tree(name: str, bundle: Path | None = None) -> Path:
