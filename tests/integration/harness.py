@@ -131,7 +131,23 @@ class Run:
         except ProcessLookupError:
             pass
         self.process.wait()
+        for worker in self._workers():
+            try:
+                os.kill(worker, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
         self._clean()
+
+    def _workers(self) -> list[int]:
+        """Ansible's own workers: each is a session of its own, and one whose parent was killed may wait for ever."""
+        mark, found = str(self._private[0]).encode(), []
+        for entry in Path("/proc").iterdir():
+            try:
+                if entry.name.isdecimal() and mark in (entry / "cmdline").read_bytes():
+                    found.append(int(entry.name))
+            except OSError:
+                continue
+        return found
 
     def wait(self, timeout: float = 600) -> PlayResult:
         try:
