@@ -54,7 +54,7 @@ def _docker_engine(log: Log) -> Iterator[dict[str, str]]:
 NOTHING_SELECTED = 5
 """pytest's exit code when no test fits the selection."""
 
-SIDE_BY_SIDE = {"postgresql": 3}
+SIDE_BY_SIDE = {"postgresql": 2}
 """Files of tests at once: they wait more than they work. Containers have Phase's own names, so those go one by one."""
 
 SERVICES: dict[str, Callable[[Log], AbstractContextManager[dict[str, str]]]] = {
