@@ -12,12 +12,12 @@ from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Tupl
 
 from .._errors import ContainerNotRunning, EngineUnreachable, ImageMissing, InterpreterMissing, RemoteError
 from .._operations._api import Operation, Request, Result
-from .._operations._package import STARTER, opening, pack, reference
+from .._operations._package import STARTER, reference
 from .._operations._secrets import masker, secret_values
 from . import _clone
 from ._base import Limits, Report, Sink, Target, external_migration
 from ._engine import PROJECT_LABEL, SERVICE_LABEL, Find, Inspect, engine_errors
-from ._session import SILENCE, Channel, Lost, converse, never_lost
+from ._session import Channel, Lost, converse, first_words, never_lost
 from ._streams import LogChannel, StreamChannel, events, pump
 
 LABEL = "phase.console.operation"
@@ -139,14 +139,7 @@ class DockerTarget(Target):
         detached: bool = False,
     ) -> Result:
         backend = self.backend()
-        envelope = {
-            "operation": reference(operation),
-            "request": request,
-            "timeouts": self._limits.timeouts(),
-            "detached": detached,
-            "silence": SILENCE,
-        }
-        start = opening(pack(), envelope)
+        start = first_words(operation, request, self._limits.timeouts(), detached)
         name = reference(operation)
         if detached:
             with engine_errors():

@@ -13,10 +13,10 @@ from typing import Any, Dict, Iterable, List, Mapping, Optional, Tuple
 
 from .._errors import BadOption, CheckoutMissing, InterpreterMissing
 from .._operations._api import Operation, Request, Result
-from .._operations._package import STARTER, opening, pack, reference
+from .._operations._package import STARTER
 from .._operations._secrets import masker, secret_values
 from ._base import Limits, Report, Sink, Target, external_migration
-from ._session import SILENCE, TAIL, Channel, Lost, converse, never_lost
+from ._session import TAIL, Channel, Lost, converse, first_words, never_lost
 
 CHUNK = 65536
 
@@ -144,19 +144,11 @@ class LocalTarget(Target):
         image: Optional[str] = None,
         detached: bool = False,
     ) -> Result:
-        package = pack()
-        envelope = {
-            "operation": reference(operation),
-            "request": request,
-            "timeouts": self._limits.timeouts(),
-            "detached": detached,
-            "silence": SILENCE,
-        }
         channel = PipeChannel(self._start([self._python, "-c", STARTER], self._checkout(image), session=True))
         try:
             return converse(
                 channel,
-                opening(package, envelope),
+                first_words(operation, request, self._limits.timeouts(), detached),
                 report,
                 idle=self._limits.idle,
                 total=self._limits.total,

@@ -14,6 +14,8 @@ import time
 from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 from .._errors import Cancelled, IdleTimeout, RemoteError, StreamLost, TotalTimeout
+from .._operations._api import Operation, Request
+from .._operations._package import opening, pack, reference
 
 HEARTBEAT = 1.0  # seconds between heartbeats
 SILENCE = 6.0  # seconds without one after which the remote side gives up; with its GRACE under the promised 10
@@ -66,9 +68,21 @@ class Lines:
                 self.stderr = (self.stderr + line.decode("utf-8", "replace") + "\n")[-TAIL:]
 
 
+def first_words(operation: Operation, request: Request, timeouts: Dict[str, float], detached: bool) -> bytes:
+    """What opens a conversation: the package and the envelope, in the form that ``_remote`` reads."""
+    envelope = {
+        "operation": reference(operation),
+        "request": request,
+        "timeouts": timeouts,
+        "detached": detached,
+        "silence": SILENCE,
+    }
+    return opening(pack(), envelope)
+
+
 def converse(
     channel: Channel,
-    opening: bytes,
+    words: bytes,
     report: Report,
     *,
     idle: float,
@@ -90,7 +104,7 @@ def converse(
     def partial() -> Dict[str, Any]:
         return {"last_progress": history[-1]} if history else {}
 
-    _send(channel, opening)
+    _send(channel, words)
     while True:
         now = clock()
         if lost():
