@@ -137,3 +137,11 @@ def test_an_unknown_release_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="oldest release"):
         render("v2.30.0", tmp_path / "old")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_seeding_many_puts_indexes_and_constraints_back(module_local_instance: Callable[..., LocalInstance]) -> None:
+    instance = module_local_instance("v2.73.2")
+    instance.manage("seed", "--events", "30000")
+    assert_equals_facts(instance, "v2.73.2")
+    assert instance.sql("SELECT count(*), count(DISTINCT id) FROM api_secretevent") == [(30000, 30000)]
+    assert instance.sql("SELECT count(*) FROM pg_constraint WHERE NOT convalidated") == [(0,)]

@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Fill the instance with organisations and events; the same seed gives the same rows, but for the time of day.
 
-Of the events 95 % are reads, spread over 180 days in the order of their time, each with a copy of its secret's
-ciphertext (about 1 KB a row). Every fiftieth has a tag. The server makes them itself, and where the table is empty its
-indexes and foreign keys are built afterwards: a million takes seconds.
+Of the events 95 % are reads, spread over 180 days roughly in the order of their time, each with a copy of its secret's
+ciphertext (about 1 KB a row). Every fiftieth has a tag. The server makes them itself, over several connections. Many
+at once come into a table without indexes and foreign keys, which are built afterwards: millions take seconds.
 """
 
 from __future__ import annotations
@@ -13,12 +13,14 @@ import argparse
 import contextlib
 import hashlib
 import json
-from collections.abc import Iterator
+import os
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from backend.release import since
 from django.contrib.auth.hashers import make_password
-from django.core.management.base import BaseCommand
+from django.core.management.base import BaseCommand, CommandError
 from django.db import connection, models, transaction
 
 from api.models import (
@@ -42,6 +44,8 @@ from api.names import LAYOUT, PASSWORD, digest, identifier, token
 SECRETS = 40  # in each environment
 DAYS = 180
 EVENT_TABLES = ("api_secretevent_tags", "api_secretevent")
+CHUNK = 20_000  # events that one statement makes
+CONNECTIONS = min(os.cpu_count() or 1, 4)
 
 EVENTS = """
 WITH actors AS MATERIALIZED (
@@ -64,7 +68,7 @@ SELECT md5(%(seed)s || '/event/' || n)::uuid::text, s.key, s.key_digest, s.value
   CASE WHEN n <= s.total THEN 'C' WHEN chance < 95 THEN 'R' WHEN chance < 98 THEN 'U' WHEN chance < 99 THEN 'D'
     ELSE 'C' END,
   s.environment_id, s.id, CASE WHEN actor < 2 THEN a.member END, s.folder_id,
-  now() - make_interval(secs => %(days)s * 86400.0 * (%(last)s - n) / greatest(%(last)s - %(first)s, 1)),
+  now() - make_interval(secs => %(days)s * 86400.0 * (%(newest)s - n) / greatest(%(newest)s - %(oldest)s, 1)),
   ('10.' || n %% 200 || '.' || n %% 251 || '.7')::inet, 'phase-cli/1.21.' || n %% 5, s.path,
   CASE WHEN actor = 2 THEN a.service_token END, CASE WHEN actor > 2 THEN a.account END,
   CASE WHEN actor > 2 THEN a.account_token END {value}
@@ -92,51 +96,77 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         seed, events = options["seed"], options["events"]
-        if not Organisation.objects.filter(id=identifier(seed, "organisation", LAYOUT[0][0])).exists():
-            with transaction.atomic():
-                Inventory(seed).make()
         with connection.cursor() as cursor:
+            if not Organisation.objects.filter(id=identifier(seed, "organisation", LAYOUT[0][0])).exists():
+                with transaction.atomic():
+                    Inventory(seed).make()
+                cursor.execute("ANALYZE")
             cursor.execute("SELECT count(*) FROM api_secretevent")
             (before,) = cursor.fetchone()
             if events > 0:
-                with transaction.atomic(), contextlib.nullcontext() if before else indexes_afterwards(cursor):
-                    self.add_events(cursor, seed, before + 1, before + events)
+                many = events > max(CHUNK, before // 4)  # fewer come quicker past the indexes
+                with indexes_afterwards(cursor) if many else contextlib.nullcontext():
+                    self.add_events(seed, before + 1, before + events)
                 cursor.execute("VACUUM ANALYZE api_secretevent, api_secretevent_tags")
         self.stdout.write(json.dumps({"events": before + events}))
 
-    def add_events(self, cursor: Any, seed: int, first: int, last: int) -> None:
-        values = {"seed": str(seed), "first": first, "last": last, "days": DAYS}
+    def add_events(self, seed: int, first: int, last: int) -> None:
         kind = {"type": ", type", "value": ", s.type"} if since("v2.64.0") else {"type": "", "value": ""}
-        cursor.execute(EVENTS.format(**kind), values)
-        cursor.execute(TAGS, values)
+        values = {"seed": str(seed), "oldest": first, "newest": last, "days": DAYS}
+        side_by_side(
+            (statement, {**values, "first": chunk, "last": min(chunk + CHUNK - 1, last)})
+            for statement in (EVENTS.format(**kind), TAGS)
+            for chunk in range(first, last + 1, CHUNK)
+        )
+
+
+def side_by_side(statements: Iterable[tuple[str, Any]]) -> None:
+    """Run statements over several connections, each taking the next as it is free; all their errors are raised."""
+
+    def run(statement: tuple[str, Any]) -> None:
+        with connection.cursor() as cursor:  # Django's connection is the thread's own
+            cursor.execute("SET maintenance_work_mem = '256MB'")
+            cursor.execute("SET max_parallel_maintenance_workers = 0")
+            cursor.execute(*statement)
+
+    with ThreadPoolExecutor(CONNECTIONS) as pool:
+        for done in [pool.submit(run, statement) for statement in statements]:
+            done.result()
 
 
 @contextlib.contextmanager
 def indexes_afterwards(cursor: Any) -> Iterator[None]:
-    """Take indexes and constraints off the two event tables, and put them back by their own definitions."""
+    """Take indexes and constraints off the two event tables, and put them back by their own definitions.
+
+    It is no transaction, for the sake of several connections. Raises CommandError where one was interrupted.
+    """
+    tables = [list(EVENT_TABLES)]
     cursor.execute(
-        "SELECT conrelid::regclass::text, quote_ident(conname), pg_get_constraintdef(oid) FROM pg_constraint "
-        "WHERE contype IN ('p', 'u', 'f') AND conrelid = ANY (%s::regclass[]) "
+        "SELECT conrelid::regclass::text, quote_ident(conname), contype::text, pg_get_constraintdef(oid) "
+        "FROM pg_constraint WHERE contype IN ('p', 'u', 'f') AND conrelid = ANY (%s::regclass[]) "
         "ORDER BY contype = 'f', conrelid <> 'api_secretevent'::regclass",
-        [list(EVENT_TABLES)],
+        tables,
     )
     constraints = cursor.fetchall()
-    for table, name, _definition in reversed(constraints):
-        cursor.execute(f"ALTER TABLE {table} DROP CONSTRAINT {name}")
+    if not any(kind == "p" for _table, _name, kind, _definition in constraints):
+        raise CommandError("An earlier seeding was interrupted and left no indexes: make the instance anew.")
     cursor.execute(
         "SELECT indexrelid::regclass::text, pg_get_indexdef(indexrelid) FROM pg_index "
-        "WHERE indrelid = ANY (%s::regclass[])",
-        [list(EVENT_TABLES)],
+        "WHERE indrelid = ANY (%s::regclass[]) ORDER BY indrelid <> 'api_secretevent'::regclass, indnatts DESC",
+        tables,
     )
     indexes = cursor.fetchall()
-    for name, _definition in indexes:
-        cursor.execute(f"DROP INDEX {name}")
+    with transaction.atomic():
+        for table, name, _kind, _definition in reversed(constraints):
+            cursor.execute(f"ALTER TABLE {table} DROP CONSTRAINT {name}")
+        for name, _definition in indexes:
+            cursor.execute(f"DROP INDEX IF EXISTS {name}")  # a constraint's own is gone with it
     yield
-    cursor.execute("SET LOCAL maintenance_work_mem = '256MB'")
-    for _name, definition in indexes:
-        cursor.execute(definition)
-    for table, name, definition in constraints:
-        cursor.execute(f"ALTER TABLE {table} ADD CONSTRAINT {name} {definition}")
+    cursor.execute("ANALYZE api_secretevent, api_secretevent_tags")
+    side_by_side((definition, None) for _name, definition in indexes)
+    for table, name, kind, definition in constraints:
+        how = {"p": f"PRIMARY KEY USING INDEX {name}", "u": f"UNIQUE USING INDEX {name}"}.get(kind, definition)
+        cursor.execute(f"ALTER TABLE {table} ADD CONSTRAINT {name} {how}")
 
 
 def ciphertext(text: str, length: int) -> str:
