@@ -208,6 +208,44 @@ def test_a_scim_member_stays_out_whatever_the_organisation_says(instance: LocalI
     assert session(instance, cookie) == GRANTED
 
 
+def ask(instance: LocalInstance, cookie: str, organisation: str = SPACEX, **headers: str) -> tuple[int, Any]:
+    """Status and answer of /graphql/ to the question of who gets in; data, then the first error."""
+    query = "query ($o: ID) { clientIp organisationGlobalAccessUsers(organisationId: $o) { id } }"
+    request = urllib.request.Request(  # noqa: S310 - its own address
+        f"{instance.url}/graphql/",
+        data=json.dumps({"query": query, "variables": {"o": organisation}}).encode(),
+        headers={"Cookie": cookie, **{name.replace("_", "-"): value for name, value in headers.items()}},
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def test_graphql_tells_who_gets_in(instance: LocalInstance) -> None:
+    assert ask(instance, "")[0] == 403
+    cookie = sign_in(instance)
+    status, answer = ask(instance, cookie, X_Real_IP="10.1.2.3")
+    assert (status, answer["data"]["clientIp"]) == (200, "10.1.2.3")
+    assert {"id": ALICE} in answer["data"]["organisationGlobalAccessUsers"] and "errors" not in answer
+    other = ask(instance, cookie, organisation=identifier(1, "organisation", "Contoso"))[1]
+    assert other["errors"][0]["message"] == "You are not a member of this organisation"
+
+    instance.sql("UPDATE api_organisation SET require_sso = true WHERE name = 'SpaceX'")
+    forget_decision(instance)
+    _status, answer = ask(instance, cookie, X_Real_IP="10.1.2.3")
+    assert answer["data"]["organisationGlobalAccessUsers"] is None
+    assert answer["errors"][0]["extensions"] == {
+        "code": "SSO_REQUIRED",
+        "organisation_name": "SpaceX",
+        "organisation_id": SPACEX,
+    }
+    add_policy(instance, "192.0.2.0/24")  # the addresses' guard comes first
+    _status, answer = ask(instance, cookie, X_Real_IP="10.1.2.3")
+    assert answer["errors"][0]["extensions"] == {"code": "IP_RESTRICTED", "organisation_name": "SpaceX"}
+
+
 def test_password_sign_in_needs_the_setting_and_a_usable_password(instance: LocalInstance) -> None:
     login = {"email": "alice.spacex.1@example.com", "password": PASSWORD}
     assert call(f"{instance.url}/auth/login/", {}, {**login, "password": "wrong"})[0] == 401

@@ -4,7 +4,10 @@
 
 from __future__ import annotations
 
+import json
+
 from backend.release import since
+from django.contrib import auth
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.utils import timezone
@@ -36,9 +39,35 @@ def login(request: HttpRequest) -> HttpResponse:
     user = CustomUser.objects.filter(email=request.POST.get("email", "")).first()
     if user is None or not user.has_usable_password() or not user.check_password(request.POST.get("password", "")):
         return denied(Denied("UNAUTHENTICATED", "Wrong email or password."))
-    request.session["user"] = user.userId
-    request.session["auth_method"] = "password"
+    remember(request, user)
     return JsonResponse({"status": "signed in"})
+
+
+@csrf_exempt
+def password_login(request: HttpRequest) -> HttpResponse:
+    """Phase's own path: POST email and authHash as JSON, with its answers and statuses (v2.73.2)."""
+    if not password_login_allowed():
+        return JsonResponse({"error": "Password authentication is disabled on this instance."}, status=403)
+    try:
+        data = json.loads(request.body)
+        email, secret = data.get("email", ""), data.get("authHash", "")
+    except (ValueError, AttributeError):
+        email = secret = ""
+    if not email or not secret:
+        return JsonResponse({"error": "Email and password are required."}, status=400)
+    user = CustomUser.objects.filter(email=email.lower().strip()).first()
+    if user is None or not user.check_password(secret):
+        return JsonResponse({"error": "Invalid email or password."}, status=401)
+    if not user.active:
+        return JsonResponse({"error": "Please verify your email address first."}, status=403)
+    remember(request, user)
+    return JsonResponse({"userId": user.userId, "email": user.email, "authMethod": "password"})
+
+
+def remember(request: HttpRequest, user: CustomUser) -> None:
+    """Make it a password session, with what Phase keeps in one."""
+    auth.login(request, user)
+    request.session["auth_method"] = "password"
 
 
 def access(request: HttpRequest) -> HttpResponse:
@@ -110,7 +139,7 @@ def caller_of(request: HttpRequest, organisation_id: str | None) -> Caller:
         return token_caller(kind, token)
     member = (
         OrganisationMember.objects.select_related("organisation")
-        .filter(user_id=request.session.get("user"), organisation_id=organisation_id, deleted_at__isnull=True)
+        .filter(user_id=request.user.pk, organisation_id=organisation_id, deleted_at__isnull=True)
         .first()
     )
     if member is None:
