@@ -113,11 +113,11 @@ class Command(BaseCommand):
     def add_events(self, seed: int, first: int, last: int) -> None:
         kind = {"type": ", type", "value": ", s.type"} if since("v2.64.0") else {"type": "", "value": ""}
         values = {"seed": str(seed), "oldest": first, "newest": last, "days": DAYS}
-        side_by_side(
-            (statement, {**values, "first": chunk, "last": min(chunk + CHUNK - 1, last)})
-            for statement in (EVENTS.format(**kind), TAGS)
-            for chunk in range(first, last + 1, CHUNK)
-        )
+        for statement in (EVENTS.format(**kind), TAGS):
+            side_by_side(
+                (statement, {**values, "first": chunk, "last": min(chunk + CHUNK - 1, last)})
+                for chunk in range(first, last + 1, CHUNK)
+            )
 
 
 def side_by_side(statements: Iterable[tuple[str, Any]]) -> None:
