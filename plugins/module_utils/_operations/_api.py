@@ -26,6 +26,7 @@ class Context:
     ``report(message, **counters)`` tells the caller one line of progress. ``clock()`` counts seconds.
     ``sleep(seconds)`` wakes early, raising Cancelled, when the operation has to stop.
     ``caller_lost()`` is true once nobody listens any more; only a detached operation lives to see it.
+    ``paused()`` is true while the caller's pause file is there.
     ``package`` holds the packed operations, for an operation that must start itself in another process.
     """
 
@@ -35,6 +36,7 @@ class Context:
     sleep: Callable[[float], None]
     caller_lost: Callable[[], bool]
     cancelled: Callable[[], bool]
+    paused: Callable[[], bool]
     package: bytes = b""
 
     def check_cancelled(self) -> None:

@@ -23,6 +23,7 @@ from .._errors import (
     TlsRefused,
     WrongPassword,
 )
+from ._pooler import REFUSED, set_each_time, settings_hold
 
 Settings = Dict[str, Any]  # keyword arguments of psycopg2.connect
 Timeouts = Mapping[str, float]  # seconds: connect, statement, lock; 0 is none
@@ -68,7 +69,7 @@ def settings_from_environment(environment: Mapping[str, str], read: Callable[[st
 def connect(settings: Settings, purpose: str, timeouts: Timeouts) -> Any:
     """A new connection in autocommit mode, with timeouts and TCP keepalive, named for its purpose.
 
-    Raises the typed errors of ``connection_error``.
+    Behind a pooler the timeouts go with each transaction (``_pooler``). Raises the typed errors of ``connection_error``.
     """
     try:
         import psycopg2
@@ -77,14 +78,14 @@ def connect(settings: Settings, purpose: str, timeouts: Timeouts) -> Any:
             "The Python that should talk to PostgreSQL has no psycopg2 (%s)." % error,
             "Use Phase's own backend image or container, or install psycopg2-binary for that Python.",
         ) from error
-    guc = "-c statement_timeout=%d -c lock_timeout=%d" % (
-        timeouts.get("statement", 0) * 1000,
-        timeouts.get("lock", 0) * 1000,
-    )
+    limits = {
+        "statement_timeout": round(timeouts.get("statement", 0) * 1000),
+        "lock_timeout": round(timeouts.get("lock", 0) * 1000),
+    }
     arguments: Settings = {
         "connect_timeout": max(1, round(timeouts.get("connect", 10))),
         "application_name": ("phase.console " + purpose).strip()[:63],
-        "options": guc,
+        "options": " ".join("-c %s=%d" % item for item in limits.items()),
         "keepalives": 1,
         "keepalives_idle": 30,
         "keepalives_interval": 10,
@@ -92,10 +93,18 @@ def connect(settings: Settings, purpose: str, timeouts: Timeouts) -> Any:
     }
     arguments.update(settings)
     try:
-        connection = psycopg2.connect(**arguments)
+        try:
+            connection = psycopg2.connect(**arguments)
+        except psycopg2.OperationalError as error:
+            if REFUSED not in str(error):
+                raise
+            del arguments["options"]
+            connection = psycopg2.connect(**arguments)
+        connection.autocommit = True
+        if not settings_hold(connection, limits):
+            set_each_time(connection, limits)
     except psycopg2.OperationalError as error:
         raise connection_error(str(error)) from error
-    connection.autocommit = True
     return connection
 
 

@@ -3,7 +3,8 @@
 
 """The far end of a target: runs one operation and speaks JSON lines.
 
-In: the envelope ``{"operation", "request", "timeouts", "detached", "silence"}`` as one line, then heartbeats.
+In: the envelope ``{"operation", "request", "timeouts", "detached", "silence"}`` as one line, then heartbeats, which say
+whether to pause.
 Out, one JSON object a line: ``progress`` (message, counters), ``alive`` every few seconds, ``caller_lost``, and at the
 end ``result`` or ``error``. What the application prints goes to standard error.
 
@@ -29,6 +30,7 @@ from ._database import connect, database_error, settings_from_environment
 
 GRACE = 3.0  # seconds between cancelling and ending the process
 ALIVE = 5.0  # seconds between signs of life
+PAUSE, GO_ON = b"p", b"\n"  # heartbeats
 GAVE_UP = 75  # exit code after GRACE, as EX_TEMPFAIL
 
 
@@ -55,6 +57,7 @@ class Life:
     def __init__(self, detached: bool, voice: Voice, end: Callable[[int], Any] = os._exit) -> None:
         self.cancelled = threading.Event()
         self.lost = threading.Event()
+        self.paused = threading.Event()
         self._detached = detached
         self._voice = voice
         self._end = end
@@ -63,6 +66,12 @@ class Life:
     def adopt(self, connection: Any) -> Any:
         self._connections = [known for known in self._connections if not known.closed] + [connection]
         return connection
+
+    def heartbeat(self, data: bytes) -> None:
+        if data.endswith(PAUSE):
+            self.paused.set()
+        else:
+            self.paused.clear()
 
     def caller_lost(self) -> None:
         self.lost.set()
@@ -82,13 +91,17 @@ class Life:
                 connection.cancel()
 
 
-def watch(descriptor: int, silence: float, lost: Callable[[], None]) -> None:
+def watch(
+    descriptor: int, silence: float, lost: Callable[[], None], heard: Callable[[bytes], None] = lambda data: None
+) -> None:
     """Call ``lost`` once at end of file or after ``silence`` seconds without a byte (0: end of file only)."""
     while True:
         ready = select.select([descriptor], [], [], silence or None)[0]
-        if not ready or not os.read(descriptor, 65536):
+        data = os.read(descriptor, 65536) if ready else b""
+        if not data:
             lost()
             return
+        heard(data)
 
 
 def resolve(reference: str) -> Callable[[Context, Dict[str, Any]], Result]:
@@ -111,6 +124,7 @@ def context_for(life: Life, voice: Voice, timeouts: Dict[str, float], package: b
         sleep=sleep,
         caller_lost=life.lost.is_set,
         cancelled=life.cancelled.is_set,
+        paused=life.paused.is_set,
         package=package,
     )
     return context
@@ -141,7 +155,7 @@ def main(stdin: BinaryIO, package: bytes) -> int:
             time.sleep(ALIVE)
             voice.say("alive")
 
-    for task in (lambda: watch(stdin.fileno(), envelope["silence"], life.caller_lost), breathe):
+    for task in (lambda: watch(stdin.fileno(), envelope["silence"], life.caller_lost, life.heartbeat), breathe):
         threading.Thread(target=task, daemon=True).start()
     context = context_for(life, voice, envelope["timeouts"], package)
     closing = translate(lambda: resolve(envelope["operation"])(context, envelope["request"]))

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Any, Callable, Dict, Iterable, List, Optional, Tuple
 
@@ -17,13 +18,17 @@ Sink = Callable[[bytes], None]
 
 @dataclass(frozen=True)
 class Limits:
-    """Time limits of a call, in seconds; 0 is none. ``total`` is the module's own option."""
+    """Time limits of a call, in seconds; 0 is none. ``total`` and ``pause_file`` are the module's own options."""
 
     connect: float = 10.0
     statement: float = 0.0
     lock: float = 5.0
     idle: float = 60.0
     total: float = 0.0
+    pause_file: str = ""
+
+    def paused(self) -> bool:
+        return bool(self.pause_file) and os.path.exists(self.pause_file)
 
     def timeouts(self) -> Dict[str, float]:
         return {"connect": self.connect, "statement": self.statement, "lock": self.lock}

@@ -8,20 +8,32 @@ from __future__ import annotations
 import time
 from typing import Any, Dict, Optional
 
-from .._errors import NotSupported, RemoteError
+from .._errors import Cancelled, NotSupported, RemoteError
 from .._operations._api import Context, Operation, Request, Result
 from .._operations._database import Settings, connect
 from .._operations._package import pack
 from .._operations._remote import translate
 from ._base import Limits, Report, Target
+from ._session import Lost, never_lost
+
+POLL = 0.5  # seconds between looks at whether the caller is there
 
 
 class DirectTarget(Target):
     deployment = "database"
 
-    def __init__(self, settings: Settings, limits: Limits) -> None:
+    def __init__(self, settings: Settings, limits: Limits, lost: Lost = never_lost) -> None:
         self._settings = settings
         self._limits = limits
+        self._lost = lost
+
+    def _sleep(self, seconds: float) -> None:
+        """Wakes early when the caller is gone, as the far end of the other targets does."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            if self._lost():
+                raise Cancelled("The caller of this module is gone.", "Run it again.")
+            time.sleep(min(left, POLL))
 
     def run(
         self,
@@ -41,9 +53,10 @@ class DirectTarget(Target):
             connect=lambda purpose="": connect(self._settings, purpose, self._limits.timeouts()),
             report=report,
             clock=time.monotonic,
-            sleep=time.sleep,
-            caller_lost=lambda: False,
-            cancelled=lambda: False,
+            sleep=self._sleep,
+            caller_lost=self._lost,
+            cancelled=self._lost,
+            paused=self._limits.paused,
             package=pack(),
         )
         closing = translate(lambda: operation(context, request))

@@ -166,6 +166,7 @@ class DockerTarget(Target):
             mask=masker(secret_values(_clone.environment(backend), read=lambda path: "")),
             detached=detached,
             lost=self._lost,
+            paused=self._limits.paused,
         )
 
     @contextlib.contextmanager

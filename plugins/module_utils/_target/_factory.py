@@ -20,13 +20,14 @@ Params = Mapping[str, Any]
 
 
 def limits_from(params: Params) -> Limits:
-    """The call's time limits; ``timeout`` is the module's own, where it has one."""
+    """The call's time limits; ``timeout`` and ``pause_file`` are the module's own, where it has them."""
     return Limits(
         connect=duration("connect_timeout", params["connect_timeout"]),
         statement=duration("statement_timeout", params["statement_timeout"]),
         lock=duration("lock_timeout", params["lock_timeout"]),
         idle=duration("idle_timeout", params["idle_timeout"]),
         total=duration("timeout", params.get("timeout") or 0),
+        pause_file=params.get("pause_file") or "",
     )
 
 
@@ -45,7 +46,7 @@ def _compose(params: Params, limits: Limits, lost: Lost) -> Target:
 
 
 def _database(params: Params, limits: Limits, lost: Lost) -> Target:
-    return DirectTarget(database_settings(params), limits)
+    return DirectTarget(database_settings(params), limits, lost)
 
 
 def _local(params: Params, limits: Limits, lost: Lost) -> Target:

@@ -155,6 +155,7 @@ class LocalTarget(Target):
                 mask=masker(secret_values(self._settings)),
                 detached=detached,
                 lost=self._lost,
+                paused=self._limits.paused,
             )
         finally:
             channel.close()

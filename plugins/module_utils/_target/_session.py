@@ -16,6 +16,7 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 from .._errors import Cancelled, IdleTimeout, RemoteError, StreamLost, TotalTimeout
 from .._operations._api import Operation, Request
 from .._operations._package import opening, pack, reference
+from .._operations._remote import GO_ON, PAUSE
 
 HEARTBEAT = 1.0  # seconds between heartbeats
 SILENCE = 6.0  # seconds without one after which the remote side gives up; with its GRACE under the promised 10
@@ -91,10 +92,12 @@ def converse(
     clock: Callable[[], float] = time.monotonic,
     detached: bool = False,
     lost: Lost = never_lost,
+    paused: Callable[[], bool] = lambda: False,
 ) -> Dict[str, Any]:
     """Open the conversation, pass progress on, return the operation's result or raise its error.
 
-    ``total`` 0 is no limit. The errors of a lost stream and of both time limits carry the last progress line.
+    ``total`` 0 is no limit. Each heartbeat says whether the operation shall pause. The errors of a lost stream and of
+    both time limits carry the last progress line.
     """
     lines = Lines()
     history: List[str] = []
@@ -115,7 +118,7 @@ def converse(
             raise IdleTimeout("Nothing was heard from the remote side for %g s." % idle, resume, partial=partial())
         if now - beaten >= HEARTBEAT:
             beaten = now
-            _send(channel, b"\n")
+            _send(channel, PAUSE if paused() else GO_ON)
         try:
             received = channel.receive(min(HEARTBEAT, idle))
         except EOFError:

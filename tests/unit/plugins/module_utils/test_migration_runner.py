@@ -8,6 +8,7 @@ from ansible_collections.phase.console.plugins.module_utils._operations._migrati
     KEY,
     MARK,
     Holder,
+    orphaned,
     session_name,
 )
 from ansible_collections.phase.console.plugins.module_utils._operations._migration_monitor import (
@@ -47,7 +48,7 @@ def test_a_session_s_name_fits_with_its_mark():
 def test_a_holder_is_described_and_known_when_orphaned():
     holder = Holder(71, "phase.console migrate web1 ab12", "10.0.0.7", "2026-01-01T00:00:00Z")
     assert str(holder) == "phase.console migrate web1 ab12 (pid 71 from 10.0.0.7, since 2026-01-01T00:00:00Z)"
-    assert not holder.orphaned and Holder(71, holder.name + MARK, "", None).orphaned
+    assert not orphaned(holder) and orphaned(Holder(71, holder.name + MARK, "", None))
     assert str(Holder(71, "", "", None)) == "a session without a name (pid 71, since an unknown time)"
 
 

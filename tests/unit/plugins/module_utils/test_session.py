@@ -63,6 +63,13 @@ def test_result_progress_and_heartbeats():
     assert channel.sent[0] == b"opening" and set(channel.sent[1:]) == {b"\n"}
 
 
+def test_heartbeats_say_whether_to_pause():
+    states = iter([True, False])
+    channel = Script(None, None, line("result", result={}))
+    talk(channel, paused=lambda: next(states))
+    assert channel.sent[1:] == [b"p", b"\n"]
+
+
 def test_lines_cut_anywhere_are_put_together():
     whole = line("progress", message="ünïcode") + line("result", result={})
     channel = Script(*[whole[i : i + 3] for i in range(0, len(whole), 3)])
