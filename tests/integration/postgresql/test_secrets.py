@@ -31,6 +31,7 @@ def watch(instance: LocalInstance, ansible: Ansible) -> Watch:
 
 def options(module: str, instance: LocalInstance, folder: Path) -> dict[str, Any]:
     return {
+        "phase_access_check": {"organisation": "SpaceX", "url": instance.url},
         "phase_backup": {"dest": f"{folder}/", "pg_bin_dir": str(programs())},
         "phase_health": {"url": f"{instance.url}/health/", "wait_timeout": 5},
         "phase_info": {},
