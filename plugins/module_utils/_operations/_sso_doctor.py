@@ -107,7 +107,7 @@ def _of_organisation(facts: Facts) -> List[Dict[str, Any]]:
         found.append(
             _finding(
                 "cached_decision",
-                "Redis keeps that SSO %s required, and the table says otherwise: for up to %d s the backend goes by redis."
+                "Redis keeps that SSO %s required, and the table says otherwise: redis counts, for up to %d s."
                 % (word, DECISION_SECONDS),
                 "state=enforcement_disabled clears it.",
                 stops=decision,

@@ -11,10 +11,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 
+import redis
 from backend.release import since
 from django.conf import settings
 from django.core.cache import cache
@@ -100,13 +102,16 @@ def check_sso(member: OrganisationMember) -> None:
 
 
 def requires_sso(organisation_id: str) -> bool:
-    """The organisation's `require_sso`, up to DECISION_SECONDS old."""
+    """The organisation's `require_sso`, up to DECISION_SECONDS old; the table's own where redis does not answer."""
     key = f"org_sso_decision:{organisation_id}"
-    decision = cache.get(key)
+    decision = None
+    with contextlib.suppress(redis.RedisError):
+        decision = cache.get(key)
     if decision is None:
         organisation = Organisation.objects.get(id=organisation_id)
         decision = [organisation.require_sso, organisation.name]
-        cache.set(key, decision, timeout=DECISION_SECONDS)
+        with contextlib.suppress(redis.RedisError):
+            cache.set(key, decision, timeout=DECISION_SECONDS)
     return bool(decision[0])
 
 
@@ -116,6 +121,11 @@ def scim_managed(member: OrganisationMember) -> bool:
     from api.models import SCIMUser
 
     return SCIMUser.objects.filter(org_member=member, active=True).exists()
+
+
+def domain_allowed(email: str) -> bool:
+    """Phase's USER_EMAIL_DOMAIN_WHITELIST; empty, it allows any."""
+    return not settings.EMAIL_DOMAINS or email.split("@")[-1].lower() in settings.EMAIL_DOMAINS
 
 
 def password_login_allowed() -> bool:

@@ -6,14 +6,16 @@ from __future__ import annotations
 
 import json
 
+import redis
 from backend.release import since
 from django.contrib import auth
+from django.core.cache import cache
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.utils import timezone
 from django.views.decorators.csrf import csrf_exempt
 
-from api.access import Caller, Denied, check, client_address, password_login_allowed
+from api.access import Caller, Denied, check, client_address, domain_allowed, password_login_allowed
 from api.models import (
     CustomUser,
     Environment,
@@ -46,6 +48,10 @@ def login(request: HttpRequest) -> HttpResponse:
 @csrf_exempt
 def password_login(request: HttpRequest) -> HttpResponse:
     """Phase's own path: POST email and authHash as JSON, with its answers and statuses (v2.73.2)."""
+    try:
+        cache.get("password_login_attempts")  # Phase counts them there for its rate limit, and this is all that shows
+    except redis.RedisError:
+        return JsonResponse({"error": "Internal server error."}, status=500)
     if not password_login_allowed():
         return JsonResponse({"error": "Password authentication is disabled on this instance."}, status=403)
     try:
@@ -55,8 +61,9 @@ def password_login(request: HttpRequest) -> HttpResponse:
         email = secret = ""
     if not email or not secret:
         return JsonResponse({"error": "Email and password are required."}, status=400)
-    user = CustomUser.objects.filter(email=email.lower().strip()).first()
-    if user is None or not user.check_password(secret):
+    email = email.lower().strip()
+    user = CustomUser.objects.filter(email=email).first()
+    if not domain_allowed(email) or user is None or not user.check_password(secret):
         return JsonResponse({"error": "Invalid email or password."}, status=401)
     if not user.active:
         return JsonResponse({"error": "Please verify your email address first."}, status=403)

@@ -99,3 +99,7 @@ REDIS_URL = f"redis://{REDIS_LOGIN}{REDIS_HOST}:{REDIS_PORT}"
 CACHES = {"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL}}
 
 ENABLE_PASSWORD_AUTH = os.environ.get("ENABLE_PASSWORD_AUTH", "").lower() in ("true", "1", "yes")
+EMAIL_DOMAINS = [
+    domain.strip().lower() for domain in os.environ.get("USER_EMAIL_DOMAIN_WHITELIST", "").split(",") if domain.strip()
+]
+SOCIALACCOUNT_PROVIDERS = {"github": {"APP": {"client_id": os.environ.get("GITHUB_CLIENT_ID", "")}}}
