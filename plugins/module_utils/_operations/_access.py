@@ -56,12 +56,20 @@ def client_address(headers: Mapping[str, str], peer: Optional[str]) -> Tuple[Opt
     return address_of(peer), PEER
 
 
+def range_of(text: str) -> Network:
+    """The range, its host bits ignored. Raises ValueError."""
+    return ipaddress.ip_network(text, strict=False)
+
+
 def network_of(entry: str) -> Optional[Network]:
-    """The range that an entry stands for, an address being a range of one; None when it stands for nothing."""
+    """The range that an entry stands for, an address being a range of one; None when it stands for nothing.
+
+    An address with a zone (``fe80::1%eth0``) matches that zone alone, which no request comes with: nothing, too.
+    """
     try:
         if "/" in entry:
-            return ipaddress.ip_network(entry, strict=False)
-        return ipaddress.ip_network(ipaddress.ip_address(entry))
+            return range_of(entry)
+        return None if "%" in entry else ipaddress.ip_network(ipaddress.ip_address(entry))
     except ValueError:
         return None
 
@@ -83,8 +91,11 @@ def lets_in(allowed_ips: str, address: str) -> Optional[str]:
     """The first entry, as written, that lets the address in; None when none does."""
     client = ipaddress.ip_address(address)
     for entry in split(allowed_ips):
-        network = network_of(entry)
-        if network is not None and client in network:
+        try:
+            matches = client in range_of(entry) if "/" in entry else client == ipaddress.ip_address(entry)
+        except ValueError:
+            continue
+        if matches:
             return entry
     return None
 

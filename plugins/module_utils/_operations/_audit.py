@@ -37,13 +37,15 @@ def event(
     description: str,
     reason: str = "",
     operator: str = "",
+    metadata: Optional[Dict[str, Any]] = None,
     old_values: Optional[Dict[str, Any]] = None,
     new_values: Optional[Dict[str, Any]] = None,
 ) -> Event:
     """One emergency change as a row, all but ``id`` and ``timestamp``.
 
     ``organisation`` and ``resource_id`` are ids, ``name`` what the console calls the resource, ``description`` what was
-    done, as ``Updated network access policy 'Office'``, ``operator`` who ran it where, as ``root@bastion``.
+    done, as ``Updated network access policy 'Office'``, ``operator`` who ran it where, as ``root@bastion``, and
+    ``metadata`` what the application itself tells of the resource beside its name.
     """
     if event_type not in EVENT_TYPES or resource_type not in RESOURCE_TYPES:
         raise ValueError("Phase's console cannot show %s of %s" % (event_type, resource_type))
@@ -56,7 +58,7 @@ def event(
         "actor_type": "user",
         "actor_id": "",
         "actor_metadata": {"email": "", "username": by},
-        "resource_metadata": {"name": name, "emergency": True, "reason": reason},
+        "resource_metadata": dict(metadata or {}, name=name, emergency=True, reason=reason),
         "old_values": old_values,
         "new_values": new_values,
         "description": "%s (emergency change with %s%s)" % (description, by, ": " + reason if reason else ""),
