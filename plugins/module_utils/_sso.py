@@ -54,6 +54,7 @@ def manage(call: Call, now: float) -> Facts:
             partial=dict(result, changed=False),
         )
     if call.check or not result["changed"]:
+        _warn_of_lockout(call, result["doctor"])
         return result
     path = None
     if _rows.real(plan["images"]):
@@ -231,6 +232,10 @@ def _finished(call: Call, plan: Facts, outcome: Facts, path: Optional[str]) -> F
         result.update(snapshot=path, audited=outcome["audited"])
         for text in _audit.absent(outcome["audited"]):
             call.warn(text)
-    if not outcome["doctor"]["would_get_in"] and not outcome["doctor"]["through"]:
-        call.warn(outcome["doctor"]["sentence"])
+    _warn_of_lockout(call, result["doctor"])
     return result
+
+
+def _warn_of_lockout(call: Call, doctor: Facts) -> None:
+    if doctor["locked_out"]:
+        call.warn(doctor["sentence"])

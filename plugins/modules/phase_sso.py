@@ -157,11 +157,12 @@ doctor:
       description: Whether an owner certainly gets in, with a password.
       type: bool
     through:
-      description:
-        - Identity providers through which an owner may get in. Whether they work is theirs to say.
-        - With RV(doctor.would_get_in=false) and none here, every owner is locked out.
+      description: Identity providers through which an owner may get in. Whether they work is theirs to say.
       type: list
       elements: str
+    locked_out:
+      description: Whether certainly no owner gets in, neither with a password nor through an identity provider.
+      type: bool
     sentence:
       description: The answer in words.
       type: str

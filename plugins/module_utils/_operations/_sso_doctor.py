@@ -41,28 +41,33 @@ def examine(facts: Facts) -> Dict[str, Any]:
     ``cache`` {"decision" (None: none kept), "error" (None: redis answered)}.
 
     Result: ``would_get_in`` (an owner certainly signs in with a password; what an identity provider would say nobody
-    here knows), ``through`` (identity providers that may let an owner in), ``sentence``, ``findings`` [{"finding",
-    "owner", "sentence", "remedy"}], ``owners`` [{"email", "would_get_in", "through"}].
+    here knows), ``through`` (identity providers that may let an owner in), ``locked_out`` (certainly no owner gets in),
+    ``sentence``, ``findings`` [{"finding", "owner", "sentence", "remedy"}], ``owners`` [{"email", "would_get_in",
+    "through"}].
     """
     general = _of_organisation(facts) + _of_backend(facts)
-    stops = any(item["stops"] for item in general)
-    findings, owners = list(general), []
+    stops = [item["finding"] for item in general if item["stops"]]
+    findings, owners, unknown = list(general), [], False
     for owner in facts["owners"]:
         own = _of_owner(facts, owner)
         findings += own
+        kept_out = any(item["stops"] for item in own)
+        unknown = unknown or (stops == ["backend_unseen"] and not kept_out)
         owners.append(
             {
                 "email": owner["email"],
-                "would_get_in": not (stops or any(item["stops"] for item in own)),
+                "would_get_in": not (stops or kept_out),
                 "through": _through(facts, owner),
             }
         )
     inside = [owner["email"] for owner in owners if owner["would_get_in"]]
     through = sorted({name for owner in owners for name in owner["through"]})
+    why = " ".join(item["sentence"] for item in findings if item["stops"])
     return {
         "would_get_in": bool(inside),
         "through": through,
-        "sentence": _sentence(facts, inside, through, findings),
+        "locked_out": not (inside or through or unknown),
+        "sentence": _sentence(facts["organisation"], inside, through, unknown, why),
         "findings": [{key: value for key, value in item.items() if key != "stops"} for item in findings],
         "owners": owners,
     }
@@ -221,18 +226,12 @@ def _through(facts: Facts, owner: Facts) -> List[str]:
     return sorted(set(found))
 
 
-def _sentence(
-    facts: Facts, inside: Sequence[str], through: Sequence[str], findings: Sequence[Mapping[str, Any]]
-) -> str:
+def _sentence(name: str, inside: Sequence[str], through: Sequence[str], unknown: bool, why: str) -> str:
     if inside:
-        return "An owner of %s gets in with a password now: %s." % (facts["organisation"], ", ".join(inside))
-    why = " ".join(item["sentence"] for item in findings if item["stops"])
+        return "An owner of %s gets in with a password now: %s." % (name, ", ".join(inside))
     if through:
-        left = "No owner of %s certainly gets in with a password. What is left is %s, if it works." % (
-            facts["organisation"],
-            ", ".join(through),
-        )
-        return left + " " + why
-    if facts["backend"] is None and [item["finding"] for item in findings if item["stops"]] == ["backend_unseen"]:
-        return "Nothing in the database keeps the owners of %s out. %s" % (facts["organisation"], why)
-    return "No owner of %s gets in. %s" % (facts["organisation"], why)
+        left = "No owner of %s certainly gets in with a password. What is left is %s, if it works. %s"
+        return left % (name, ", ".join(through), why)
+    if unknown:
+        return "Nothing in the tables keeps the owners of %s out. %s" % (name, why)
+    return "No owner of %s gets in. %s" % (name, why)
