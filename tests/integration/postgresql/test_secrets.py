@@ -33,6 +33,7 @@ def options(module: str, instance: LocalInstance, folder: Path) -> dict[str, Any
     return {
         "phase_access_check": {"organisation": "SpaceX", "url": instance.url},
         "phase_backup": {"dest": f"{folder}/", "pg_bin_dir": str(programs())},
+        "phase_confirm": {"path": f"{folder}/snapshot", "answer": "ask", "within": "1"},
         "phase_health": {"url": f"{instance.url}/health/", "wait_timeout": 5},
         "phase_info": {},
         "phase_migrate": {"image": str(instance.release("v2.73.2"))},

@@ -1,0 +1,107 @@
+# SPDX-FileCopyrightText: 2026 The phase.console authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""phase_confirm, asking in the terminal as well where there is one.
+
+The module waits in slices, so that a run that is cut off leaves nothing behind for long, a connection that breaks can
+come back, and the terminal and the host can both be heard.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from typing import Any
+
+from ansible.errors import AnsibleConnectionFailure, AnsiblePromptInterrupt, AnsiblePromptNoninteractive
+from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
+
+SLICE = 15  # seconds
+TOLD = 300  # seconds between two lines where nobody can type
+PATIENCE = 120  # seconds that a lost host gets to come back
+WORDS = {b"keep": "keep", b"back": "put_back"}
+
+display = Display()
+
+
+def remaining(seconds: float) -> str:
+    return f"{seconds / 60:.0f} min" if seconds >= 120 else f"{seconds:.0f} s"
+
+
+def answer_in(typed: bytes) -> str | None:
+    """The answer that what was typed ends in."""
+    line = typed.strip().lower()
+    return next((answer for word, answer in WORDS.items() if line.endswith(word)), None)
+
+
+class ActionModule(ActionBase):
+    """Runs the module phase_confirm, and asks whoever sits at the terminal."""
+
+    _supports_check_mode = True
+    _supports_async = False
+
+    def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        result = super().run(tmp, task_vars)
+        self._variables = task_vars or {}
+        if self._task.args.get("answer", "keep") == "ask" and not self._task.check_mode:
+            result.update(self._wait())
+        else:
+            result.update(self._module())
+        return result
+
+    def _module(self, **more: Any) -> dict[str, Any]:
+        found: dict[str, Any] = self._execute_module(module_args={**self._task.args, **more}, task_vars=self._variables)
+        return found
+
+    def _wait(self) -> dict[str, Any]:
+        found = self._patient(look=0)
+        terminal, typed, told = True, b"", time.monotonic() - TOLD
+        while not found.get("failed") and not found.get("answer"):
+            if terminal:
+                try:
+                    typed = (typed + self._prompt(found["left"]))[-80:]
+                except AnsiblePromptNoninteractive:
+                    terminal = False
+                except AnsiblePromptInterrupt:
+                    typed = b"back"
+                answer = answer_in(typed)
+                found = self._given(answer) if answer else self._patient(look=0)
+                continue
+            if time.monotonic() - told >= TOLD:
+                told = time.monotonic()
+                display.display(f"{self._name()}: waiting for an answer, {remaining(found['left'])} left")
+            found = self._patient(look=SLICE)
+        return found
+
+    def _given(self, answer: str) -> dict[str, Any]:
+        """Give the answer; where somebody else was faster, theirs counts."""
+        given = self._patient(answer=answer)
+        return self._patient(look=0) if given.get("failed") else given
+
+    def _patient(self, **more: Any) -> dict[str, Any]:
+        """The module's result. A host that is lost gets PATIENCE seconds to come back."""
+        lost: float | None = None
+        while True:
+            try:
+                return self._module(**more)
+            except AnsibleConnectionFailure as error:
+                lost = lost or time.monotonic()
+                if time.monotonic() - lost > PATIENCE:
+                    raise
+                display.display(f"{self._name()}: connection lost, trying again: {error}")
+                with contextlib.suppress(AnsibleConnectionFailure, AttributeError):
+                    self._connection.reset()
+                time.sleep(1)
+
+    def _name(self) -> str:
+        return f"phase.console phase_confirm: [{self._variables.get('inventory_hostname', '')}]"
+
+    def _prompt(self, left: float) -> bytes:
+        """What was typed, after Enter or SLICE seconds. Ctrl-C and missing terminals are Ansible's own exceptions."""
+        question = (
+            f"{self._name()} type keep to keep what was changed, back to put it back now; it is put back in "
+            f"{remaining(left)}: "
+        )
+        typed: bytes = display.prompt_until(question, seconds=max(1, min(SLICE, int(left))))
+        return typed
