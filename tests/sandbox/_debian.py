@@ -83,14 +83,14 @@ def apt_settings() -> str:
     return "".join(f"{line}\n" for line in _SETTINGS.findall(dump))
 
 
-def download(packages: list[str], state: Path) -> list[Path]:
-    """Download packages of `SUITE` with an apt that lives in `state` alone: the system gains no source; no root."""
+def download(packages: list[str], state: Path, suite: str = SUITE) -> list[Path]:
+    """Download packages of `suite` with an apt that lives in `state` alone: the system gains no source; no root."""
     if not KEYRING.exists():
         raise DebianError(f"{KEYRING} is missing. Install the package debian-archive-keyring.")
     for folder in ("lists/partial", "archives/partial"):
         (state / folder).mkdir(parents=True, exist_ok=True)
     (state / "status").touch()
-    (state / "sources.list").write_text(f"deb [signed-by={KEYRING}] {mirror()} {SUITE} main\n", encoding="utf-8")
+    (state / "sources.list").write_text(f"deb [signed-by={KEYRING}] {mirror()} {suite} main\n", encoding="utf-8")
     options = {
         "Dir::State": state,
         "Dir::State::status": state / "status",
