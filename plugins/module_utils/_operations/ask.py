@@ -91,7 +91,7 @@ def ask(context: Context, request: Request) -> Result:
     finally:
         connection.close()
     member = choose_member(request["account"], members, service_accounts, organisation["name"])
-    session = with_django(lambda: _session(member["user"]))
+    session = with_django(lambda: session_headers(member["user"]))
     headers = dict(session, **from_address(request["address"]))
     status, answer = _graphql(request["url"], organisation["id"], headers, request["timeout"])
     verdict = judge(status, answer)
@@ -165,7 +165,7 @@ def _verdict(code: Optional[str], said: str, address: Optional[str]) -> Dict[str
     return {"granted": code is None, "code": code, "said": said, "address": address}
 
 
-def _session(user_id: str) -> Dict[str, str]:
+def session_headers(user_id: str) -> Dict[str, str]:
     """The headers of a password session of this user, good for LIFETIME seconds. Within ``with_django`` only.
 
     The signature is dated so that Django's own limit, SESSION_COOKIE_AGE, is reached that soon.
