@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Dict, List, Mapping, Optional
 
 from . import _snapshot
 from ._argspec import ArgumentSpec
@@ -19,6 +19,7 @@ from ._operations._sso_doctor import DECISION_SECONDS
 from ._operations._sso_plan import CHANGES, lines
 
 MODULE = "phase_sso"
+ATTEMPTS = 3  # plans, when others change the same rows meanwhile
 Facts = Dict[str, Any]
 
 SPEC = ArgumentSpec(
@@ -37,32 +38,42 @@ class ConfirmationMissing(PhaseError):
 
 
 def manage(call: Call, now: float) -> Facts:
-    """The whole of a call; ``now`` is the time in Unix seconds, for the snapshot."""
+    """The whole of a call; ``now`` is the time in Unix seconds, for the snapshot.
+
+    Where others change the same rows between plan and change, it plans anew, a few times.
+    """
+    _check_options(call.params)
+    request = _request(call)
+    for _attempt in range(ATTEMPTS - 1):
+        try:
+            return _once(call, request, now)
+        except PhaseError as error:
+            if error.kind != _rows.RowsChanged.kind or call.params["state"] == "restored":
+                raise
+            call.report("Somebody else changed the same rows: planning again.")
+    return _once(call, request, now)
+
+
+def _once(call: Call, request: Facts, now: float) -> Facts:
     params, state = call.params, call.params["state"]
-    _check_options(params)
-    request, content = _request(call)
     plan = call.target.run(sso.plan, request, call.report)
     _check_organisation(params["organisation"], plan)
     if state == "info":
         return {"changed": False, "organisation": plan["organisation"], "sso": plan["before"], "doctor": plan["doctor"]}
     result = predicted(plan, state)
-    deleted = [one for one in _rows.real(plan["images"]) if one["after"] is None]
-    if state == "providers_deleted" and deleted and params["confirm"] != plan["organisation"]["name"]:
-        raise ConfirmationMissing(
-            "Deleting the providers of %s needs its name a second time." % quoted(plan["organisation"]["name"]),
-            "Set confirm to it. state=providers_disabled lets people in as well, and keeps the configuration.",
-            partial=dict(result, changed=False),
-        )
+    changes = _rows.real(plan["images"])
+    if state == "providers_deleted":
+        _check_confirmed(params["confirm"], plan, result)
     if call.check or not result["changed"]:
         _warn_of_lockout(call, result["doctor"])
         return result
     path = None
-    if _rows.real(plan["images"]):
+    if changes:
         content = _snapshot.body(
             MODULE,
             plan["database"],
             plan["organisation"]["name"],
-            _rows.real(plan["images"]),
+            changes,
             now=now,
             reason=params["reason"],
             more={"organisation": plan["organisation"], "state": state},
@@ -73,6 +84,16 @@ def manage(call: Call, now: float) -> Facts:
     if path and params["via"] == "stock":
         path = _with_what_became(path, content, outcome["rows"], params["snapshot_dir"])
     return _finished(call, plan, outcome, path)
+
+
+def _check_confirmed(confirm: Optional[str], plan: Facts, result: Facts) -> None:
+    name = plan["organisation"]["name"]
+    if any(one["after"] is None for one in plan["images"]) and confirm != name:
+        raise ConfirmationMissing(
+            "Deleting the providers of %s needs its name a second time." % quoted(name),
+            "Set confirm to it. state=providers_disabled lets people in as well, and keeps the configuration.",
+            partial=dict(result, changed=False),
+        )
 
 
 def _check_options(params: Mapping[str, Any]) -> None:
@@ -90,8 +111,8 @@ def _check_options(params: Mapping[str, Any]) -> None:
             )
 
 
-def _request(call: Call) -> Tuple[Facts, Facts]:
-    """What the plan is asked, and the snapshot to restore, if any."""
+def _request(call: Call) -> Facts:
+    """What the plan is asked; for a restore, with what the snapshot holds, once it is known to be of this database."""
     params = call.params
     request = {
         "state": params["state"],
@@ -99,16 +120,12 @@ def _request(call: Call) -> Tuple[Facts, Facts]:
         "backend": params["deployment"] != "database",
     }
     if params["state"] != "restored":
-        return request, {}
+        return request
     content = _snapshot.load(params["snapshot"], MODULE)
     if not params["force"]:
         _snapshot.check_database(content, call.target.run(sso.database, {}, call.report))
-    more = {
-        "images": _snapshot.images_of(content),
-        "organisation_id": content["more"]["organisation"]["id"],
-        "force": params["force"],
-    }
-    return dict(request, **more), content
+    images, organisation = _snapshot.images_of(content), content["more"]["organisation"]["id"]
+    return dict(request, images=images, organisation_id=organisation, force=params["force"])
 
 
 def _check_organisation(name: Optional[str], plan: Facts) -> None:
