@@ -28,7 +28,8 @@ def request_of(params: Mapping[str, Any], operator: str) -> Dict[str, Any]:
     for name in ("organisation", "policies", "account_policies", "allow"):
         given = params[name] if isinstance(params[name], list) else [params[name]]
         for value in given:
-            _snapshot.plain(name, value or "")
+            if value is not None:
+                _written(name, value)
     question = question_of(params["diagnose"])
     state = params["state"]
     allow = [parse_entry(text) for text in params["allow"] or []]
@@ -44,10 +45,17 @@ def request_of(params: Mapping[str, Any], operator: str) -> Dict[str, Any]:
         "account_policies": params["account_policies"],
         "allow": allow,
         "diagnose": question,
-        "reason": _snapshot.plain("reason", params["reason"]),
+        "reason": _snapshot.plain("reason", " ".join(params["reason"].split())),
         "operator": operator,
         "force": params["force"],
     }
+
+
+def _written(name: str, value: str) -> str:
+    """A text that says something: an empty one is a variable that was not set, and not a wish for everything."""
+    if not value.strip():
+        raise BadOption("%s is empty." % name, "Leave it out, or write what is meant.")
+    return _snapshot.plain(name, value)
 
 
 def question_of(diagnose: Optional[Mapping[str, Any]]) -> Optional[Dict[str, Any]]:
@@ -57,7 +65,7 @@ def question_of(diagnose: Optional[Mapping[str, Any]]) -> Optional[Dict[str, Any
     found: Dict[str, Any] = {}
     for name in ("address", "account"):
         if diagnose.get(name) is not None:
-            found[name] = _snapshot.plain("diagnose." + name, diagnose[name])
+            found[name] = _written("diagnose." + name, diagnose[name])
     if "address" in found:
         if address_of(found["address"]) is None:
             raise BadOption(

@@ -122,7 +122,7 @@ def _sentence(
 ) -> str:
     who = "%s %s" % (WORDS[account["type"]], quoted(account["name"])) if account else "an account without policies"
     start = "In %s, %s" % (quoted(organisation["name"]), who)
-    place = "%s (%s)" % (address, "the address" if source == _access.PEER else source)
+    place = str(address) if source == _access.PEER else "%s (by %s)" % (address, source)
     if verdict.rule == "no_policies":
         return "%s comes in from anywhere: this release of Phase has no network policies." % start
     if verdict.rule == "free_plan":
