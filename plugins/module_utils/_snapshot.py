@@ -141,7 +141,7 @@ def save(folder: Optional[str], content: Body, environment: Mapping[str, str]) -
 
 def load(path: str, module: str) -> Body:
     """The body of a snapshot of this module. Raises SnapshotUnusable, which says what is wrong with the file."""
-    path = os.path.abspath(os.path.expanduser(path))
+    path = os.path.abspath(os.path.expanduser(plain("snapshot", path, 4096)))
     again = "Name the file that a run of %s returned as snapshot." % module
     try:
         with open(path, "rb") as file:

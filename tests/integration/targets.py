@@ -62,8 +62,9 @@ def until(reached: Callable[[], bool], seconds: float) -> float:
 def kill(run: Run) -> None:
     """kill -9 of Ansible and of all that it started here, but for the far end of a local target."""
     for process in psutil.Process(run.process.pid).children(recursive=True):
-        if "phase_console" not in " ".join(process.cmdline()):
-            process.kill()
+        with contextlib.suppress(psutil.NoSuchProcess):  # it has ended meanwhile
+            if "phase_console" not in " ".join(process.cmdline()):
+                process.kill()
     run.kill()
 
 

@@ -23,7 +23,7 @@ from ._sso_doctor import password_login
 T = TypeVar("T")
 PATIENCE = 5.0  # seconds for redis: the application sets no timeout of its own, and a lost host answers after minutes
 RECHECK = 0.25  # seconds after which a decision that was cleared is looked at once more
-RECHECKS = 4
+RECHECKS = 2
 UNSEEN = "deployment=database reaches the database alone."
 
 
@@ -108,7 +108,7 @@ def clear(context: Context, organisation: str, require_sso: bool) -> Optional[st
     """Delete the cached decision; None, or why that cannot be.
 
     To be called after the commit. A request that read the table before it may write the old decision just after, so it
-    is looked at again for a second.
+    is looked at again for a moment.
     """
 
     def forget() -> Optional[str]:

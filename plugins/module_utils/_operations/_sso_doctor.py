@@ -229,9 +229,9 @@ def _through(facts: Facts, owner: Facts) -> List[str]:
 def _sentence(name: str, inside: Sequence[str], through: Sequence[str], unknown: bool, why: str) -> str:
     if inside:
         return "An owner of %s gets in with a password now: %s." % (name, ", ".join(inside))
+    if unknown:
+        return "Nothing in the tables keeps the owners of %s out. %s" % (name, why)
     if through:
         left = "No owner of %s certainly gets in with a password. What is left is %s, if it works. %s"
         return left % (name, ", ".join(through), why)
-    if unknown:
-        return "Nothing in the tables keeps the owners of %s out. %s" % (name, why)
     return "No owner of %s gets in. %s" % (name, why)
