@@ -7,6 +7,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
+import shlex
 import stat
 import subprocess
 import threading
@@ -46,6 +48,7 @@ TABLES = (
     "api_organisationmember_network_policies",
     "api_serviceaccount_network_policies",
 )
+PAGE = Path(__file__).parents[3] / "docs" / "network_policy.md"
 QUICK = settings(
     max_examples=30, deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
@@ -167,6 +170,30 @@ def test_who_is_locked_out_is_told_let_in_and_put_back(
     assert undone["changed"] is True
     assert (stored(instance), enters(instance, HOME)) == (before, False)
     assert policy_module(ansible, instance, tmp_path, state="restored", snapshot=str(file))["changed"] is False
+
+
+def test_the_commands_of_the_page_work(ansible: Ansible, instance: LocalInstance, tmp_path: Path) -> None:
+    """Each line as it stands there, but for whom and where."""
+    add_policy(instance, "Office", "10.0.0.0/8")
+    attach(instance, add_policy(instance, "Contractors", "10.0.0.0/8", is_global=False))
+    lines = re.findall(r"^ansible .*", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    where = {"DATABASE_URL": instance.database_url, "XDG_STATE_HOME": str(tmp_path)}
+    changed = []
+    for line in lines:
+        words = shlex.split(line.replace("alice@example.com", EMAIL))
+        if "-a" not in words:
+            words += ["-a", ""]
+        words[words.index("-a") + 1] += " deployment=database"
+        command = [str(ansible.programs / words[0]), *words[1:]]
+        done = subprocess.run(
+            command, cwd=ansible.folder, env=ansible.environment(where), capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, (line, done.stdout, done.stderr)
+        changed.append("localhost | CHANGED" in done.stdout)
+    assert changed == [False, False, True, True, True, True, True]
+    assert enters(instance, "192.0.2.200")
+    folder = tmp_path / "phase.console" / "snapshots"
+    assert len(list(folder.iterdir())) == 4  # all but the one in check mode
 
 
 def without_time(value: Any) -> Any:
