@@ -6,10 +6,10 @@
 Phase believes ``X-Real-IP``, else the leftmost ``X-Forwarded-For``, else the peer (Phase v2.73.2,
 backend/api/utils/access/ip.py). So the proxy has to set both to an address it has verified.
 
-A chain of hops lies between the client and the proxy. Each hop may say who its own peer was, and is asked only if its own
-address, which the hop before it told, lies in its ranges. That goes by position: `real_ip_recursive`, which skips any
-address in any of the ranges, can be talked past by a client whose own address is in them, and Cloudflare's ranges hold
-addresses of its Workers, WARP and relay users.
+A chain of hops lies between the client and the proxy. Each hop may say who its own peer was, and is asked only if its
+own address, which the hop before it told, lies in its ranges. That goes by position: `real_ip_recursive`, which skips
+any address in any of the ranges, can be talked past by a client whose own address is in them, and Cloudflare's ranges
+hold addresses of its Workers, WARP and relay users.
 """
 
 from __future__ import annotations
@@ -26,25 +26,11 @@ PROXY_PROTOCOL = "proxy_protocol"
 # What clients and proxies say about addresses, and what Django or Next.js would believe of the request's own address
 # (Phase v2.73.2 sets USE_X_FORWARDED_HOST). Nothing of it reaches Phase from outside.
 FORGEABLE = (
-    "CF-Connecting-IP",
-    "CF-Connecting-IPv6",
-    "CF-Pseudo-IPv4",
-    "Client-IP",
-    "CloudFront-Viewer-Address",
-    "Fastly-Client-IP",
-    "Forwarded",
-    "True-Client-IP",
-    "X-Client-IP",
-    "X-Cluster-Client-IP",
-    "X-Envoy-External-Address",
-    "X-Forwarded",
-    "X-Forwarded-Host",
-    "X-Forwarded-Port",
-    "X-Forwarded-Server",
-    "X-Original-Forwarded-For",
-    "X-Original-Host",
-    "X-Remote-Addr",
-    "X-Remote-IP",
+    *("CF-Connecting-IP", "CF-Connecting-IPv6", "CF-Pseudo-IPv4", "Client-IP", "CloudFront-Viewer-Address"),
+    *("Fastly-Client-IP", "Forwarded", "Forwarded-For", "Remote-Addr", "True-Client-IP", "X-Azure-ClientIP"),
+    *("X-Client-IP", "X-Cluster-Client-IP", "X-Envoy-External-Address", "X-Forwarded", "X-Forwarded-Host"),
+    *("X-Forwarded-Port", "X-Forwarded-Server", "X-Original-Forwarded-For", "X-Original-Host", "X-Originating-IP"),
+    *("X-ProxyUser-IP", "X-Remote-Addr", "X-Remote-IP"),
 )
 
 
@@ -79,7 +65,8 @@ class BadChain(PhaseError):
 
 @dataclass(frozen=True)
 class Hop:
-    """One proxy on the way. ``entry``: what it says is the nth entry of X-Forwarded-For from the right; 0: another header."""
+    """One proxy on the way. ``entry``: what it says is the nth entry of X-Forwarded-For from the right; 0: another
+    header."""
 
     source: str
     ranges: Tuple[str, ...]
@@ -115,8 +102,8 @@ class Trust:
         return () if self.recursive else self.hops[1:]
 
     def as_dict(self) -> Dict[str, Any]:
-        """``ranges``, ``header`` (None without hops; ``proxy_protocol``) and ``recursive`` as the realip directives have
-        them; ``client``: nginx's variable with the verified address; ``hops`` nearest first."""
+        """``ranges``, ``header`` (None without hops; ``proxy_protocol``) and ``recursive`` as the realip directives
+        have them; ``client``: nginx's variable with the verified address; ``hops`` nearest first."""
         return {
             "ranges": self.ranges,
             "header": self.header,
@@ -150,19 +137,26 @@ def _header(name: str, kind: Source, given: Mapping[str, Any]) -> str:
 
 def trust(sources: Any, published: Mapping[str, Any], recursive: bool = False) -> Trust:
     """The model of a chain. ``sources`` from the client's side to the proxy: dictionaries with ``name`` and, where they
-    are not known, ``ranges`` and ``header``; ``published``: ranges by the name of a source. Raises BadChain, BadValue."""
+    are not known, ``ranges`` and ``header``; ``published``: ranges by the name of a source. Raises BadChain,
+    BadValue."""
     hops: List[Hop] = []
     entries = 0  # of X-Forwarded-For, from the right, that nearer hops have made
     broken = ""  # the nearer hop that may not have made one
     for given in reversed(values.many("sources", sources)):
-        entry = {"name": given} if isinstance(given, str) else values.known("A source", given, ("name", "ranges", "header"))
+        entry = (
+            {"name": given} if isinstance(given, str) else values.known("A source", given, ("name", "ranges", "header"))
+        )
         name = values.choice("The name of a source", entry.get("name"), tuple(SOURCES))
         kind = SOURCES[name]
         header = _header(name, kind, entry)
         if name == "proxy_protocol" and hops:
-            raise BadChain("proxy_protocol is not the last source.", "Only what connects to the proxy itself can speak it.")
+            raise BadChain(
+                "proxy_protocol is not the last source.", "Only what connects to the proxy itself can speak it."
+            )
         if hops and hops[-1].source == "tailscale":
-            raise BadChain("Nothing can stand before tailscale.", "It replaces X-Forwarded-For, so it is the first source.")
+            raise BadChain(
+                "Nothing can stand before tailscale.", "It replaces X-Forwarded-For, so it is the first source."
+            )
         if header == FORWARDED_FOR and broken:
             raise BadChain(
                 "%s stands behind %s, of which is not known that it appends to X-Forwarded-For." % (name, broken),

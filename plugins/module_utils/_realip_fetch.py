@@ -34,11 +34,14 @@ def _unreachable(url: str, why: object) -> RangesUnreachable:
 
 
 def fetcher(timeout: float, ca_path: Optional[str], clock: Callable[[], float] = time.monotonic) -> Any:
-    """A function (url, known etag) -> Answer that takes ``timeout`` seconds at most for the answer's body, and as much for
-    each wait before it."""
-    from ansible.module_utils.urls import ConnectionError, NoSSLError, SSLValidationError, open_url
+    """A function (url, known etag) -> Answer that takes ``timeout`` seconds at most for the answer's body, and as
+    much for each wait before it."""
+    from ansible.module_utils import urls
 
-    trouble = (urllib.error.URLError, http.client.HTTPException, OSError, ConnectionError, NoSSLError, SSLValidationError)
+    trouble = (
+        *(urllib.error.URLError, http.client.HTTPException, OSError),
+        *(urls.ConnectionError, urls.NoSSLError, urls.SSLValidationError),
+    )
 
     def fetch(url: str, etag: Optional[str]) -> Answer:
         if not _secure(url):
@@ -48,7 +51,7 @@ def fetcher(timeout: float, ca_path: Optional[str], clock: Callable[[], float] =
             headers["If-None-Match"] = etag
         start = clock()
         try:
-            with open_url(
+            with urls.open_url(
                 url,
                 headers=headers,
                 timeout=timeout,

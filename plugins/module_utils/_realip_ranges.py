@@ -3,9 +3,10 @@
 
 """Published ranges of CDNs: fetched, judged, and remembered as what was last accepted.
 
-A list that is fetched decides whom Phase's network policies believe, so it is doubted: what is empty, short, no list, too
-wide, private, of the wrong family, overlapping, or much unlike the last accepted one is refused with the reason. The cache
-is a JSON object: ``{"format": 1, "source", "ranges": [...], "accepted": UTC time, "urls": [...], "etags": {url: etag}}``.
+A list that is fetched decides whom Phase's network policies believe, so it is doubted: what is empty, short, no list,
+too wide, private, of the wrong family, overlapping, or much unlike the last accepted one is refused with the reason.
+The cache is a JSON object: ``{"format": 1, "source", "ranges": [...], "accepted": UTC time, "urls": [...], "etags":
+{url: etag}}``.
 """
 
 from __future__ import annotations
@@ -26,14 +27,12 @@ MOST_BYTES = 32 * 1024 * 1024  # ip-ranges.json of AWS has about 2 MB
 AWS_SERVICE = "CLOUDFRONT_ORIGIN_FACING"  # what CloudFront connects to origins from; CLOUDFRONT is what clients reach
 
 # IANA's special-purpose address registries, and multicast: nobody on the internet has these.
-SPECIAL = tuple(
-    ipaddress.ip_network(text)
-    for text in (
-        "0.0.0.0/8 10.0.0.0/8 100.64.0.0/10 127.0.0.0/8 169.254.0.0/16 172.16.0.0/12 192.0.0.0/24 192.0.2.0/24 "
-        "192.168.0.0/16 198.18.0.0/15 198.51.100.0/24 203.0.113.0/24 224.0.0.0/4 240.0.0.0/4 ::/8 64:ff9b:1::/48 100::/64 "
-        "2001:db8::/32 fc00::/7 fe80::/10 ff00::/8"
-    ).split()
-)
+_SPECIAL = """
+    0.0.0.0/8 10.0.0.0/8 100.64.0.0/10 127.0.0.0/8 169.254.0.0/16 172.16.0.0/12 192.0.0.0/24 192.0.2.0/24 192.168.0.0/16
+    198.18.0.0/15 198.51.100.0/24 203.0.113.0/24 224.0.0.0/4 240.0.0.0/4
+    ::/8 100::/64 2001:db8::/32 fc00::/7 fe80::/10 ff00::/8
+"""
+SPECIAL = tuple(ipaddress.ip_network(text) for text in _SPECIAL.split())
 
 
 class RangesRefused(PhaseError):
@@ -105,11 +104,14 @@ PUBLISHERS: Dict[str, Publisher] = {
 
 
 def refuse(url: str, why: str) -> RangesRefused:
-    return RangesRefused("The list from %s is refused: %s." % (url, why), "The last accepted one stays in force; look at it.")
+    return RangesRefused(
+        "The list from %s is refused: %s." % (url, why), "The last accepted one stays in force; look at it."
+    )
 
 
 def parse(url: str, body: bytes) -> List[Tuple[str, Optional[int]]]:
-    """The entries of a document with the family they should have: Cloudflare's API, AWS's ip-ranges.json, or a text list."""
+    """The entries of a document with the family they should have: Cloudflare's API, AWS's ip-ranges.json, or a text
+    list."""
     try:
         text = body.decode("utf-8")
     except UnicodeDecodeError:
@@ -217,11 +219,15 @@ def read_cache(path: str, source: str) -> Optional[Dict[str, Any]]:
         if cache["format"] != 1 or cache["source"] != source:
             raise ValueError
         entries = [(one, None) for one in cache["ranges"]]
-        return dict(cache, ranges=judge(path, entries, PUBLISHERS[source]), etags=dict(cache["etags"]), urls=list(cache["urls"]))
+        return dict(
+            cache, ranges=judge(path, entries, PUBLISHERS[source]), etags=dict(cache["etags"]), urls=list(cache["urls"])
+        )
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, RangesRefused):
-        raise CacheUnreadable("%s holds no accepted ranges of %s." % (path, source), "Remove it, then run again.") from None
+        raise CacheUnreadable(
+            "%s holds no accepted ranges of %s." % (path, source), "Remove it, then run again."
+        ) from None
 
 
 def _answers(urls: Sequence[str], known: Mapping[str, str], fetch: Fetch) -> Optional[Dict[str, Answer]]:

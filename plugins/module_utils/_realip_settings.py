@@ -35,6 +35,8 @@ _CHECKS: Dict[str, Callable[[str, Any], Any]] = {
     "nginx_version": values.version,
     "kubernetes_name": values.object_name,
     "kubernetes_namespace": values.object_name,
+    "timer_calendar": values.calendar,
+    "timer_command": lambda name, given: values.each(values.argument, name, given),
 }
 _OWN = ("proxy", "scope", "sources", "published", "recursive")
 
@@ -49,6 +51,10 @@ def settings(given: Mapping[str, Any]) -> Dict[str, Any]:
     published = values.known("published", options.get("published"), ("cloudflare", "cloudfront"))
     model = trust(options.get("sources"), published, values.flag("recursive", options.get("recursive")))
     _check_listeners(found)
+    if not found["timer_command"] or not found["timer_command"][0].startswith("/"):
+        raise values.BadValue(
+            "timer_command does not begin with an absolute path.", "systemd wants the program's path."
+        )
     _check_proxy(found["proxy"], found["scope"], model)
     found["trust"] = model.as_dict()
     found["notes"] = notes(found, model)
@@ -81,7 +87,8 @@ def _check_proxy(proxy: str, scope: str, model: Trust) -> None:
         raise BadChain("Caddy can verify one source that sends a header.", "Use nginx or HAProxy for a chain.")
     if proxy in ("ingress_nginx", "gateway_api") and model.further:
         raise BadChain(
-            "%s cannot verify a chain hop by hop." % proxy, "Set recursive, and read in docs/realip.md what that gives up."
+            "%s cannot verify a chain hop by hop." % proxy,
+            "Set recursive, and read in docs/realip.md what that gives up.",
         )
     if proxy == "gateway_api":
         if not model.hops:
@@ -92,7 +99,9 @@ def _check_proxy(proxy: str, scope: str, model: Trust) -> None:
                 "Give fewer, wider ranges.",
             )
         if model.header not in (FORWARDED_FOR, "proxy_protocol") and model.hops[0].source != "cloudflare":
-            raise BadChain("NGINX Gateway Fabric reads X-Forwarded-For or the PROXY protocol only.", "Use another proxy.")
+            raise BadChain(
+                "NGINX Gateway Fabric reads X-Forwarded-For or the PROXY protocol only.", "Use another proxy."
+            )
 
 
 def notes(found: Mapping[str, Any], model: Trust) -> List[str]:
@@ -101,15 +110,22 @@ def notes(found: Mapping[str, Any], model: Trust) -> List[str]:
     shared = [hop.source for hop in model.hops if hop.source in ("cloudflare", "cloudfront")]
     if shared and not found["tls_client_ca"]:
         said.append(
-            "The ranges of %s prove the CDN, not your account on it. Have it authenticate itself too: client certificates "
-            "(phase_realip_tls_client_ca), a tunnel or a private origin." % " and ".join(sorted(set(shared)))
+            "The ranges of %s prove the CDN, not your account on it. Have it authenticate itself too, by client "
+            "certificates (phase_realip_tls_client_ca), a tunnel or a private origin." % " and ".join(sorted(set(shared)))
         )
     if model.recursive or (found["proxy"] == "ingress_nginx" and model.header == FORWARDED_FOR):
         said.append("A client whose own address is in the trusted ranges is believed about the address in front of it.")
     if found["scope"] == "part" and model.further:
         said.append("Your server has to send X-Real-IP and X-Forwarded-For as $phase_client_ip, not $remote_addr.")
+    if found["proxy"] == "traefik":
+        said.append(
+            "Traefik passes on the X-Real-IP that comes from a trusted address, so Phase's nginx has to stand behind "
+            "it, with Traefik as its last source (custom)."
+        )
     if any(hop.source == "aws_alb" for hop in model.hops):
-        said.append("The ALB has to append to X-Forwarded-For (its default); with mode preserve clients could forge it.")
+        said.append(
+            "The ALB has to append to X-Forwarded-For (its default); with mode preserve clients could forge it."
+        )
     return said
 
 
@@ -117,7 +133,9 @@ def sources_to_fetch(sources: Any) -> Tuple[str, ...]:
     """The names of sources whose published ranges are needed, since none are given."""
     wanted = []
     for given in values.many("sources", sources):
-        entry = {"name": given} if isinstance(given, str) else values.known("A source", given, ("name", "ranges", "header"))
+        entry = (
+            {"name": given} if isinstance(given, str) else values.known("A source", given, ("name", "ranges", "header"))
+        )
         if entry.get("name") in ("cloudflare", "cloudfront") and not entry.get("ranges"):
             wanted.append(entry["name"])
     return tuple(sorted(set(wanted)))

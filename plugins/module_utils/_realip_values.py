@@ -3,8 +3,8 @@
 
 """Values that go into a proxy's configuration, checked by type: none of them can end a directive or begin another.
 
-Each function returns the value in its canonical form or raises BadValue. What they let through has no white space, quote,
-backslash, semicolon, brace, hash or dollar sign, whatever the proxy.
+Each function returns the value in its canonical form or raises BadValue. What they let through has no white space,
+quote, backslash, semicolon, brace, hash or dollar sign, whatever the proxy.
 """
 
 from __future__ import annotations
@@ -31,9 +31,10 @@ _CIPHERS = re.compile(r"[A-Za-z0-9!+@:=_.-]+")
 _VERSION = re.compile(r"(\d{1,4})\.(\d{1,4})(?:\.(\d{1,4}))?")
 
 # Headers that say something else than an address; taking them for one is a mistake, and some of them are made by nginx.
-NOT_AN_ADDRESS = frozenset(
-    "host connection upgrade cookie authorization content-length content-type transfer-encoding te trailer "
-    "forwarded x-forwarded-proto x-forwarded-host x-forwarded-port via".split()
+NOT_AN_ADDRESS = (
+    *("host", "connection", "upgrade", "cookie", "authorization", "content-length", "content-type"),
+    *("transfer-encoding", "te", "trailer", "via", "forwarded"),
+    *("x-forwarded-proto", "x-forwarded-host", "x-forwarded-port"),
 )
 
 
@@ -48,7 +49,8 @@ def _text(name: str, value: Any, longest: int) -> str:
 
 
 def network(name: str, value: Any) -> Network:
-    """An address or a range. Bits behind the prefix, a range that is too wide, and addresses that no peer has are refused."""
+    """An address or a range. Bits behind the prefix, a range that is too wide, and addresses that no peer has are
+    refused."""
     text = _text(name, value, 64)
     try:
         if not re.fullmatch(r"[0-9A-Fa-f.:]+(?:/[0-9]{1,3})?", text):
@@ -89,9 +91,13 @@ def header(name: str, value: Any) -> str:
     """The name of a request header that can hold an address, such as CF-Connecting-IP."""
     text = _text(name, value, 64)
     if not _HEADER.fullmatch(text):
-        raise BadValue("%s is not the name of a header: %.80r." % (name, text), "Use letters, digits and single hyphens.")
+        raise BadValue(
+            "%s is not the name of a header: %.80r." % (name, text), "Use letters, digits and single hyphens."
+        )
     if text.lower() in NOT_AN_ADDRESS:
-        raise BadValue("%s is no header with an address: %s." % (name, text), "Use X-Forwarded-For or the proxy's own one.")
+        raise BadValue(
+            "%s is no header with an address: %s." % (name, text), "Use X-Forwarded-For or the proxy's own one."
+        )
     return text
 
 
@@ -128,7 +134,9 @@ def object_name(name: str, value: Any) -> str:
     """A name that Kubernetes takes (RFC 1123 label)."""
     text = _text(name, value, 63)
     if not re.fullmatch(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?", text):
-        raise BadValue("%s is not a name for Kubernetes: %.80r." % (name, text), "Use small letters, digits and hyphens.")
+        raise BadValue(
+            "%s is not a name for Kubernetes: %.80r." % (name, text), "Use small letters, digits and hyphens."
+        )
     return text
 
 
@@ -144,7 +152,8 @@ def path(name: str, value: Any) -> str:
     text = _text(name, value, 1024)
     if not _PATH.fullmatch(text) or any(part in (".", "..") for part in text.split("/")):
         raise BadValue(
-            "%s is not an absolute path of plain characters: %.80r." % (name, text), "Use letters, digits and . _ @ + -."
+            "%s is not an absolute path of plain characters: %.80r." % (name, text),
+            "Use letters, digits and . _ @ + -.",
         )
     return text
 
@@ -162,6 +171,24 @@ def version(name: str, value: Any) -> Tuple[int, int, int]:
     if not match:
         raise BadValue("%s is not a version: %.80r." % (name, value), "Use numbers, such as 1.25.1.")
     return (int(match.group(1)), int(match.group(2)), int(match.group(3) or 0))
+
+
+def calendar(name: str, value: Any) -> str:
+    """A calendar event of systemd's; systemd itself judges what it means."""
+    text = _text(name, value, 80)
+    if not re.fullmatch(r"[A-Za-z0-9*,.:/~ -]+", text):
+        raise BadValue("%s is no calendar event of systemd's: %.80r." % (name, text), "Use one such as daily.")
+    return text
+
+
+def argument(name: str, value: Any) -> str:
+    """A word of a command line in a unit of systemd's, which would read quotes, percent and dollar signs."""
+    text = _text(name, value, 1024)
+    if not re.fullmatch(r"[A-Za-z0-9@_=:.,/+-]+", text):
+        raise BadValue(
+            "%s has a word that systemd would read otherwise: %.80r." % (name, text), "Put it into a script."
+        )
+    return text
 
 
 def flag(name: str, value: Any) -> bool:

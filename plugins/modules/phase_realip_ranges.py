@@ -11,12 +11,13 @@ author: The phase.console authors (@phase-console)
 version_added: 0.1.0
 short_description: Fetch the ranges that a CDN connects from, and doubt them
 description:
-  - Reads the published ranges of Cloudflare or of CloudFront, from where the module runs, and keeps the accepted ones in a
-    file. Order and format make no difference.
-  - A list that is empty, short, a web page or broken, too wide, not public, of the wrong family or overlapping is refused
-    with the reason, and so is one that differs too much from the one accepted last. What was accepted stays in force.
-  - When nothing can be reached, the ranges accepted last are returned, with a warning; without any, for Cloudflare, those
-    that came with the collection.
+  - Reads the published ranges of Cloudflare or of CloudFront, from where the module runs, and keeps the accepted ones
+    in a file. Order and format make no difference.
+  - A list that is empty, short, a web page or broken, too wide, not public, of the wrong family or overlapping is
+    refused with the reason, and so is one that differs too much from the one accepted last. What was accepted stays
+    in force.
+  - When nothing can be reached, the ranges accepted last are returned, with a warning; without any, for Cloudflare,
+    those that came with the collection.
 extends_documentation_fragment:
   - phase.console.target
   - phase.console.attributes
@@ -35,13 +36,14 @@ options:
     required: true
   cache:
     description:
-      - The file that keeps the accepted ranges, and what saves reading an unchanged list again. Without one, nothing is kept,
-        and nothing is ever changed.
+      - The file that keeps the accepted ranges, and what saves reading an unchanged list again. Without one, nothing
+        is kept, and nothing is ever changed.
     type: path
   urls:
     description:
       - Where to read them, instead of the publisher's own addresses; all of them make up the list.
-      - HTTPS, or HTTP from this host itself. The answers are Cloudflare's or AWS's JSON, or text with a range on each line.
+      - HTTPS, or HTTP from this host itself. The answers are Cloudflare's or AWS's JSON, or text with a range on each
+        line.
     type: list
     elements: str
   ca_bundle:

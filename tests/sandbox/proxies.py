@@ -37,7 +37,9 @@ class Programs:
 
     def command(self, program: str) -> list[str]:
         """What starts a program, such as ``nginx``: its own loader, its libraries, the program."""
-        found = next(path for path in (self.root / "usr/sbin" / program, self.root / "usr/bin" / program) if path.exists())
+        found = next(
+            path for path in (self.root / "usr/sbin" / program, self.root / "usr/bin" / program) if path.exists()
+        )
         libraries = ":".join(str(folder) for folder in sorted(self.root.glob("**/*-linux-gnu*")) if folder.is_dir())
         return [str(next(self.root.glob("**/ld-linux*.so.*"))), "--library-path", libraries, str(found)]
 
