@@ -97,8 +97,13 @@ class Fork(Database):
     def __init__(self, instance: Any) -> None:
         self.instance = instance
         self.name = f"fork_{next(_NUMBERS)}"
-        instance.sql(f"create database {self.name} template phase")
+        with instance.server.administrator() as administrator, administrator.cursor() as cursor:
+            cursor.execute(f"create database {self.name} template phase owner phase")
         super().__init__(str(instance.database_url).rpartition("/")[0] + "/" + self.name)
+
+    def drop(self) -> None:
+        with self.instance.server.administrator() as administrator, administrator.cursor() as cursor:
+            cursor.execute(f"drop database {self.name} with (force)")
 
     def options(self, version: str = "", **more: Any) -> dict[str, Any]:
         """Options of phase_migrate for this database, by the checkout of a release."""

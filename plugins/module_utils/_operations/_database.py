@@ -69,7 +69,7 @@ def settings_from_environment(environment: Mapping[str, str], read: Callable[[st
 def connect(settings: Settings, purpose: str, timeouts: Timeouts) -> Any:
     """A new connection in autocommit mode, with timeouts and TCP keepalive, named for its purpose.
 
-    Behind a pooler the timeouts go with each transaction (``_pooler``). Raises the typed errors of ``connection_error``.
+    Behind a pooler the timeouts go with each transaction (``_pooler``). Raises what ``connection_error`` gives.
     """
     try:
         import psycopg2

@@ -75,7 +75,9 @@ def acquire(context: Context, lock: MigrationLock, watcher: Any, wait: float) ->
                     partial={"holder": asdict(current)},
                 )
             joined = joined or orphaned(current)
-            text = "Joining a run that outlived its caller: %s." if orphaned(current) else "Waiting for another run: %s."
+            text = (
+                "Joining a run that outlived its caller: %s." if orphaned(current) else "Waiting for another run: %s."
+            )
             if said != text % current:
                 said = text % current
                 context.report(said)

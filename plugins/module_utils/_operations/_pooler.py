@@ -3,10 +3,10 @@
 
 """Timeouts that hold behind a pooler.
 
-PgBouncer refuses the startup parameter ``options``, or drops it where told to ignore it, and in transaction mode a plain
-SET would stay with a server connection that somebody else gets next. So each transaction sets its own: a statement of
-its own gets SET LOCAL before it in the same simple query, which PostgreSQL runs as one transaction (documentation,
-55.2.2.1 Multiple Statements in a Simple Query), and BEGIN gets it after it.
+PgBouncer refuses the startup parameter ``options``, or drops it where told to ignore it, and in transaction mode a
+plain SET would stay with a server connection that somebody else gets next. So each transaction sets its own: a
+statement of its own gets SET LOCAL before it in the same simple query, which PostgreSQL runs as one transaction
+(documentation, 55.2.2.1 Multiple Statements in a Simple Query), and BEGIN gets it after it.
 """
 
 from __future__ import annotations
@@ -21,6 +21,10 @@ _ALONE = re.compile(
     r"|create\s+(unique\s+)?index\s+concurrently|drop\s+index\s+concurrently|alter\s+table\s.*\sconcurrently)\b",
     re.IGNORECASE | re.DOTALL,
 )
+_MILLISECONDS = """
+select round(extract(epoch from current_setting(name)::interval) * 1000)::bigint
+from unnest(%s) with ordinality as setting (name, place) order by place
+"""
 REFUSED = "unsupported startup parameter"  # PgBouncer's words
 
 
@@ -40,12 +44,9 @@ def limited(statement: str, limits: Mapping[str, int]) -> str:
 def settings_hold(connection: Any, limits: Mapping[str, int]) -> bool:
     """Whether the session has the timeouts that its startup parameters asked for."""
     names = sorted(limits)
-    query = "select " + ", ".join(
-        "round(extract(epoch from current_setting('%s')::interval) * 1000)::bigint" % name for name in names
-    )
     with connection.cursor() as cursor:
-        cursor.execute(query)
-        return list(cursor.fetchone()) == [limits[name] for name in names]
+        cursor.execute(_MILLISECONDS, (names,))
+        return [row[0] for row in cursor.fetchall()] == [limits[name] for name in names]
 
 
 def set_each_time(connection: Any, limits: Mapping[str, int]) -> None:

@@ -86,10 +86,10 @@ def storage(connection: Connection) -> Dict[str, Any]:
         """,
     )
     total = rows(connection, "select pg_database_size(current_database()) as bytes")[0]["bytes"]
-    return {"database_bytes": total, "tables": tables, "invalid_indexes": invalid, "free_bytes": _free(connection)}
+    return {"database_bytes": total, "tables": tables, "invalid_indexes": invalid, "free_bytes": free_bytes(connection)}
 
 
-def _free(connection: Connection) -> Any:
+def free_bytes(connection: Connection) -> Any:
     """Bytes free at the data directory, when this process runs on the server's host and may know where that is."""
     found = rows(
         connection,

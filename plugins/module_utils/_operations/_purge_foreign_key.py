@@ -1,0 +1,114 @@
+# SPDX-FileCopyrightText: 2026 The phase.console authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The foreign key from the tags to the events, set aside for a purge and put back.
+
+Checking it costs PostgreSQL about as much as deleting the row itself, several times over. Without it tags of deleted
+events are left, and are deleted before it is put back. What has to be put back is written into the comment of the tags'
+table in the transaction that drops the constraint: a comment needs no more rights than the constraint, is part of every
+dump, and is seen by whoever looks at the table. Where that comment is found, a purge was cut off.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Dict, Optional
+
+from ._api import Context
+from ._purge_scope import EVENTS, INCOMING, TAGS
+from ._purge_session import DDL_LOCK, Session, patiently
+
+Marker = Dict[str, Any]  # name, definition, comment (of the table before), since
+WORDS = "A purge has set the foreign key of this table aside; phase.console.phase_purge_logs puts it back. "
+PATIENCE = 60.0  # seconds to wait for the locks before anything is done
+RESTORE_PATIENCE = 600.0
+
+_COMMENT = "select obj_description('api_secretevent_tags'::regclass, 'pg_class')"
+_CONSTRAINT = """
+select k.conname::text, pg_get_constraintdef(k.oid), k.convalidated from pg_catalog.pg_constraint k
+where k.contype = 'f' and k.conrelid = %s::regclass and k.confrelid = %s::regclass
+"""
+_ORPHANS = """
+delete from api_secretevent_tags t where not exists (select from api_secretevent e where e.id = t.secretevent_id)
+"""
+
+
+def marker(connection: Any) -> Optional[Marker]:
+    """What an earlier run that was cut off has to put back; None when there is nothing."""
+    with connection.cursor() as cursor:
+        cursor.execute("select to_regclass(%s) is not null", (TAGS,))
+        if not cursor.fetchone()[0]:
+            return None
+        cursor.execute(_COMMENT)
+        text = cursor.fetchone()[0]
+    return parse(text)
+
+
+def parse(comment: Optional[str]) -> Optional[Marker]:
+    if not comment or not comment.startswith(WORDS):
+        return None
+    return dict(json.loads(comment[len(WORDS) :]))
+
+
+def set_aside(context: Context, session: Session) -> None:
+    """Drop the constraint and say so in the comment, in one transaction."""
+
+    def work() -> None:
+        with session.transaction(DDL_LOCK) as cursor:
+            # Events first, as the application writes them.
+            cursor.execute("lock table api_secretevent, api_secretevent_tags in access exclusive mode")
+            cursor.execute(_CONSTRAINT, (TAGS, EVENTS))
+            name, definition, _valid = cursor.fetchone()
+            cursor.execute(_COMMENT)
+            note = {"name": name, "definition": definition, "comment": cursor.fetchone()[0]}
+            cursor.execute("comment on table api_secretevent_tags is %s", (WORDS + json.dumps(note),))
+            cursor.execute("alter table api_secretevent_tags drop constraint " + quoted(name))
+
+    patiently(work, context, PATIENCE, lambda: session.blocker(EVENTS, TAGS), "Setting the foreign key aside")
+
+
+def restore(context: Context, session: Session) -> Optional[Dict[str, Any]]:
+    """Put back what the marker names: ``constraint`` and ``orphan_tags`` deleted. None without a marker.
+
+    Each step may have been done before: the constraint comes first, so that no new tag goes astray, then the tags that
+    lost their events, then its validation together with the end of the marker.
+    """
+    note = marker(session.connection)
+    if note is None:
+        return None
+    if note["definition"].replace(" NOT VALID", "") != INCOMING:
+        raise ValueError("the marker of the foreign key holds another definition")  # a bug, or somebody's joke
+
+    def add() -> None:
+        with session.transaction(DDL_LOCK) as cursor:
+            cursor.execute("lock table api_secretevent, api_secretevent_tags in share row exclusive mode")
+            cursor.execute(_CONSTRAINT, (TAGS, EVENTS))
+            if cursor.fetchone() is None:
+                cursor.execute(
+                    "alter table api_secretevent_tags add constraint %s %s not valid" % (quoted(note["name"]), INCOMING)
+                )
+
+    def who() -> str:
+        return session.blocker(EVENTS, TAGS)
+
+    patiently(add, context, RESTORE_PATIENCE, who, "Putting the foreign key back")
+    orphans = 0
+
+    def clean() -> None:
+        nonlocal orphans
+        with session.transaction() as cursor:
+            cursor.execute(_ORPHANS)
+            orphans += cursor.rowcount
+
+    def validate() -> None:
+        with session.transaction(DDL_LOCK) as cursor:
+            cursor.execute("alter table api_secretevent_tags validate constraint " + quoted(note["name"]))
+            cursor.execute("comment on table api_secretevent_tags is %s", (note["comment"],))
+
+    patiently(clean, context, RESTORE_PATIENCE, who, "Deleting the tags of purged events")
+    patiently(validate, context, RESTORE_PATIENCE, who, "Validating the foreign key")
+    return {"constraint": note["name"], "orphan_tags": orphans}
+
+
+def quoted(name: str) -> str:
+    return '"%s"' % name.replace('"', '""')

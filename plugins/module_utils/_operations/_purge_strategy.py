@@ -1,0 +1,103 @@
+# SPDX-FileCopyrightText: 2026 The phase.console authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Which way of deleting is taken, why, and what it will cost. Pure: facts in, a choice out.
+
+A strategy is an entry in STRATEGIES. A new one brings ``reasons_against(facts)``, and auto takes the first of the list
+that has none.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Callable, Dict, List, Mapping, Optional
+
+Facts = Mapping[str, Any]
+
+SMALL = 0.02  # of the table: below that the index of the environments is quicker than a walk over all blocks
+# Seconds. Measured on two cores with the table in memory; the real ones differ, so what is said is "about".
+PER_BLOCK = 6e-6  # looking at a block of the table
+PER_ROW = {"kept": 17e-6, "set_aside": 4e-6}  # deleting a row with and without the check of the incoming foreign key
+PER_ROW_BY_INDEX = 60e-6
+BLOCK = 8192
+WAL_PER_ROW = 80  # bytes, without the images of pages
+IMAGE = 0.85  # of a page, after each checkpoint that falls into the purge
+
+
+@dataclass(frozen=True)
+class Strategy:
+    name: str
+    reasons_against: Callable[[Facts], List[str]]
+
+
+def against_delete(facts: Facts) -> List[str]:
+    if facts["server_version"] < 140000 and not facts["time_index"]:
+        return [
+            "PostgreSQL %d cannot walk a table by blocks, and this release has no index by environment and time"
+            % (facts["server_version"] // 10000)
+        ]
+    return []
+
+
+def against_stock(facts: Facts) -> List[str]:
+    reasons = []
+    if not facts["application"]:
+        reasons.append("deployment=database reaches the database alone, and this is the application's command")
+    if facts["release_deletes_history"]:
+        reasons.append(
+            "the command of %s also deletes updates and deletions, the secrets' version history; since v2.73.0 it does "
+            "not" % (facts["release"] or "this release")
+        )
+    if facts["held"]:
+        reasons.append("it would delete events that a log stream has not delivered")
+    return reasons
+
+
+STRATEGIES: Dict[str, Strategy] = {
+    "delete": Strategy("delete", against_delete),
+    "stock": Strategy("stock", against_stock),
+}
+
+
+@dataclass(frozen=True)
+class Choice:
+    strategy: Optional[str]  # None: nothing will do
+    why: str
+    against: List[str]
+
+
+def choose(wanted: str, facts: Facts) -> Choice:
+    if wanted != "auto":
+        against = STRATEGIES[wanted].reasons_against(facts)
+        return Choice(None if against else wanted, "it was asked for", against)
+    reasons: List[str] = []
+    for strategy in STRATEGIES.values():
+        against = strategy.reasons_against(facts)
+        if not against:
+            why = "it is online, needs no more than the tables' owner, and can be stopped and taken up at any time"
+            return Choice(
+                strategy.name, "; ".join(reasons + [why]) if strategy.name == "delete" else "; ".join(reasons), []
+            )
+        reasons += ["not %s: %s" % (strategy.name, reason) for reason in against]
+    return Choice(None, "", reasons)
+
+
+def by_index(facts: Facts) -> Optional[str]:
+    """Why the rows are found by the index of the environments; None for a walk over all blocks."""
+    if not facts["time_index"]:
+        return None
+    if facts["server_version"] < 140000:
+        return "PostgreSQL before version 14 reads the whole table for each range of blocks"
+    if facts["share"] is not None and facts["share"] <= SMALL:
+        return "only %.1f %% of the rows go" % (100 * facts["share"])
+    return None
+
+
+def expected(facts: Facts, index: bool, foreign_key: str) -> Dict[str, Any]:
+    """``seconds`` and ``wal_bytes`` of a delete: orders of magnitude, not promises."""
+    rows, blocks, share = facts["eligible"], facts["blocks"], facts["share"] or 0.0
+    per_block = (facts["total"] or rows) / blocks if blocks else 0
+    touched = blocks * (1 - (1 - share) ** per_block) if not index else min(blocks, rows)
+    wal = rows * WAL_PER_ROW + (touched * BLOCK * IMAGE if facts["full_page_writes"] else 0)
+    seconds = rows * PER_ROW_BY_INDEX if index else blocks * PER_BLOCK + rows * PER_ROW[foreign_key]
+    return {"seconds": round(seconds, 1), "wal_bytes": int(wal)}

@@ -1,0 +1,205 @@
+# SPDX-FileCopyrightText: 2026 The phase.console authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Deleting in small transactions, as large as fit into a target time: by ranges of blocks, or by an index.
+
+A walk visits each block of the table once, in their order, and so writes a fraction of the WAL of a purge that goes by
+index. Rows that come meanwhile are newer than the cutoff. Statements delete events and their tags together, and look
+at the rule again for a row that somebody changed meanwhile (PostgreSQL documentation, 13.2.1 Read Committed).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Dict, List, Mapping, Optional
+
+from ._api import Context
+from ._purge_scope import EVENTS, TAGS, Rule
+from ._purge_session import RETRIED, Session, patiently
+from ._purge_throttle import Control
+
+SMALLEST, LARGEST = 64, 65536  # blocks in a transaction
+FEWEST, MOST = 200, 50_000  # rows in a transaction, by index
+WORTH_IT = 10_000  # rows deleted before the foreign key is set aside
+PATIENCE = 600.0  # seconds that the whole may be held up by somebody's lock on the table
+TELL = 2.0  # seconds between two lines of progress
+
+BeforeCommit = Callable[[Any, int], None]  # (cursor, rows): sees each batch within its transaction
+
+WITH_TAGS = """
+with gone as (delete from api_secretevent e where {condition} returning e.id),
+     untagged as (delete from api_secretevent_tags t using gone where t.secretevent_id = gone.id)
+select count(*) from gone
+"""
+EVENTS_ALONE = "with gone as (delete from api_secretevent e where {condition} returning 1) select count(*) from gone"
+# The condition as IS TRUE is none that an index could serve: only the range of blocks limits the scan.
+BLOCKS = "e.ctid >= '({first},0)'::tid and e.ctid < '({end},0)'::tid and ({rule}) is true"
+UNLOCKED = "e.ctid = any(array(select e.ctid from api_secretevent e where {condition} for update skip locked))"
+BY_INDEX = """
+with doomed as materialized (
+  select e.ctid as place, e.timestamp from api_secretevent e
+  where e.environment_id = %(environment)s and e.timestamp >= %(after)s::timestamptz and {rule}
+  order by e.timestamp limit {rows} for update skip locked
+), gone as (
+  delete from api_secretevent e where e.ctid = any(array(select place from doomed)) returning e.id
+), untagged as (delete from api_secretevent_tags t using gone where t.secretevent_id = gone.id)
+select (select count(*) from gone), (select count(*) from doomed), (select max(timestamp)::text from doomed)
+"""
+
+
+def scaled(size: int, seconds: float, target: float, least: int, most: int) -> int:
+    """The next batch's size: what would have taken ``target`` seconds, at most four times more or less."""
+    factor = min(4.0, max(0.25, target / max(seconds, 1e-4)))
+    return int(min(most, max(least, size * factor)))
+
+
+class Progress:
+    def __init__(self, context: Context, control: Control) -> None:
+        self._context = context
+        self._control = control
+        self._told = context.clock()
+        self.deleted = 0
+        self.batches = 0
+
+    def add(self, rows: int, done: float) -> None:
+        """A batch of ``rows``; ``done`` is the part of the whole that is behind us, 0 to 1."""
+        self.deleted += rows
+        self.batches += 1
+        now = self._context.clock()
+        if now - self._told < TELL:
+            return
+        self._told = now
+        seconds = self._control.seconds()
+        working = max(seconds - sum(self._control.paused.values()), 0.001)
+        rate = round(self.deleted / working)
+        left = round(working / done * (1 - done)) if done > 0 else None
+        text = "%.0f %%: %d rows deleted, %d a second" % (100 * done, self.deleted, rate)
+        if left is not None:
+            text += ", about %d s left" % left
+        counters = {"percent": round(100 * done, 1), "deleted": self.deleted, "rows_per_second": rate}
+        self._context.report(text, **dict(counters, seconds_left=left, throttle="none"))
+
+
+class Walk:
+    """A purge of one kind. ``run`` returns what stopped it, None at the end; ``block`` is how far it came."""
+
+    def __init__(
+        self,
+        context: Context,
+        session: Session,
+        control: Control,
+        rule: Rule,
+        target: float,
+        before_commit: Optional[BeforeCommit] = None,
+    ) -> None:
+        self._context = context
+        self._session = session
+        self._control = control
+        self._rule = rule
+        self._target = target
+        self._before_commit = before_commit
+        self.progress = Progress(context, control)
+        self.skipped = False  # rows that somebody had locked were passed over
+        self.block = 0
+
+    # By blocks
+
+    def run(self, blocks: int, set_aside: Optional[Callable[[], None]] = None) -> Optional[str]:
+        """All blocks. ``set_aside`` is called once that many rows have gone that it is worth its locks."""
+        statement = WITH_TAGS
+        size = SMALLEST
+        while self.block < blocks:
+            stop = self._control.gate()
+            if stop:
+                return stop
+            if set_aside is not None and self.progress.deleted >= WORTH_IT:
+                set_aside()
+                set_aside, statement, size = None, EVENTS_ALONE, SMALLEST
+            end = min(self.block + size, blocks)
+            begun = self._context.clock()
+            rows = self._range(statement, self.block, end)
+            if rows is None:
+                return "max_duration"
+            self.block = end
+            self.progress.add(rows, end / blocks)
+            size = scaled(size, self._context.clock() - begun, self._target, SMALLEST, LARGEST)
+        return None
+
+    def _range(self, statement: str, first: int, end: int) -> Optional[int]:
+        """Rows deleted; None when the time was over before a lock came."""
+        import psycopg2
+
+        condition = BLOCKS.format(first=first, end=end, rule=self._rule.condition)
+        try:
+            return int(self._delete(statement.format(condition=condition), self._rule.values)[0])
+        except psycopg2.Error as error:
+            if error.pgcode not in RETRIED:
+                raise
+            self.skipped = True
+        # Somebody holds a row, or the table: rows are passed over, and the table is waited for.
+        unlocked = statement.format(condition=UNLOCKED.format(condition=condition))
+        row = self._patiently(unlocked, self._rule.values)
+        return None if row is None else int(row[0])
+
+    # By index
+
+    def run_by_index(self, environments: List[str], expected: int) -> Optional[str]:
+        rows = 2000
+        for number, environment in enumerate(environments):
+            after = "-infinity"
+            while True:
+                stop = self._control.gate()
+                if stop:
+                    return stop
+                begun = self._context.clock()
+                values = dict(self._rule.values, environment=environment, after=after)
+                statement = BY_INDEX.format(rule=self._rule.condition, rows=rows)
+                row = self._patiently(statement, values)
+                if row is None:
+                    return "max_duration"
+                gone, doomed, last = row
+                done = (number + 0.5) / len(environments)
+                if expected:
+                    done = min(max(done, (self.progress.deleted + gone) / expected), 0.999)
+                self.progress.add(gone, done)
+                if doomed < rows:
+                    break
+                self.skipped = self.skipped or gone < doomed
+                if last == after and not gone:
+                    break
+                after = last
+                rows = scaled(rows, self._context.clock() - begun, self._target, FEWEST, MOST)
+        return None
+
+    # Both
+
+    def _delete(self, statement: str, values: Mapping[str, Any]) -> Any:
+        with self._session.transaction() as cursor:
+            cursor.execute(statement, values)
+            row = cursor.fetchone()
+            if self._before_commit is not None:
+                self._before_commit(cursor, row[0])
+        return row
+
+    def _patiently(self, statement: str, values: Mapping[str, Any]) -> Any:
+        """The row of a batch that waits for locks; None when the time was over before they came."""
+        found: List[Any] = []
+        went = patiently(
+            lambda: found.append(self._delete(statement, values)),
+            self._context,
+            PATIENCE,
+            lambda: self._session.blocker(EVENTS, TAGS),
+            "The purge",
+            self._control.over,
+        )
+        return found[0] if went else None
+
+
+def facts(walk: Walk, control: Control) -> Dict[str, Any]:
+    seconds = control.seconds()
+    return {
+        "deleted": walk.progress.deleted,
+        "batches": walk.progress.batches,
+        "seconds": round(seconds, 2),
+        "rows_per_second": round(walk.progress.deleted / seconds) if seconds > 0 else 0,
+        "paused": {name: round(value, 1) for name, value in control.paused.items()},
+    }

@@ -1,0 +1,319 @@
+# SPDX-FileCopyrightText: 2026 The phase.console authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Purging read events: ``plan`` says what would go and what stands in the way, ``apply`` deletes it.
+
+Request of both: ``organisation`` or None for all, ``app_id`` or None, ``retain_days``, ``minimum_retain_days``,
+``log_streams`` (respect, ignore), ``strategy`` (auto, delete, stock), ``foreign_key`` (keep, set_aside),
+``application`` (whether the operation runs where the application is).
+"""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import asdict
+from functools import partial
+from typing import Any, Dict, List
+
+from .._errors import PhaseError
+from . import _purge_foreign_key as foreign_key
+from . import _purge_stock, _purge_tokens
+from ._api import Context, Request, Result
+from ._database import database_error, require_phase
+from ._lock import Lock, holder_of, session_name
+from ._migration_graph import release_of
+from ._migration_runner import supports_check_interval
+from ._purge_count import count, estimate, remaining, share, sizes
+from ._purge_errors import NotAllowed, NotDelivered, PurgeRunning, StockUnsafe
+from ._purge_scope import EVENTS, Rule, Scope, check_layout, resolve
+from ._purge_session import Session
+from ._purge_strategy import by_index, choose, expected
+from ._purge_streams import read_holds, summed
+from ._purge_surroundings import KEY, look
+from ._purge_throttle import Control, Throttle
+from ._purge_walk import Walk
+from ._purge_walk import facts as walk_facts
+
+COUNTING = 20_000  # milliseconds for counting what is left after a stop; then it is an estimate
+
+_SERVER = """
+select current_setting('server_version_num')::int, pg_is_in_recovery(), current_setting('full_page_writes')::bool,
+       exists (select from pg_catalog.pg_index i join pg_catalog.pg_attribute a
+               on (a.attrelid, a.attnum) = (i.indrelid, i.indkey[0])
+               join pg_catalog.pg_attribute b on (b.attrelid, b.attnum) = (i.indrelid, i.indkey[1])
+               where i.indrelid = 'api_secretevent'::regclass and i.indisvalid and i.indpred is null
+                 and a.attname = 'environment_id' and b.attname = 'timestamp'),
+       current_user::text
+"""
+
+
+def plan(context: Context, request: Request) -> Result:
+    """What would be deleted, how, and what stands in the way. Reads only, in a transaction that can do no more.
+
+    Further request: ``count``, whether to count exactly, which reads the table once; else the planner estimates.
+
+    Result: ``scope`` (``_purge_scope``), ``eligible``, ``exact``, ``held_back``, ``log_streams``, ``months``,
+    ``bytes``, ``before`` (``_purge_count.sizes``), ``strategy``, ``why``, ``path`` (blocks or index), ``path_why``,
+    ``foreign_key`` (kept or set_aside), ``expected``, ``obstacles``, ``token_last_used``, ``recovery``, ``release``.
+    """
+    connection = context.connect("purge plan")
+    try:
+        require_phase(connection)
+        marker = foreign_key.marker(connection)
+        obstacles = look(connection)
+        with connection.cursor() as cursor:
+            cursor.execute("begin isolation level repeatable read read only")
+        result = _plan(context, connection, request, marker)
+        with connection.cursor() as cursor:
+            cursor.execute("commit")
+        seen = {item["what"] for item in obstacles}
+        # A stock purge is invisible between two of its batches: a second look may see it.
+        result["obstacles"] = obstacles + [item for item in look(connection) if item["what"] not in seen]
+        return result
+    finally:
+        connection.close()
+
+
+def _plan(context: Context, connection: Any, request: Request, marker: Any) -> Result:
+    layout = check_layout(connection, foreign_key_missing=marker is not None)
+    scope = resolve(connection, request)
+    with connection.cursor() as cursor:
+        cursor.execute(_SERVER)
+        version, standby, images, time_index, user = cursor.fetchone()
+        cursor.execute("select app, name from django_migrations")
+        release = release_of(cursor.fetchall())
+    if standby:
+        raise NotAllowed("This server is a standby, which cannot be written.", "Name the primary server.")
+    if request["foreign_key"] == "set_aside" and not layout["owner"]:
+        raise NotAllowed(
+            "foreign_key=set_aside needs the owner of the tables, and %s is not." % user,
+            "Run it as that owner (DATABASE_USER), or with foreign_key=keep.",
+        )
+    holds = read_holds(connection, scope)
+    rule = Rule(scope, holds if request["log_streams"] == "respect" else ())
+    before = sizes(connection)
+    numbers: Dict[str, Any] = {"eligible": None, "held_back": 0, "by_hold": [None] * len(holds), "months": None}
+    if request["count"]:
+        context.report("Counting in %d blocks of %s" % (before["blocks"], EVENTS))
+        numbers = count(connection, scope, rule)
+    elif rule.holds:
+        context.report("Counting what log streams hold back")
+        numbers = count(connection, scope, rule)
+    exact = numbers["eligible"] is not None
+    eligible = numbers["eligible"] if exact else estimate(connection, rule)
+    facts = {
+        "server_version": version,
+        "time_index": time_index,
+        "application": request["application"],
+        "release": release,
+        "release_deletes_history": not releases_in_batches(release),
+        "held": bool(rule.holds) and numbers["held_back"] > 0,
+        "eligible": eligible,
+        "total": before["rows"],
+        "share": share(eligible, before["rows"]),
+        "blocks": before["blocks"],
+        "full_page_writes": images,
+    }
+    choice = choose(request["strategy"], facts)
+    if choice.strategy is None:
+        raise refusal(request["strategy"], choice.against, facts["held"])
+    index_why = by_index(facts)
+    aside = request["foreign_key"] == "set_aside" and index_why is None and choice.strategy == "delete"
+    column = _purge_tokens.has_column(connection)
+    return {
+        "scope": scope,
+        "eligible": eligible,
+        "exact": exact,
+        "held_back": numbers["held_back"],
+        "log_streams": summed(holds, numbers["by_hold"] if rule.holds else [0] * len(holds)),
+        "months": numbers["months"],
+        "bytes": round(eligible * before["table_bytes"] / max(before["rows"] or 0, eligible, 1)),
+        "before": before,
+        "strategy": choice.strategy,
+        "why": choice.why,
+        "path": "index" if index_why else "blocks",
+        "path_why": index_why or "each block is visited once",
+        "foreign_key": "set_aside" if aside else "kept",
+        "expected": expected(facts, index_why is not None, "set_aside" if aside else "kept"),
+        "token_last_used": {
+            "kept_in_column": column,
+            "tokens": _purge_tokens.affected(connection, rule, column),
+        },
+        "recovery": {"constraint": marker["name"]} if marker else None,
+        "release": release,
+        "triggers": layout["triggers"],
+    }
+
+
+def releases_in_batches(release: str) -> bool:
+    """Whether the stock command of that release deletes read events only: v2.73.0 and later."""
+    numbers = [int(part) for part in release.lstrip("v").split(".") if part.isdecimal()]
+    return numbers >= [2, 73]
+
+
+def refusal(strategy: str, reasons: List[str], held: bool) -> PhaseError:
+    """The error for a strategy that will not do, or for auto when none does."""
+    text = "; ".join(reasons)
+    if strategy != "stock":
+        return NotAllowed("No strategy can purge here: %s." % text, "Upgrade PostgreSQL or Phase.")
+    kind = NotDelivered if held and len(reasons) == 1 else StockUnsafe
+    return kind("strategy=stock is refused: %s." % text, "Use strategy=delete.")
+
+
+class Workplace:
+    """The lock and the connections of a run that changes something."""
+
+    def __init__(self, context: Context, lock_timeout: float, host: str) -> None:
+        self._held = [context.connect("purge lock")]
+        self.watcher = self._open(context, "purge watch")
+        self.lock = Lock(self._held[0], KEY, session_name("purge", host, socket.gethostname()))
+        if not self.lock.take():
+            holder = holder_of(self.watcher, KEY)
+            self.close()
+            raise PurgeRunning(
+                "Another purge works on this database: %s." % (holder or "one that has just ended"),
+                "Let it end, or end it, then run this again.",
+                partial={"holder": asdict(holder)} if holder else {},
+            )
+        connection = self._open(context, "purge")
+        self.session = Session(connection, lock_timeout, supports_check_interval(connection))
+
+    def _open(self, context: Context, purpose: str) -> Any:
+        self._held.append(context.connect(purpose))
+        return self._held[-1]
+
+    def close(self) -> None:
+        for connection in reversed(self._held):
+            connection.close()
+
+
+def apply(context: Context, request: Request) -> Result:
+    """Delete what the plan says, under the lock; first put right what an earlier run that was cut off left behind.
+
+    Further request: ``plan`` (of ``plan``), ``host`` (the caller's), ``lock_timeout``, ``max_duration`` and
+    ``transaction_time`` in seconds, ``throttle`` (``_purge_throttle.Throttle``).
+
+    Result: ``deleted``, ``remaining``, ``remaining_exact``, ``stopped_by``, ``seconds``, ``rows_per_second``,
+    ``batches``, ``paused``, ``recovered``, ``foreign_key``, ``tokens_kept``, ``after``. An error carries as
+    much of it as was done.
+    """
+    import psycopg2
+
+    done: Result = {"deleted": 0, "recovered": None, "tokens_kept": 0, "stopped_by": None}
+    place = Workplace(context, request["lock_timeout"], request["host"])
+    try:
+        _apply(context, request, place, done)
+        done["after"] = after(place.watcher, done["deleted"])
+        return done
+    except psycopg2.Error as error:
+        failure = database_error(error)
+        failure.partial = done
+        raise failure from error
+    except PhaseError as error:
+        error.partial = dict(done, **error.partial)
+        raise
+    finally:
+        place.close()
+
+
+def _apply(context: Context, request: Request, place: Workplace, done: Result) -> None:
+    planned, session = request["plan"], place.session
+    scope: Scope = planned["scope"]
+    marker = foreign_key.marker(session.connection)
+    check_layout(session.connection, foreign_key_missing=marker is not None)
+    if marker is not None:
+        context.report("Putting back the foreign key that a purge before had set aside")
+        done["recovered"] = foreign_key.restore(context, session)
+    if planned["exact"] and planned["eligible"] == 0:
+        done.update(remaining=0, remaining_exact=True, seconds=0.0, rows_per_second=0, batches=0, paused={})
+        return
+    # Read again under the lock: a stream's cursor moves on while its events wait, and never back.
+    respected = request["log_streams"] == "respect"
+    rule = Rule(scope, read_holds(session.connection, scope) if respected else ())
+    column = _purge_tokens.has_column(session.connection)
+    if column:
+        tokens = _purge_tokens.affected(session.connection, rule, column)
+        done["tokens_kept"] = _purge_tokens.keep(session, tokens) if tokens else 0
+    throttle = Throttle(context, place.watcher, request["throttle"])
+    control = Control(context, throttle, place.lock.confirm, request["max_duration"])
+    if planned["strategy"] == "stock":
+        _stock(context, request, place, rule, control, done)
+        return
+    walk = Walk(context, session, control, rule, request["transaction_time"])
+    aside = planned["foreign_key"] == "set_aside"
+    try:
+        done["stopped_by"] = _run(context, session, planned, walk, aside)
+    finally:
+        done.update(walk_facts(walk, control))
+        if aside:
+            _put_back(context, session, done)
+    _count_rest(place, planned, walk, rule, done)
+
+
+def _run(context: Context, session: Session, planned: Result, walk: Walk, aside: bool) -> Any:
+    if planned["path"] == "index":
+        environments = [row["id"] for row in planned["scope"]["environments"]]
+        return walk.run_by_index(environments, planned["eligible"])
+    set_aside = partial(foreign_key.set_aside, context, session) if aside else None
+    return walk.run(planned["before"]["blocks"], set_aside)
+
+
+def _put_back(context: Context, session: Session, done: Result) -> None:
+    """Restore the foreign key also when the walk failed; where that fails too, the next run does it."""
+    restored = foreign_key.restore(context, session)
+    done["foreign_key"] = dict(restored, state="restored") if restored else {"state": "kept"}
+
+
+def _count_rest(place: Workplace, planned: Result, walk: Walk, rule: Rule, done: Result) -> None:
+    """``remaining``: nothing after a whole walk that passed over nothing, else counted as long as that is quick."""
+    import psycopg2
+
+    done.update(remaining=0, remaining_exact=True)
+    if done["stopped_by"] is None and not walk.skipped:
+        return
+    if planned["exact"] and done["stopped_by"] is not None:
+        done["remaining"] = max(0, planned["eligible"] - done["deleted"])
+        return
+    try:
+        with place.session.transaction(statement_timeout=COUNTING) as cursor:
+            done["remaining"] = remaining(cursor, rule, 0 if walk.skipped else walk.block)
+    except psycopg2.Error as error:
+        if error.pgcode != "57014":
+            raise
+        done.update(remaining=max(0, planned["eligible"] - done["deleted"]), remaining_exact=False)
+
+
+def _stock(context: Context, request: Request, place: Workplace, rule: Rule, control: Control, done: Result) -> None:
+    """The application's command, organisation by organisation; the rows are counted before and after."""
+    if not _purge_stock.inspect_command(context, {})["in_batches"]:
+        reason = "the command of this image also deletes updates and deletions, the secrets' version history"
+        raise refusal("stock", [reason], held=False)
+    with place.session.transaction() as cursor:
+        before = remaining(cursor, rule)
+    deadline = context.clock() + request["max_duration"] if request["max_duration"] else None
+    for organisation in request["plan"]["scope"]["organisations"]:
+        place.lock.confirm()
+        stopped = _purge_stock.run_command(context, organisation["name"], request["plan"]["scope"], deadline)
+        if stopped:
+            done["stopped_by"] = stopped
+            break
+    with place.session.transaction() as cursor:
+        left = remaining(cursor, rule)
+    seconds = control.seconds()
+    done.update(
+        deleted=before - left,
+        remaining=left,
+        remaining_exact=True,
+        seconds=round(seconds, 2),
+        rows_per_second=round((before - left) / seconds) if seconds else 0,
+        batches=0,
+        paused={},
+    )
+
+
+def after(connection: Any, deleted: int) -> Dict[str, Any]:
+    """Sizes at the end. The number of rows is the planner's, which learns of the purge by the next vacuum."""
+    found = sizes(connection)
+    if found["rows"] is not None:
+        found["rows"] = max(0, found["rows"] - deleted)
+    return found

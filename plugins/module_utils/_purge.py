@@ -1,0 +1,241 @@
+# SPDX-FileCopyrightText: 2026 The phase.console authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""phase_purge_logs: check what is asked for, plan, delete, and say what happened."""
+
+from __future__ import annotations
+
+import re
+import socket
+from typing import Any, Dict, List, Mapping
+
+from ._argspec import ArgumentSpec, duration
+from ._errors import BadOption, PhaseError
+from ._module import Call
+from ._operations import purge as operations
+from ._operations._purge_strategy import STRATEGIES
+
+Facts = Dict[str, Any]
+
+MOST_DAYS = 36500
+_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
+
+THROTTLE = {
+    "replica_lag": {"default": "30s"},
+    "lock_wait": {"default": "2s"},
+    "wal_rate": {"default": "0"},
+    "writer_latency": {"default": "0"},
+    "autovacuum": {"type": "bool", "default": False},
+    "free_disk": {"default": "0"},
+}
+
+SPEC = ArgumentSpec(
+    {
+        "organisation": {},
+        "all_organisations": {"type": "bool", "default": False},
+        "app_id": {},
+        "retain_days": {"type": "int", "default": 30, "aliases": ["retain"]},
+        "minimum_retain_days": {"type": "int", "default": 0},
+        "strategy": {"choices": ["auto"] + list(STRATEGIES), "default": "auto"},
+        "foreign_key": {"choices": ["keep", "set_aside"], "default": "keep"},
+        "log_streams": {"choices": ["respect", "ignore"], "default": "respect"},
+        "max_duration": {"default": "0"},
+        "transaction_time": {"default": "250ms"},
+        "pause_file": {"type": "path"},
+        "throttle": {"type": "dict", "apply_defaults": True, "options": THROTTLE},
+    }
+)
+
+
+def size(name: str, value: Any) -> int:
+    """Bytes from ``5000000``, ``50MB``, ``2 GiB``; 0 is no limit."""
+    match = re.match(r"^\s*(\d+(?:\.\d+)?)\s*([kmgt]i?|)b?(?:/s)?\s*$", str(value).lower())
+    if not match:
+        raise BadOption("%s is not a size: %s" % (name, value), "Write bytes or a number with KB, MB, GB or GiB.")
+    return int(float(match.group(1)) * _UNITS[match.group(2)])
+
+
+def check_options(params: Mapping[str, Any]) -> None:
+    """Refuse what cannot be meant before anything is connected to."""
+    named = [name for name in ("organisation", "app_id") if params[name] is not None]
+    if params["all_organisations"] and named:
+        raise BadOption("all_organisations excludes %s." % " and ".join(named), "Say one of them.")
+    if not params["all_organisations"] and not named:
+        raise BadOption(
+            "Nothing says whose events shall go.", "Name an organisation or an app_id, or set all_organisations=true."
+        )
+    for name in named:
+        if not params[name].strip() or "\x00" in params[name]:
+            raise BadOption("%s is empty." % name, "Name one, or leave it out.")
+    for name in ("retain_days", "minimum_retain_days"):
+        if not 0 <= params[name] <= MOST_DAYS:
+            raise BadOption("%s is %d." % (name, params[name]), "It is a number of days from 0 to %d." % MOST_DAYS)
+    if params["strategy"] == "stock":
+        given = [name for name in ("pause_file",) if params[name]]
+        given += ["foreign_key"] if params["foreign_key"] != "keep" else []
+        if given:
+            raise BadOption("strategy=stock knows no %s." % " and no ".join(given), "Use strategy=delete for that.")
+
+
+def request_of(params: Mapping[str, Any]) -> Facts:
+    names = ("organisation", "app_id", "retain_days", "minimum_retain_days", "strategy", "foreign_key", "log_streams")
+    return dict({name: params[name] for name in names}, application=params["deployment"] != "database")
+
+
+def apply_request(params: Mapping[str, Any]) -> Facts:
+    limits = params["throttle"]
+    times = {
+        name: duration("throttle." + name, limits[name]) for name in ("replica_lag", "lock_wait", "writer_latency")
+    }
+    sizes = {name: size("throttle." + name, limits[name]) for name in ("wal_rate", "free_disk")}
+    target = duration("transaction_time", params["transaction_time"])
+    if not 0.01 <= target <= 60:
+        raise BadOption("transaction_time is %s." % params["transaction_time"], "Choose from 10ms to 60s.")
+    return {
+        "host": socket.gethostname(),
+        "lock_timeout": duration("lock_timeout", params["lock_timeout"]),
+        "max_duration": duration("max_duration", params["max_duration"]),
+        "transaction_time": target,
+        "throttle": dict(times, **sizes, autovacuum=limits["autovacuum"]),
+    }
+
+
+def purge(call: Call) -> Facts:
+    check_options(call.params)
+    request, settings = request_of(call.params), apply_request(call.params)
+    # Counting reads the whole table once more: only for those who want to know beforehand.
+    plan = call.target.run(operations.plan, dict(request, count=call.check or call.diff), call.report)
+    result = shown(plan)
+    for text in warnings(plan):
+        call.warn(text)
+    if call.check:
+        return result
+    running = [
+        item["text"] for item in plan["obstacles"] if plan["strategy"] in item["blocks"] and item["what"] == "purge"
+    ]
+    if plan["exact"] and not plan["eligible"] and not plan["recovery"] and not running:
+        return dict(result, deleted=0, remaining=0, stopped_by=None, rows_per_second=0, after=plan["before"])
+    try:
+        done = call.target.run(operations.apply, dict(request, **settings, plan=plan), call.report)
+    except PhaseError as error:
+        error.partial = dict(brief(result), **dict(error.partial, changed=changed(error.partial)))
+        raise
+    result.update(done, changed=changed(done))
+    result["eligible"] = done["deleted"] + done["remaining"]
+    if not call.diff:
+        result.pop("diff")
+    return result
+
+
+def changed(done: Mapping[str, Any]) -> bool:
+    return bool(done.get("deleted") or done.get("recovered") or done.get("tokens_kept"))
+
+
+def shown(plan: Facts) -> Facts:
+    """The result of a run that does nothing, which is what check mode returns."""
+    scope = plan["scope"]
+    blocking = [item for item in plan["obstacles"] if plan["strategy"] in item["blocks"]]
+    if plan["foreign_key"] == "set_aside":
+        blocking += [item for item in plan["obstacles"] if "set_aside" in item["blocks"] and item not in blocking]
+    after = dict(plan["before"])
+    after["dead_rows"] += plan["eligible"]
+    if after["rows"] is not None:
+        after["rows"] = max(0, after["rows"] - plan["eligible"])
+    return {
+        "changed": bool(plan["eligible"] or plan["recovery"]),
+        "organisations": [row["name"] for row in scope["organisations"]],
+        "cutoff": scope["cutoff"],
+        "eligible": plan["eligible"],
+        "held_back": plan["held_back"],
+        "log_streams": plan["log_streams"],
+        "strategy": plan["strategy"],
+        "plan": {
+            "exact": plan["exact"],
+            "months": plan["months"],
+            "bytes": plan["bytes"],
+            "why": plan["why"],
+            "path": plan["path"],
+            "path_why": plan["path_why"],
+            "foreign_key": plan["foreign_key"],
+            "expected": plan["expected"],
+            "obstacles": plan["obstacles"],
+            "blocked_by": [item["text"] for item in blocking],
+            "recovery": plan["recovery"],
+            "summary": summary(plan),
+        },
+        "token_last_used": plan["token_last_used"],
+        "before": plan["before"],
+        "after": after,
+        "diff": difference(plan),
+    }
+
+
+def brief(result: Facts) -> Facts:
+    """A failure returns the facts without the plan's bulk."""
+    return {key: value for key, value in result.items() if key not in ("plan", "diff", "after")}
+
+
+def summary(plan: Facts) -> List[str]:
+    """Lines for people."""
+    scope, about = plan["scope"], "" if plan["exact"] else "about "
+    lines = [
+        "%s%d read events before %s go (about %s), %s."
+        % (about, plan["eligible"], scope["cutoff"][:19] + "Z", megabytes(plan["bytes"]), plan["strategy"]),
+        "Found by %s: %s. Expected: %.0f s, %s of WAL."
+        % (plan["path"], plan["path_why"], plan["expected"]["seconds"], megabytes(plan["expected"]["wal_bytes"])),
+        "The space becomes free for new rows after the next vacuum; the files do not shrink.",
+    ]
+    for place, rows in by_environment(plan).items():
+        lines.append("%s: %d" % (place, rows))
+    if plan["held_back"]:
+        lines.append("%d are held back for log streams." % plan["held_back"])
+    if plan["recovery"]:
+        lines.append(
+            "First foreign key %s is put back, which a purge that was cut off had set aside."
+            % plan["recovery"]["constraint"]
+        )
+    return lines + [item["text"] + "." for item in plan["obstacles"]]
+
+
+def by_environment(plan: Facts) -> Dict[str, int]:
+    places: Dict[str, int] = {}
+    for row in plan["months"] or ():
+        place = "%s / %s / %s" % (row["organisation"], row["app"], row["environment"])
+        places[place] = places.get(place, 0) + row["rows"]
+    return places
+
+
+def difference(plan: Facts) -> Dict[str, str]:
+    """Read events before the cutoff by environment, before and after."""
+    before = "".join("%s: %d\n" % item for item in by_environment(plan).items())
+    if plan["recovery"]:
+        before += "foreign key %s: set aside\n" % plan["recovery"]["constraint"]
+    header = "read events before " + plan["scope"]["cutoff"]
+    after = "foreign key %s: in place\n" % plan["recovery"]["constraint"] if plan["recovery"] else ""
+    return {"before_header": header, "after_header": header, "before": before, "after": after}
+
+
+def warnings(plan: Facts) -> List[str]:
+    found = []
+    tokens = plan["token_last_used"]
+    if tokens["tokens"] and not tokens["kept_in_column"]:
+        names = ", ".join(
+            "%s of %s (%s)" % (one["name"], one["account"], one["last_used"][:10]) for one in tokens["tokens"][:5]
+        )
+        more = " and %d more" % (len(tokens["tokens"]) - 5) if len(tokens["tokens"]) > 5 else ""
+        found.append(
+            "This release of Phase knows when a service-account token was last used from its events alone; "
+            "afterwards it will not know any more for %s%s." % (names, more)
+        )
+    for stream in plan["log_streams"]:
+        if stream["rows"]:
+            found.append("Log stream %s holds back %d events: %s." % (stream["name"], stream["rows"], stream["why"]))
+        elif stream["rows"] is not None and not plan["held_back"]:
+            found.append("Log stream %s is ignored: %s." % (stream["name"], stream["why"]))
+    if plan["triggers"]:
+        found.append("Triggers will run for each row that goes: %s." % ", ".join(plan["triggers"]))
+    return found
+
+
+def megabytes(count: float) -> str:
+    return "%.1f GB" % (count / 1e9) if count >= 1e9 else "%.1f MB" % (count / 1e6)

@@ -1,0 +1,250 @@
+#!/usr/bin/python
+# SPDX-FileCopyrightText: 2026 The phase.console authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: phase_purge_logs
+author: The phase.console authors (@phase-console)
+version_added: 0.1.0
+short_description: Delete old read events from Phase's log
+description:
+  - Deletes events of the type read that are older than a number of days, with their tags, of an organisation, of one
+    app or of all organisations. Events of creations, updates and deletions are the secrets' version history and
+    always stay.
+  - Works online, in small transactions, as the role that owns Phase's tables. It can be stopped at any moment; the
+    next run goes on from what is there.
+  - The freed space is used for new rows after the next vacuum. The files do not shrink by a purge.
+  - In check mode it counts exactly what would go, by app, environment and month, and tells what stands in the way.
+extends_documentation_fragment:
+  - phase.console.target
+  - phase.console.attributes
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+    details:
+      - In a real run the rows are counted beforehand only when a diff is asked for, since it reads the table once more.
+  idempotent:
+    support: full
+options:
+  organisation:
+    description: The name of an organisation, as it is written there, capitals included.
+    type: str
+  all_organisations:
+    description: Purge the events of every organisation.
+    type: bool
+    default: false
+  app_id:
+    description: The id of one app. Alone, or together with the O(organisation) it has to belong to.
+    type: str
+  retain_days:
+    description:
+      - How many days of 24 hours to keep, counted back from the server's clock. V(0) keeps no read event.
+    type: int
+    default: 30
+    aliases: [retain]
+  minimum_retain_days:
+    description:
+      - A floor for O(retain_days), for an obligation to keep logs. A smaller O(retain_days) is an error.
+      - The variable C(PHASE_CONSOLE_MINIMUM_RETAIN_DAYS) in the backend's environment sets one that no playbook can
+        go below.
+    type: int
+    default: 0
+  strategy:
+    description:
+      - V(delete) deletes in transactions of about O(transaction_time).
+      - V(stock) runs the application's own command C(purge_app_logs), where that deletes read events only (v2.73.0
+        and newer), and reads back what it did. It knows neither log streams nor pauses.
+      - V(auto) takes V(delete) wherever that can work, and tells why.
+    type: str
+    choices: [auto, delete, stock]
+    default: auto
+  foreign_key:
+    description:
+      - PostgreSQL checks for each event that goes whether a tag still refers to it, which takes most of the time.
+      - V(set_aside) drops that foreign key for the time of the purge, then deletes the tags whose events have gone,
+        puts the key back and validates it. That is several times faster. Both ends need an exclusive lock for some
+        milliseconds. A run that was cut off leaves it dropped until the next run, which puts it back first; meanwhile
+        PostgreSQL does not keep anything else from leaving tags without events.
+      - Where only few rows go, the key stays in any case.
+    type: str
+    choices: [keep, set_aside]
+    default: keep
+  log_streams:
+    description:
+      - V(respect) leaves every event that a log stream (Phase v2.73.0 and newer) has not delivered, that of a paused
+        stream or a failed delivery included.
+    type: str
+    choices: [respect, ignore]
+    default: respect
+  max_duration:
+    description: After this time no further transaction is begun, in seconds or as C(30m), C(4h). V(0) is no limit.
+    type: str
+    default: '0'
+  transaction_time:
+    description: How long a deleting transaction should take; the number of rows follows from it.
+    type: str
+    default: 250ms
+  pause_file:
+    description: While this file is there, on the host where the module runs, the purge waits.
+    type: path
+  throttle:
+    description: Limits above which the purge waits. Each pause is told with its reason.
+    type: dict
+    suboptions:
+      replica_lag:
+        description: How far a replica may be behind. Seeing it needs a member of C(pg_monitor). V(0) is no limit.
+        type: str
+        default: 30s
+      lock_wait:
+        description: How long another session of the database may be waiting for a lock. V(0) is no limit.
+        type: str
+        default: 2s
+      wal_rate:
+        description: How much WAL the server may write in a second, in bytes or as C(50MB). V(0) is no limit.
+        type: str
+        default: '0'
+      writer_latency:
+        description: How long a small commit, tried once a second, may take. V(0) is no limit.
+        type: str
+        default: '0'
+      autovacuum:
+        description: Wait while a vacuum works on the table.
+        type: bool
+        default: false
+      free_disk:
+        description:
+          - How much has to be free where the server keeps its data, in bytes or as C(10GB). Only seen where the
+            operation runs on the server's own host. V(0) is no limit.
+        type: str
+        default: '0'
+seealso:
+  - module: phase.console.phase_info
+"""
+
+EXAMPLES = r"""
+- name: See what would go
+  phase.console.phase_purge_logs:
+    organisation: SpaceX
+    retain_days: 90
+  check_mode: true
+  register: purge
+
+- name: Purge at night, no longer than four hours, and wait while the replica is behind
+  phase.console.phase_purge_logs:
+    all_organisations: true
+    retain_days: 90
+    foreign_key: set_aside
+    max_duration: 4h
+    pause_file: /run/phase-purge.pause
+    throttle:
+      replica_lag: 10s
+      wal_rate: 40MB
+"""
+
+RETURN = r"""
+eligible:
+  description: Rows that may go. In check mode counted, in a real run those that went and those that are left.
+  returned: success
+  type: int
+deleted:
+  description: Rows that were deleted.
+  returned: when not in check mode
+  type: int
+remaining:
+  description: Rows that may go and are still there, because the run was stopped or somebody had locked them.
+  returned: when not in check mode
+  type: int
+held_back:
+  description: Rows that may not go because a log stream has not delivered them.
+  returned: success
+  type: int
+log_streams:
+  description: The streams that still want events from before the cutoff.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    id:
+      description: The stream's id.
+      type: str
+    name:
+      description: Its name.
+      type: str
+    rows:
+      description: The events it holds back.
+      type: int
+    why:
+      description: How far it has come, or what failed.
+      type: str
+strategy:
+  description: What was taken.
+  returned: success
+  type: str
+stopped_by:
+  description: V(max_duration), or nothing when it came to its end.
+  returned: when not in check mode
+  type: str
+rows_per_second:
+  description: Rows deleted per second, pauses included.
+  returned: when not in check mode
+  type: int
+paused:
+  description: Seconds of waiting by reason.
+  returned: when something was to delete
+  type: dict
+organisations:
+  description: The organisations whose events it is about.
+  returned: success
+  type: list
+  elements: str
+cutoff:
+  description: Read events up to this moment go (UTC).
+  returned: success
+  type: str
+recovered:
+  description: The foreign key that was put back after a run that was cut off, and how many tags without events went.
+  returned: when not in check mode
+  type: dict
+token_last_used:
+  description:
+    - Service-account tokens whose time of last use is known by a row that goes. C(kept_in_column) tells whether it is
+      written into C(last_used_at) before, as Phase does itself; before v2.69.0 there is no such column, and a warning
+      tells of it.
+  returned: success
+  type: dict
+plan:
+  description:
+    - How it is done. C(months) has the rows by organisation, app, environment and month; C(bytes), C(expected)
+      (seconds, wal_bytes) and C(why) tell what to expect; C(obstacles) what else goes on, C(blocked_by) what this run
+      would wait for; C(summary) tells all of it in lines for people.
+  returned: success
+  type: dict
+before:
+  description: The table's C(rows) (the planner's estimate), C(dead_rows), C(table_bytes), C(index_bytes) and C(blocks).
+  returned: success
+  type: dict
+after:
+  description: The same afterwards; in check mode what is predicted.
+  returned: success
+  type: dict
+"""
+
+from ansible_collections.phase.console.plugins.module_utils._module import Call, run_module
+from ansible_collections.phase.console.plugins.module_utils._purge import SPEC, purge
+
+
+def logic(call: Call) -> dict:
+    return purge(call)
+
+
+def main() -> None:
+    run_module(SPEC, logic)
+
+
+if __name__ == "__main__":
+    main()
