@@ -1,0 +1,365 @@
+# SPDX-FileCopyrightText: 2026 The phase.console authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""One configuration file of Phase's nginx: tested, tried out with forged headers, written, reloaded, or put back.
+
+What was there is kept in a journal beside the file until the new configuration serves, so a run that was cut off at any
+point is undone by the next one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import re
+import time
+from dataclasses import dataclass
+from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
+
+from . import _nginx_conf as conf
+from ._errors import BadOption, ContainerNotRunning, PhaseError
+from ._nginx_file import only_one, read, read_journal, remove_journal, write_in_place, write_journal
+from ._nginx_host import Look, NginxFailed, NginxHost, build
+from ._operations import spoof, spoof_live
+from ._operations._forgeries import edges_of
+from ._target._base import Report, Target
+
+POLL = 0.1  # seconds between two looks at the workers
+SLACK = 2.0  # seconds by which the clocks of a file and of a process may differ
+CONFIRMATIONS = 60  # lies to the nginx that serves; each is a question to Phase
+TRIES = 3  # with other ports
+PORTS = range(20000, 32000)  # below those that Linux gives to outgoing connections
+
+
+class NginxRefused(PhaseError):
+    """``nginx -t`` failed on the candidate."""
+
+    kind = "nginx_refused"
+
+
+class Spoofable(PhaseError):
+    """A forged address was believed, or a true one was not."""
+
+    kind = "spoofable"
+
+
+class StaleMount(PhaseError):
+    """The container has another file than the one that its mount names now."""
+
+    kind = "stale_mount"
+
+
+class NotReloaded(PhaseError):
+    kind = "not_reloaded"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    content: bytes
+    probe: str = "full"
+    attempts: int = 200
+    hops: Tuple[Mapping[str, Any], ...] = ()
+    restart: bool = False
+    timeout: float = 30.0
+
+
+class Configurator:
+    def __init__(
+        self,
+        host: NginxHost,
+        target: Target,
+        wanted: Wanted,
+        report: Report,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._host, self._target, self._wanted, self._report = host, target, wanted, report
+        self._clock, self._sleep = clock, sleep
+        self._file = host.file()
+
+    def run(self, check: bool) -> Dict[str, Any]:
+        if check:
+            return self._work(check, read_journal(self._file))
+        with only_one(self._file):
+            before = read_journal(self._file)
+            if before is not None:
+                self._recover(before)
+            return self._work(check, before)
+
+    def _recover(self, before: bytes) -> None:
+        """Undo a run that was cut off: it may have got as far as half a file."""
+        self._report("An earlier run was cut off; putting back what nginx had before it.")
+        write_in_place(self._file, before)
+        if not self._await_running():
+            self._host.restart()
+            if not self._await_running():
+                self._host.ensure_running()
+        self._serve(before, self._host.look())
+        remove_journal(self._file)
+
+    def _await_running(self) -> bool:
+        """Whether nginx runs, or comes back by itself: a container with half a file may have been restarting."""
+        deadline = self._clock() + 10
+        while True:
+            with contextlib.suppress(ContainerNotRunning):
+                self._host.ensure_running()
+                return True
+            if self._clock() > deadline:
+                return False
+            self._sleep(0.5)
+
+    def _work(self, check: bool, recovered: Optional[bytes]) -> Dict[str, Any]:
+        wanted, host = self._wanted.content, self._host
+        host.ensure_running()
+        look = host.look()
+        if look.content is None:
+            raise BadOption("nginx has no file %s." % host.path, "Set path to one that it includes.")
+        before = recovered if check and recovered is not None else look.content
+        on_host = read(self._file)
+        stale_mount = on_host != look.content
+        if stale_mount and not (check and recovered is not None) and not self._wanted.restart:
+            raise StaleMount(
+                "%s was replaced by another file, and nginx's container still has the old one as %s."
+                % (self._file, host.path),
+                "Restart that container (or set restart=true); write the file in place from then on.",
+            )
+        good, said, dump = host.test(wanted, look.main)
+        result: Dict[str, Any] = {
+            "path": host.path,
+            "file": self._file,
+            "nginx_test": {"ok": good, "output": said.splitlines()},
+            "recovered": recovered is not None,
+            "probe": None,
+            "diff": {
+                "before_header": host.path,
+                "after_header": host.path,
+                "before": before.decode("utf-8", "replace"),
+                "after": wanted.decode("utf-8", "replace"),
+            },
+        }
+        if not good:
+            raise NginxRefused(
+                "nginx does not take the new configuration: %s." % complaint(said),
+                "Nothing was changed. All that it said is in nginx_test.",
+                partial={"nginx_test": result["nginx_test"]},
+            )
+        same = before == wanted and not stale_mount
+        behind = same and self._behind(look, dump)
+        result["reload"] = behind or not same
+        result["changed"] = result["reload"] or recovered is not None
+        if check or not result["reload"]:
+            return result
+        if behind:
+            self._report("nginx was not reloaded since %s was written." % host.path)
+        endpoints: List[Dict[str, Any]] = []
+        if self._wanted.probe != "none":
+            result["probe"], endpoints = self._try_out(dump, look)
+        self._change(look, dump, stale_mount, endpoints, result)
+        return result
+
+    def _behind(self, look: Look, dump: str) -> bool:
+        """Whether the file is younger than every worker that serves, which then have read an earlier one."""
+        master = self._host.master(look, self._pid_path(dump, look))
+        workers = look.workers(master) if master is not None else []
+        age = max((look.uptime - worker.started for worker in workers), default=0.0)
+        return bool(workers) and look.changed_ago + SLACK < age
+
+    def _pid_path(self, dump: str, look: Look) -> Optional[str]:
+        try:
+            found = conf.last(conf.parse(conf.files_of(dump)[look.main]), "pid")
+        except (PhaseError, KeyError):
+            return None
+        return found[0] if found else None
+
+    # Trying out
+
+    def _try_out(self, dump: str, look: Look) -> Tuple[Dict[str, Any], List[Dict[str, Any]]]:
+        """Lie to two more instances of nginx that have the candidate. Raises Spoofable before anything was changed."""
+        tree = conf.whole(conf.files_of(dump), look.main)
+        own, nginx = self._host.prober(), self._host.addresses()
+        if not own or not nginx:
+            raise spoof.ProbeFailed(
+                "nginx and the backend share no network.", "Put them on one, or set probe=none to do without."
+            )
+        ranges = conf.trusted(tree) + [one for hop in self._wanted.hops for one in hop["ranges"]]
+        for attempt in range(TRIES):
+            numbers = iter(random.sample(PORTS, 2 * len(conf.live_ports(tree)) + 1))
+            echo = next(numbers)
+            # Where the proxied requests go: the prober's first address, which is IPv4 wherever there is one.
+            place = "%s:%d" % ("[%s]" % own[0] if ":" in own[0] else own[0], echo)
+            trials = []
+            for mode in ("stranger", "insider"):
+                ports = {port: next(numbers) for port in sorted(conf.live_ports(tree))}
+                trials.append(conf.trial(tree, mode, own, ports, place))
+            stranger, insider = trials
+            if not stranger.endpoints:
+                raise spoof.ProbeFailed(
+                    "No server of this configuration passes requests on to Phase.", "Set probe=none to do without."
+                )
+            try:
+                with self._host.trying(stranger.text, insider.text, look.main):
+                    found = self._target.run(
+                        spoof.probe,
+                        {
+                            "echo": ["127.0.0.1" if own[0] == "127.0.0.1" else "", echo],
+                            "nginx": nginx,
+                            "stranger": stranger.endpoints,
+                            "insider": insider.endpoints,
+                            "edges": edges_of(ranges),
+                            "hops": [dict(hop) for hop in self._wanted.hops],
+                            "attempts": self._wanted.attempts,
+                        },
+                        self._report,
+                    )
+                break
+            except NginxFailed as error:
+                if attempt == TRIES - 1 or "bind()" not in error.message:
+                    raise
+        found["unprobed"] = stranger.unprobed
+        if found["findings"]:
+            raise Spoofable(
+                sentence(found), "Nothing was changed. All findings are in probe.", partial={"probe": found}
+            )
+        return dict(found), stranger.endpoints
+
+    # Changing
+
+    def _change(
+        self, look: Look, dump: str, restart: bool, endpoints: List[Dict[str, Any]], result: Dict[str, Any]
+    ) -> None:
+        """Write, reload, confirm; on any failure the old file goes back, and nginx with it."""
+        before = look.content or b""
+        write_journal(self._file, before)
+        try:
+            write_in_place(self._file, self._wanted.content)
+            self._serve(self._wanted.content, look, dump, restart)
+            if self._wanted.probe == "full":
+                self._confirm(endpoints, result)
+        except PhaseError as error:
+            self._report("It failed; putting back what nginx had before.")
+            write_in_place(self._file, before)
+            try:
+                self._serve(before, self._host.look(), dump, restart)
+            except PhaseError as second:
+                raise not_put_back(error, second) from second
+            remove_journal(self._file)
+            raise put_back(error) from error
+        remove_journal(self._file)
+
+    def _confirm(self, endpoints: List[Dict[str, Any]], result: Dict[str, Any]) -> None:
+        """Lie to the nginx that serves now, and ask Phase itself whom it sees. Raises Spoofable."""
+        request = {
+            "nginx": self._host.addresses(),
+            "endpoints": [dict(endpoint, port=endpoint["live_port"]) for endpoint in endpoints],
+            "edges": edges_of([one for hop in self._wanted.hops for one in hop["ranges"]]),
+            "attempts": min(self._wanted.attempts, CONFIRMATIONS),
+        }
+        found = self._target.run(spoof_live.confirm, request, self._report)
+        result["probe"]["live"] = found
+        if found["findings"]:
+            wrong = {"stranger": found, "insider": spoof.Finding().as_dict(), "findings": found["findings"]}
+            raise Spoofable(sentence(wrong), "All findings are in probe.", partial={"probe": result["probe"]})
+
+    def _serve(self, content: bytes, look: Look, dump: str = "", restart: bool = False) -> None:
+        """Have nginx take the file, and see that it did: the file inside, then new workers in the old ones' place."""
+        master = self._host.master(look, self._pid_path(dump, look))
+        old = {worker.pid for worker in look.workers(master)} if master is not None else set()
+        if restart:
+            self._host.restart()
+            self._await_running()
+        inside = self._host.look().content
+        if inside != content:
+            raise StaleMount(
+                "What was written to %s is not what nginx has as %s." % (self._file, self._host.path),
+                "Restart nginx's container, or set restart=true.",
+            )
+        if not restart:
+            self._host.signal_reload()
+        self._await_workers(old, restart, dump)
+
+    def _await_workers(self, old: Any, restart: bool, dump: str) -> None:
+        """Workers that were not there before serve, and none that was. A reload that nginx refused leaves the old."""
+        deadline = self._clock() + self._wanted.timeout
+        while True:
+            look = self._host.look()
+            master = self._host.master(look, self._pid_path(dump, look))
+            now = {worker.pid for worker in look.workers(master)} if master is not None else set()
+            if now and (restart or not now & old):
+                return
+            if self._clock() > deadline:
+                raise NotReloaded(
+                    "nginx did not take the new configuration within %g s." % self._wanted.timeout,
+                    "Its error log says why.",
+                )
+            self._sleep(POLL)
+
+
+def complaint(said: str) -> str:
+    """nginx's own reason among the lines of ``nginx -t``."""
+    lines = re.findall(r"\[(?:emerg|crit|alert)\] (?:\d+#\d+: )?(.*)", said)
+    return str((lines or said.splitlines() or ["it gives no reason"])[0]).rstrip(".")
+
+
+def sentence(found: Mapping[str, Any]) -> str:
+    """The first finding in words."""
+    first = found["findings"][0]
+    wrong = found["stranger"]["wrong"] + found["insider"]["wrong"]
+    asked = found["stranger"]["attempts"] + found["insider"]["attempts"]
+    return (
+        "%d of %d requests reached Phase with a wrong address; first, as a %s at port %d, %s: %s was believed, not %s."
+        % (
+            wrong,
+            asked,
+            "stranger" if first["source"] == "stranger" else "trusted proxy",
+            first["port"],
+            first["attempt"],
+            first["believed"],
+            first["truth"],
+        )
+    )
+
+
+def put_back(error: PhaseError) -> PhaseError:
+    """The same error, which tells that the old configuration serves again."""
+    error.message = error.message.rstrip(".") + ". The old configuration serves again."
+    error.partial = dict(error.partial, rolled_back=True)
+    return error
+
+
+def not_put_back(error: PhaseError, second: PhaseError) -> PhaseError:
+    """The first error, and that nginx did not take the old configuration either."""
+    error.message = "%s. The old file is back, but nginx may not run it: %s" % (
+        error.message.rstrip("."),
+        second.message,
+    )
+    error.next_step = "See nginx's log, then run it again: it starts by putting the old configuration back."
+    error.partial = dict(error.partial, rolled_back=False)
+    return error
+
+
+def wanted_from(params: Mapping[str, Any]) -> Wanted:
+    content: Any = params["content"]
+    if content is None:
+        try:
+            content = read(os.path.expanduser(params["src"]))
+        except OSError as error:
+            raise BadOption(
+                "src cannot be read: %s." % error.strerror, "Name a file on the host of the task."
+            ) from error
+    else:
+        content = content.encode()
+    if not content.strip():
+        raise BadOption("The new configuration is empty.", "Give content or src.")
+    hops: List[Mapping[str, Any]] = list(params["hops"] or [])
+    return Wanted(
+        content, params["probe"], params["attempts"], tuple(hops), params["restart"], params["reload_timeout"]
+    )
+
+
+def configure(target: Target, params: Mapping[str, Any], check: bool, report: Report) -> Dict[str, Any]:
+    """Give nginx the configuration: the module's result."""
+    if params["content"] is None and params["src"] is None:
+        raise BadOption("There is no new configuration.", "Give content or src.")
+    wanted = wanted_from(params)
+    return Configurator(build(target, params), target, wanted, report).run(check)

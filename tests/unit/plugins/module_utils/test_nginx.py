@@ -1,0 +1,104 @@
+# SPDX-FileCopyrightText: 2026 The phase.console authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+from ansible_collections.phase.console.plugins.module_utils import _nginx as nginx
+from ansible_collections.phase.console.plugins.module_utils import _nginx_file as file
+from ansible_collections.phase.console.plugins.module_utils import _nginx_host as host
+from ansible_collections.phase.console.plugins.module_utils._errors import BadOption
+
+SAID = (
+    b"build configure arguments: --prefix=/x --conf-path=/opt/nginx.conf --pid-path=/run/n.pid\n"
+    b"uptime 1000.50\nnow 5000\nchanged 4990\n"
+    b"process 7 (nginx) S 1 7 7 0 -1 4194560 1 0 0 0 1 2 0 0 20 0 1 0 90000 1 1 "
+    b"nginx: master process nginx -g daemon off;\n"
+    b"process 30 (nginx) S 7 7 7 0 -1 4194560 1 0 0 0 1 2 0 0 20 0 1 0 91000 1 1 nginx: worker process \n"
+    b"process 31 (nginx) S 7 7 7 0 -1 4194560 1 0 0 0 1 2 0 0 20 0 1 0 91000 1 1 "
+    b"nginx: worker process is shutting down \n"
+    b"content\nserver { }\n\ncontent\n"
+)
+
+
+def test_a_look_is_taken_apart():
+    look = host.look_of(SAID, 0)
+    assert (look.main, look.pid_path, look.changed_ago, look.uptime) == ("/opt/nginx.conf", "/run/n.pid", 10, 1000.5)
+    assert look.content == b"server { }\n\ncontent\n"
+    assert [(worker.pid, worker.started) for worker in look.workers(7)] == [(30, 910.0)]
+
+
+def test_a_file_that_is_not_there_is_told_from_an_empty_one():
+    assert host.look_of(SAID, 1).content is None
+    with pytest.raises(host.NginxFailed):
+        host.look_of(b"", 127)
+
+
+def test_the_inode_and_the_mode_stay_when_the_content_changes(tmp_path):
+    path = tmp_path / "default.conf"
+    path.write_bytes(b"long " * 10000)
+    path.chmod(0o640)
+    inode = path.stat().st_ino
+    with path.open("rb") as mounted:
+        file.write_in_place(str(path), b"short")
+        assert mounted.read() == b"short"
+    assert path.stat().st_ino == inode and stat.S_IMODE(path.stat().st_mode) == 0o640
+
+
+def test_the_journal_keeps_what_was_there_for_the_owner_only(tmp_path):
+    path = str(tmp_path / "default.conf")
+    assert file.read_journal(path) is None
+    file.write_journal(path, b"\x00old\n")
+    assert file.read_journal(path) == b"\x00old\n"
+    assert stat.S_IMODE(Path(file.journal_of(path)).stat().st_mode) == 0o600
+    file.remove_journal(path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_two_runs_do_not_work_on_one_file(tmp_path):
+    path = tmp_path / "default.conf"
+    with pytest.raises(BadOption, match="cannot be written"), file.only_one(str(path)):
+        pass
+    path.touch()
+    with file.only_one(str(path)), pytest.raises(file.Busy), file.only_one(str(path)):
+        pass
+    with file.only_one(str(path)):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ('2026/11/21 [emerg] 6#6: unknown directive "x" in /a:5\nnginx: test failed', 'unknown directive "x" in /a:5'),
+        ("nginx: [emerg] host not found in upstream", "host not found in upstream"),
+        ("sh: nginx: not found", "sh: nginx: not found"),
+        ("", "it gives no reason"),
+    ],
+)
+def test_the_complaint_is_nginx_own_reason(said, reason):
+    assert nginx.complaint(said) == reason
+
+
+def container(name, networks, mode="default"):
+    return {"Id": name, "HostConfig": {"NetworkMode": mode}, "NetworkSettings": {"Networks": networks}}
+
+
+def test_containers_meet_on_the_networks_they_share():
+    one = container(
+        "a", {"x": {"IPAddress": "10.0.0.2", "GlobalIPv6Address": "fd00::2"}, "y": {"IPAddress": "10.1.0.2"}}
+    )
+    other = container("b", {"x": {"IPAddress": "10.0.0.3", "GlobalIPv6Address": ""}})
+    assert host.shared(one, other) == ["10.0.0.2", "fd00::2"] and host.shared(other, one) == ["10.0.0.3"]
+    beside = container("c", {}, "container:a")
+    assert host.namespace(beside) == host.namespace(one) != host.namespace(other)
+
+
+@pytest.mark.parametrize(
+    ("folder", "path", "does"),
+    [("/a/b", "/a/b", True), ("/a", "/a/b", True), ("/a/", "/a/b", True), ("/a/b", "/a/bc", False)],
+)
+def test_what_a_mount_covers(folder, path, does):
+    assert host.covers(folder, path) == does

@@ -1,0 +1,133 @@
+# SPDX-FileCopyrightText: 2026 The phase.console authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.phase.console.plugins.module_utils import _nginx_conf as conf
+
+MAIN = "/etc/nginx/nginx.conf"
+SERVER = r"""
+set_real_ip_from 173.245.48.0/20;
+set_real_ip_from 172.16.0.0/12;  # with a comment; and { braces }
+real_ip_header CF-Connecting-IP;
+geo $realip_remote_addr $hop { default 0; 173.245.48.0/20 1; 172.16.0.0/12 1; }
+map "$hop:$http_x" $client { default ${remote_addr}; "~^1:(?<a>[0-9]{1,3})$" $a; }
+server {
+    listen 80 default_server;
+    listen [::]:80 proxy_protocol;
+    listen 127.0.0.1:8443 ssl;
+    listen 443 quic reuseport;
+    listen unix:/run/a.sock;
+    server_name ~^x *.example.com;
+    limit_req zone=a;
+    location /service/ { rewrite ^/service/(.*) /$1 break; proxy_pass http://backend:8000; }
+    location ~ \.php$ { proxy_pass http://$host:1/x; }
+    location = /exact { if ($a) { return 403; } proxy_pass https://frontend:3000/y; }
+    location /static { root /srv; }
+}
+"""
+DUMP = (
+    """# configuration file /etc/nginx/nginx.conf:
+user a; pid /run/x.pid;
+events { }
+http {
+  include conf.d/*.conf;
+}
+stream { server { listen 1; } }
+
+# configuration file /etc/nginx/conf.d/default.conf:
+"""
+    + SERVER
+)
+PORTS = {80: 20080, 8443: 20443}
+
+
+def tree():
+    return conf.whole(conf.files_of(DUMP), MAIN)
+
+
+def trial(mode, own=("172.18.0.5",)):
+    return conf.trial(tree(), mode, own, PORTS, "172.18.0.5:25000")
+
+
+def directives(text, name):
+    return [directive.words() for directive in conf.walk(conf.parse(text)) if directive.name == name]
+
+
+def test_what_is_printed_reads_the_same():
+    block = conf.parse(SERVER)
+    assert conf.parse(conf.text_of(block)) == block
+    assert '"~^1:(?<a>[0-9]{1,3})$" $a;' in conf.text_of(block) and "default ${remote_addr};" in conf.text_of(block)
+
+
+@pytest.mark.parametrize("text", ["a", "a {", "}", "a; }", ";", "{ }", "a 'b"])
+def test_what_is_no_configuration_is_refused(text):
+    with pytest.raises(conf.NotReadable):
+        conf.parse(text)
+
+
+def test_includes_come_to_their_places():
+    http = next(directive for directive in tree() if directive.name == "http")
+    assert [directive.name for directive in http.block or []][:2] == ["set_real_ip_from", "set_real_ip_from"]
+    assert conf.trusted(tree()) == ["173.245.48.0/20", "172.16.0.0/12"]
+    assert conf.live_ports(tree()) == {80, 8443}
+
+
+def test_a_trial_shares_nothing_with_the_nginx_that_serves():
+    text = trial("stranger").text
+    assert directives(text, "pid") == [["@DIR@/stranger.pid"]]
+    assert directives(text, "access_log") == [["off"]]
+    assert not directives(text, "stream") and not directives(text, "limit_req")
+    listens = [words[0] for words in directives(text, "listen")]
+    assert listens == ["20080", "[::]:20080", "127.0.0.1:20443"]
+
+
+def test_everything_for_phase_goes_to_the_listener():
+    passed = [words[0] for words in directives(trial("stranger").text, "proxy_pass")]
+    assert passed == ["http://172.18.0.5:25000", "http://172.18.0.5:25000/x", "http://172.18.0.5:25000/y"]
+
+
+def test_a_stranger_is_no_longer_trusted_by_its_private_network_and_an_insider_is_trusted():
+    stranger, insider = trial("stranger").text, trial("insider").text
+    assert directives(stranger, "set_real_ip_from") == [["173.245.48.0/20"], ["192.0.2.255"]]
+    assert directives(insider, "set_real_ip_from") == [["173.245.48.0/20"], ["172.16.0.0/12"], ["172.18.0.5"]]
+    hop = next(d.block for d in conf.walk(conf.parse(stranger)) if d.name == "geo")
+    assert [directive.name for directive in hop or []] == ["default", "173.245.48.0/20"]
+    hop = next(d.block for d in conf.walk(conf.parse(insider)) if d.name == "geo")
+    assert [*(hop or [])[-1].raw] == ["172.18.0.5", "1"]
+
+
+def test_trust_in_the_whole_world_stays_to_be_found():
+    everyone = conf.parse("http { set_real_ip_from 0.0.0.0/0; server { } }")
+    text = conf.trial(everyone, "stranger", ["172.18.0.5"], {80: 1}, "a:1").text
+    assert directives(text, "set_real_ip_from") == [["0.0.0.0/0"]] and directives(text, "listen") == [["1"]]
+
+
+def test_the_endpoints_say_where_and_how_to_ask():
+    found = trial("stranger")
+    assert {(e["port"], e["live_port"], e["tls"], e["proxy_protocol"], e["path"]) for e in found.endpoints} == {
+        (port, live, tls, proxy, path)
+        for port, live, tls, proxy in ((20080, 80, False, False), (20080, 80, False, True), (20443, 8443, True, False))
+        for path in ("/service/", "/exact")
+    }
+    assert {(e["host"], e["header"], e["recursive"]) for e in found.endpoints} == {
+        ("probe.example.com", "CF-Connecting-IP", False)
+    }
+    assert "location ~ \\.php$" in found.unprobed
+
+
+def test_a_servers_own_trust_goes_before_that_of_all():
+    server = "server { real_ip_header B; location / { proxy_pass http://x; } }"
+    text = "http { real_ip_header A; real_ip_recursive on; %s }" % server
+    (endpoint,) = conf.trial(conf.parse(text), "stranger", [], {80: 1}, "a:1").endpoints
+    assert (endpoint["header"], endpoint["recursive"], endpoint["path"]) == ("B", True, "/")
+
+
+@pytest.mark.parametrize(
+    ("words", "port", "address"),
+    [("80", 80, ""), ("*:81", 81, ""), ("[::1]:82", 82, "[::1]"), ("[::]", 80, "[::]"), ("192.0.2.1", 80, "192.0.2.1")],
+)
+def test_listens(words, port, address):
+    listen = conf.listen_of([words])
+    assert listen is not None and (listen.port, listen.address) == (port, address)
