@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -90,3 +91,24 @@ def a_lock_is_not_waited_for_without_end(ansible: Ansible, instance: Any, option
             ansible, {**options, "lock_timeout": "500ms", "gather_subset": ["migrations"]}, "database_error"
         )
     assert "lock_timeout" in message and "activity" in message
+
+
+def rows_are_changed_and_put_back(ansible: Ansible, instance: Any, options: Options, folder: Path) -> None:
+    """A change beside the database, its snapshot on the host of the task, and back to the byte."""
+    instance.sql(
+        "insert into api_networkaccesspolicy (id, name, allowed_ips, is_global, created_at, updated_at, "
+        "organisation_id) select 'p1', 'Office', '', true, now(), now(), id from api_organisation where name = 'SpaceX'"
+    )
+    stored = "select t::text from api_networkaccesspolicy t"
+    before = instance.sql(stored)
+    given = {**options, "organisation": "SpaceX", "snapshot_dir": str(folder), "reason": "a test of O'Brien's"}
+    change = {**given, "state": "allowed", "allow": ["192.0.2.1"]}
+    assert ansible.module("phase_network_policy", change, check=True)["changed"] and instance.sql(stored) == before
+    made = ansible.module("phase_network_policy", change)
+    assert made["policies"][0]["entries"] == ["192.0.2.1"]
+    assert Path(made["snapshot"]).parent == folder and instance.sql(stored) != before
+    ansible.module("phase_network_policy", {**given, "state": "restored", "snapshot": made["snapshot"]})
+    assert instance.sql(stored) == before
+    assert instance.sql("select count(*) from api_auditevent where resource_id = 'p1'") == [(2,)]
+    instance.sql("delete from api_networkaccesspolicy")
+    instance.sql("delete from api_auditevent")

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -40,6 +41,10 @@ def test_nothing_is_written_in_the_container(ansible: Ansible, instance: Any) ->
     before = set(instance.docker("diff", "phase-backend").splitlines())
     targets.info(ansible, target(instance))
     assert set(instance.docker("diff", "phase-backend").splitlines()) == before
+
+
+def test_rows_are_changed_and_put_back(ansible: Ansible, instance: Any, tmp_path: Path) -> None:
+    targets.rows_are_changed_and_put_back(ansible, instance, target(instance), tmp_path)
 
 
 def test_the_far_end_ends_with_its_caller(ansible: Ansible, instance: Any) -> None:

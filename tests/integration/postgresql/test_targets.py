@@ -58,6 +58,12 @@ def test_lock_timeout(ansible: Ansible, instance: Any, options: dict[str, Any]) 
     targets.a_lock_is_not_waited_for_without_end(ansible, instance, options)
 
 
+def test_rows_are_changed_and_put_back(
+    ansible: Ansible, instance: Any, options: dict[str, Any], tmp_path: Path
+) -> None:
+    targets.rows_are_changed_and_put_back(ansible, instance, options, tmp_path)
+
+
 def test_local_ends_when_its_caller_dies(ansible: Ansible, instance: Any) -> None:
     targets.ends_when_the_caller_dies(ansible, instance, target(instance))
 
