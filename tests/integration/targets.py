@@ -112,3 +112,25 @@ def rows_are_changed_and_put_back(ansible: Ansible, instance: Any, options: Opti
     assert instance.sql("select count(*) from api_auditevent where resource_id = 'p1'") == [(2,)]
     instance.sql("delete from api_networkaccesspolicy")
     instance.sql("delete from api_auditevent")
+
+
+def a_lockout_by_sso_ends_at_once(ansible: Ansible, instance: Any, options: Options, folder: Path) -> None:
+    """The backend's own decision in redis is cleared where it can be asked; the tables go back to the byte."""
+    instance.sql("update api_organisation set require_sso = true where name = 'SpaceX'")
+    stored = "select o::text from api_organisation o union all select p::text from api_organisationssoprovider p"
+    before = sorted(instance.sql(stored))
+    given = {**options, "organisation": "SpaceX", "snapshot_dir": str(folder), "reason": "a test of O'Brien's"}
+    change = {**given, "state": "providers_deleted", "confirm": "SpaceX"}
+    checked = ansible.module("phase_sso", change, check=True)
+    assert checked["changed"] and sorted(instance.sql(stored)) == before
+    made = ansible.module("phase_sso", change)
+    alone = options["deployment"] == "database"
+    assert made["sso"]["providers"] == [] and made["cache"]["seconds"] == (60 if alone else 0)
+    assert ("backend_unseen" in {item["finding"] for item in made["doctor"]["findings"]}) == alone
+    assert made["doctor_before"]["findings"][0]["finding"] == "enforcement"
+    ansible.module(
+        "phase_sso", {**options, "state": "restored", "snapshot": made["snapshot"], "snapshot_dir": str(folder)}
+    )
+    assert sorted(instance.sql(stored)) == before
+    instance.sql("update api_organisation set require_sso = false")
+    instance.sql("delete from api_auditevent")

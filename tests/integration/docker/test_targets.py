@@ -47,6 +47,10 @@ def test_rows_are_changed_and_put_back(ansible: Ansible, instance: Any, tmp_path
     targets.rows_are_changed_and_put_back(ansible, instance, target(instance), tmp_path)
 
 
+def test_a_lockout_by_sso_ends_at_once(ansible: Ansible, instance: Any, tmp_path: Path) -> None:
+    targets.a_lockout_by_sso_ends_at_once(ansible, instance, target(instance), tmp_path)
+
+
 def test_the_far_end_ends_with_its_caller(ansible: Ansible, instance: Any) -> None:
     targets.ends_when_the_caller_dies(ansible, instance, target(instance))
     targets.until(lambda: "phase_console" not in instance.docker("top", "phase-backend"), 10)

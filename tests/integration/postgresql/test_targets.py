@@ -64,6 +64,12 @@ def test_rows_are_changed_and_put_back(
     targets.rows_are_changed_and_put_back(ansible, instance, options, tmp_path)
 
 
+def test_a_lockout_by_sso_ends_at_once(
+    ansible: Ansible, instance: Any, options: dict[str, Any], tmp_path: Path
+) -> None:
+    targets.a_lockout_by_sso_ends_at_once(ansible, instance, options, tmp_path)
+
+
 def test_local_ends_when_its_caller_dies(ansible: Ansible, instance: Any) -> None:
     targets.ends_when_the_caller_dies(ansible, instance, target(instance))
 
