@@ -72,7 +72,7 @@ class ActionModule(ActionBase):
                 told = time.monotonic()
                 display.display(f"{self._name()}: waiting for an answer, {remaining(found['left'])} left")
             found = self._patient(look=SLICE)
-        return found
+        return {**found, "changed": False}
 
     def _given(self, answer: str) -> dict[str, Any]:
         """Give the answer; where somebody else was faster, theirs counts."""

@@ -1,0 +1,71 @@
+# SPDX-FileCopyrightText: 2026 The phase.console authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Locking owners of the sandbox's SpaceX out, and asking over HTTP, past the collection, whether they get in."""
+
+from __future__ import annotations
+
+import json
+import ssl
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from typing import Any
+
+from sandbox.phase.api.names import PASSWORD, identifier
+
+SPACEX = identifier(1, "organisation", "SpaceX")
+ALICE = "alice.spacex.1@example.com"
+MEMBER = identifier(1, "member", "alice.spacex.1")
+HOME = "203.0.113.7"
+QUERY = "query ($o: ID) { organisationGlobalAccessUsers(organisationId: $o) { id } }"
+
+
+def post(url: str, body: Mapping[str, Any], headers: Mapping[str, str]) -> tuple[int, Any, str]:
+    """Status, JSON and the cookie of an answer; whoever listens may have a certificate of its own."""
+    request = urllib.request.Request(  # noqa: S310 - the sandbox's own address
+        url, data=json.dumps(body).encode(), headers={"Content-Type": "application/json", **headers}
+    )
+    anyone = ssl._create_unverified_context()  # noqa: S323
+    try:
+        with urllib.request.urlopen(request, timeout=10, context=anyone) as answer:  # noqa: S310
+            return answer.status, json.load(answer), answer.headers.get("Set-Cookie", "").partition(";")[0]
+    except urllib.error.HTTPError as error:
+        return error.code, None, ""
+
+
+def enter(url: str, address: str = HOME) -> str:
+    """Sign alice in with her password and look at SpaceX: ``in``, or the code of what keeps her out."""
+    headers = {"X-Real-IP": address}
+    status, _body, cookie = post(f"{url}/auth/password/login/", {"email": ALICE, "authHash": PASSWORD}, headers)
+    if status != 200:
+        return f"login: {status}"
+    status, body, _cookie = post(
+        f"{url}/graphql/", {"query": QUERY, "variables": {"o": SPACEX}}, {**headers, "Cookie": cookie}
+    )
+    assert status == 200, status
+    return str(body["errors"][0]["extensions"]["code"]) if "errors" in body else "in"
+
+
+def by_policy(instance: Any, name: str = "Office", allowed: str = "10.0.0.0/8") -> None:
+    instance.sql(
+        "insert into api_networkaccesspolicy"
+        " (id, name, allowed_ips, is_global, created_at, updated_at, organisation_id)"
+        " values (gen_random_uuid()::text, %s, %s, true, now(), now(), %s)",
+        name,
+        allowed,
+        SPACEX,
+    )
+
+
+def by_sso(instance: Any) -> None:
+    instance.sql("update api_organisation set require_sso = true where id = %s", SPACEX)
+
+
+def policies(instance: Any) -> list[tuple[Any, ...]]:
+    """To the byte."""
+    rows = instance.sql("select p::text from api_networkaccesspolicy p order by id")
+    return list(rows)
+
+
+def requires_sso(instance: Any) -> bool:
+    return bool(instance.sql("select require_sso from api_organisation where id = %s", SPACEX)[0][0])

@@ -1,0 +1,253 @@
+# SPDX-FileCopyrightText: 2026 The phase.console authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Owners who are locked out over HTTP get in by a playbook, and out again unless somebody confirms it."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import select
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from integration import lockouts
+from integration.forks import eventually
+from integration.harness import Ansible, PlayResult, Run, target
+from integration.lockouts import HOME, SPACEX, enter
+from sandbox.local import LocalInstance
+
+NETWORK, SSO = "recover_network_lockout", "recover_sso_lockout"
+COMMAND = re.compile(r"cd \S+ && [^\"]*ansible-playbook[^\"]*-e phase_recover_(restore|confirm)=[^\"\s]+")
+
+
+@pytest.fixture(scope="module")
+def running(module_local_instance: Callable[..., LocalInstance]) -> LocalInstance:
+    started = module_local_instance("v2.73.2")
+    with started.env_file.open("a", encoding="utf-8") as settings:
+        settings.write("ENABLE_PASSWORD_AUTH=true\n")
+    started.restart("backend")
+    return started
+
+
+@pytest.fixture
+def instance(running: LocalInstance) -> Iterator[LocalInstance]:
+    yield running
+    running.sql(
+        "delete from api_organisationmember_network_policies; delete from api_networkaccesspolicy; "
+        "delete from api_scimuser; update api_organisation set require_sso = false"
+    )
+    with redis.Redis(port=running.redis_port) as connection:
+        connection.flushall()
+
+
+@pytest.fixture
+def variables(instance: LocalInstance, tmp_path: Path) -> dict[str, Any]:
+    return {
+        "phase_hosts": "localhost",
+        "phase_target": target(instance),
+        "phase_recover_url": instance.url,
+        "phase_recover_organisation": "SpaceX",
+        "phase_recover_address": HOME,
+        "phase_recover_dir": str(tmp_path / "recover"),
+    }
+
+
+@pytest.fixture
+def by_hand(ansible: Ansible, variables: dict[str, Any], tmp_path: Path) -> Iterator[Callable[..., Any]]:
+    """A run as an operator types it, whose command can be typed again: its variables are in the inventory."""
+    inventory = tmp_path / "inventory.json"
+    host = {
+        "ansible_connection": "local",
+        "ansible_python_interpreter": "{{ ansible_playbook_python }}",
+        **variables,
+    }
+    inventory.write_text(json.dumps({"all": {"hosts": {"localhost": host}}}), encoding="utf-8")
+    runs = []
+
+    def start(playbook: str, *more: str) -> Run:
+        folder = tmp_path / f"run{len(runs)}"
+        folder.mkdir()
+        mark = folder / "mark"
+        command = [str(ansible.programs / "ansible-playbook"), f"phase.console.{playbook}", "-i", str(inventory)]
+        command += [argument for variable in (f"mark={mark}", *more) for argument in ("-e", variable)]
+        runs.append(Run(folder, command, tmp_path, ansible.environment(), [mark]))
+        return runs[-1]
+
+    yield start
+    for run in runs:
+        run.stop()
+
+
+def recover(
+    ansible: Ansible, playbook: str, variables: dict[str, Any], *, fails: bool = False, **more: Any
+) -> PlayResult:
+    check = more.pop("check", False)
+    return ansible.playbook(playbook, {**variables, **more}, check=check, diff=check, expect_failure=fails)
+
+
+def outcome(result: PlayResult) -> str:
+    return str(result.custom["phase_recover"]["outcome"])
+
+
+def printed(output: str, what: str) -> str:
+    """The command that the output says, as it is to be typed."""
+    return next(found.group() for found in COMMAND.finditer(output) if found.group(1) == what)
+
+
+def type_it(ansible: Ansible, command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["bash", "-c", command], env=ansible.environment(), capture_output=True, text=True, check=False
+    )
+
+
+def test_an_address_gets_in_and_out_again(ansible: Ansible, instance: LocalInstance, variables: dict[str, Any]) -> None:
+    lockouts.by_policy(instance, 'L\'Office "4" ; drop table x; --')
+    before = lockouts.policies(instance)
+    assert enter(instance.url) == "IP_RESTRICTED"
+
+    checked = recover(ansible, NETWORK, variables, check=True)
+    assert outcome(checked) == "check" and HOME in checked.stdout and not Path(variables["phase_recover_dir"]).exists()
+    assert lockouts.policies(instance) == before
+
+    done = recover(ansible, NETWORK, variables, phase_recover_confirmed=True)
+    assert outcome(done) == "kept" and enter(instance.url) == "in" and enter(instance.url, "203.0.113.8") != "in"
+
+    again = recover(ansible, NETWORK, variables)
+    assert (again.changed, outcome(again)) == (0, "nothing")
+
+    path = done.custom["phase_recover"]["restore"]
+    recover(ansible, NETWORK, variables, phase_recover_restore=path)
+    assert lockouts.policies(instance) == before and enter(instance.url) == "IP_RESTRICTED"
+
+
+def test_time_runs_out(ansible: Ansible, instance: LocalInstance, variables: dict[str, Any]) -> None:
+    lockouts.by_sso(instance)
+    assert enter(instance.url) == "SSO_REQUIRED"
+    run = ansible.popen_playbook(SSO, {**variables, "phase_recover_confirm_within": "4s"})
+    run.wait_until(lambda: enter(instance.url) == "in", poll=0.5)
+    result = run.wait()
+    assert result.rc != 0 and "Nobody confirmed it within 4s" in result.message and outcome(result) == "expired"
+    assert enter(instance.url) == "SSO_REQUIRED"
+
+
+def test_a_run_that_is_killed_is_undone_by_the_command_it_has_printed(
+    ansible: Ansible, instance: LocalInstance, by_hand: Callable[..., Run]
+) -> None:
+    lockouts.by_policy(instance)
+    before = lockouts.policies(instance)
+    run = by_hand(NETWORK, "phase_recover_confirm_within=10m")
+    run.wait_until(lambda: enter(instance.url) == "in", poll=0.5)
+    run.kill(everything=True)
+    assert lockouts.policies(instance) != before
+    done = type_it(ansible, printed(run.output(), "restore"))
+    assert done.returncode == 0, done.stdout
+    assert lockouts.policies(instance) == before and enter(instance.url) == "IP_RESTRICTED"
+
+
+def test_another_job_confirms(ansible: Ansible, instance: LocalInstance, by_hand: Callable[..., Run]) -> None:
+    lockouts.by_sso(instance)
+    run = by_hand(SSO, "phase_recover_confirm_within=5m")
+    run.wait_for_output("waiting for an answer")
+    done = type_it(ansible, printed(run.output(), "confirm"))
+    assert done.returncode == 0, done.stdout
+    assert run.wait().rc == 0 and enter(instance.url) == "in" and "It is kept." in run.output()
+    late = type_it(ansible, printed(run.output(), "confirm").replace("_confirm=", "_refuse="))
+    assert late.returncode != 0 and "has its answer" in late.stdout
+
+
+@pytest.mark.parametrize(("typed", "ends"), [("keep\r", "in"), ("\x03", "IP_RESTRICTED")], ids=["keep", "ctrl-c"])
+def test_somebody_at_a_terminal_decides(
+    ansible: Ansible, instance: LocalInstance, variables: dict[str, Any], tmp_path: Path, typed: str, ends: str
+) -> None:
+    lockouts.by_policy(instance)
+    given = tmp_path / "variables.json"
+    given.write_text(json.dumps(variables), encoding="utf-8")
+    command = [str(ansible.programs / "ansible-playbook"), f"phase.console.{NETWORK}", "-e", f"@{given}"]
+    process, terminal = pty.fork()
+    if process == 0:
+        os.execve(command[0], command, ansible.environment())  # noqa: S606
+    seen, deadline = b"", time.monotonic() + 120
+    while time.monotonic() < deadline:
+        if select.select([terminal], [], [], 1)[0]:
+            try:
+                data = os.read(terminal, 65536)
+            except OSError:  # the other end is closed
+                break
+            before, seen = seen, seen + data
+            if b"type keep" in seen and b"type keep" not in before:
+                time.sleep(0.5)  # what was typed before the question is thrown away
+                os.write(terminal, typed.encode())
+    assert os.waitpid(process, 0)[1] == 0, seen.decode()
+    assert enter(instance.url) == ends, seen.decode()
+
+
+def test_what_does_not_help_is_put_back(ansible: Ansible, instance: LocalInstance, variables: dict[str, Any]) -> None:
+    """An owner managed by SCIM stays out whatever the organisation requires; another one would get in."""
+    lockouts.by_sso(instance)
+    instance.sql(
+        "insert into api_scimuser (id, external_id, email, display_name, active, scim_data, updated_at, org_member_id,"
+        " organisation_id) values ('1', '1', 'a@b.c', '', true, '{}', now(), %s, %s)",
+        lockouts.MEMBER,
+        SPACEX,
+    )
+    done = recover(ansible, SSO, variables, fails=True, phase_recover_account=lockouts.ALICE)
+    assert outcome(done) == "failed" and "SCIM" in done.message
+    assert lockouts.requires_sso(instance) and enter(instance.url) == "SSO_REQUIRED"
+
+
+def test_another_cause_is_named_and_nothing_changed(
+    ansible: Ansible, instance: LocalInstance, variables: dict[str, Any]
+) -> None:
+    lockouts.by_sso(instance)
+    done = recover(ansible, NETWORK, variables, fails=True)
+    assert done.changed == 0 and "identity provider" in done.message
+    assert lockouts.requires_sso(instance)
+
+
+def test_without_the_application_the_tables_count(
+    ansible: Ansible, instance: LocalInstance, variables: dict[str, Any]
+) -> None:
+    lockouts.by_policy(instance)
+    variables["phase_target"] = {"deployment": "database", "database_url": instance.database_url}
+    done = recover(
+        ansible,
+        NETWORK,
+        variables,
+        phase_recover_confirm_within=0,
+        phase_recover_network="reset",
+        phase_recover_account="deploy",
+    )
+    assert outcome(done) == "kept" and enter(instance.url) == "in"
+
+
+def test_names_that_mean_harm_are_refused_in_words(ansible: Ansible, instance: LocalInstance) -> None:
+    names = ["spacex", "'; drop table api_organisation; --", "Ünïcode ☃" * 7, '"%s\\']
+    task = {
+        "phase.console.phase_access_check": {
+            **target(instance),
+            "url": instance.url,
+            "organisation": "{{ 'SpaceX' if item.account is defined else item.organisation }}",
+            "account": "{{ item.account | default(omit) }}",
+        },
+        "loop": [{"organisation": name} for name in names] + [{"account": name} for name in names],
+        "register": "found",
+        "ignore_errors": True,
+    }
+    play = [{"hosts": "localhost", "gather_facts": False, "tasks": [task]}]
+    result = ansible.playbook(play)
+    kinds = [item["error"]["kind"] for item in result.tasks[-1].result["results"]]
+    assert kinds == ["organisation_missing"] * len(names) + ["account_missing"] * len(names)
+    assert "Traceback" not in result.stdout
+
+
+def test_nobody_is_left_waiting(instance: LocalInstance) -> None:
+    """No session of the collection's stays in the database."""
+    query = "select count(*) from pg_stat_activity where application_name like 'phase.console%'"
+    eventually(lambda: instance.sql(query) == [(0,)], 10)
