@@ -84,6 +84,12 @@ options:
         description: The header in which it tells its client.
         type: str
         default: X-Forwarded-For
+      source:
+        description: What it is, for the reader.
+        type: str
+      entry:
+        description: Its entry in C(X-Forwarded-For), from the right. Not used.
+        type: int
   restart:
     description:
       - Restart nginx's container when it does not have the file that its mount names, because that was replaced by
@@ -181,6 +187,8 @@ from ansible_collections.phase.console.plugins.module_utils._nginx import config
 HOPS = {
     "ranges": {"type": "list", "elements": "str", "required": True},
     "header": {"type": "str", "default": "X-Forwarded-For"},
+    "source": {"type": "str"},
+    "entry": {"type": "int"},
 }
 SPEC = ArgumentSpec(
     {
