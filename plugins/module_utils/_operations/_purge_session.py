@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Any, Callable, Iterator, Optional
+from typing import Any, Callable, Iterator, Optional, Sequence, Type
 
+from .._errors import PhaseError
 from ._migration_monitor import people_seconds
 from ._purge_errors import PurgeBlocked
 
@@ -54,12 +55,17 @@ class Session:
 
     def blocker(self, *tables: str) -> str:
         """Who holds a lock on one of the tables for the longest time, in words."""
-        with self.connection.cursor() as cursor:
-            cursor.execute(_BLOCKERS, (list(tables),))
-            row = cursor.fetchone()
-        if row is None:
-            return "a session that has gone meanwhile"
-        return "%s (pid %d, %s, open since %s)" % (row[1], row[0], row[2], people_seconds(row[3]))
+        return blocker(self.connection, tables)
+
+
+def blocker(connection: Any, tables: Sequence[str]) -> str:
+    """Who else holds a lock on one of the tables for the longest time, in words."""
+    with connection.cursor() as cursor:
+        cursor.execute(_BLOCKERS, (list(tables),))
+        row = cursor.fetchone()
+    if row is None:
+        return "a session that has gone meanwhile"
+    return "%s (pid %d, %s, open since %s)" % (row[1], row[0], row[2], people_seconds(row[3]))
 
 
 def patiently(
@@ -69,10 +75,11 @@ def patiently(
     who: Callable[[], str],
     what: str,
     stop: Callable[[], bool] = lambda: False,
+    blocked: Type[PhaseError] = PurgeBlocked,
 ) -> bool:
     """Do ``work``, again with growing pauses while others are in the way; False when ``stop`` said so meanwhile.
 
-    Raises PurgeBlocked after ``patience`` seconds.
+    Raises ``blocked`` after ``patience`` seconds.
     """
     import psycopg2
 
@@ -88,7 +95,7 @@ def patiently(
             return False
         blocker = who()
         if context.clock() - started >= patience:
-            raise PurgeBlocked(
+            raise blocked(
                 "%s waited %s for a lock, held by %s." % (what, people_seconds(patience), blocker),
                 "Let that session end, or end it, then run this again.",
             )
