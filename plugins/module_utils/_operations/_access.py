@@ -190,10 +190,11 @@ def short(network: Network) -> str:
 
 
 def covered(network: Network, by: Iterable[Network]) -> bool:
-    """Whether a range is inside one of the others."""
+    """Whether every address of a range is in one of the others."""
+    alike: List[Any] = [other for other in by if other.version == network.version]
     return any(
-        other.version == network.version and other.prefixlen <= network.prefixlen and network.network_address in other
-        for other in by
+        other.prefixlen <= network.prefixlen and network.network_address in other
+        for other in ipaddress.collapse_addresses(alike)
     )
 
 

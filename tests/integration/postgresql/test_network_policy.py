@@ -404,6 +404,42 @@ def test_killed_midway_nothing_is_changed_and_the_snapshot_is_there(
     assert result["changed"] is False
 
 
+SLOW_COMMIT = """
+create function slow_commit() returns trigger language plpgsql as 'begin perform pg_sleep(2); return null; end';
+create constraint trigger slow_commit after insert on api_auditevent deferrable initially deferred
+  for each row execute function slow_commit()
+"""
+
+
+@pytest.mark.parametrize("deployment", ["local", "database"])
+def test_killed_while_it_commits_it_is_all_or_nothing_and_can_be_undone(
+    ansible: Ansible, instance: LocalInstance, tmp_path: Path, deployment: str
+) -> None:
+    add_policy(instance, "Office", "10.0.0.0/8")
+    attach(instance, add_policy(instance, "Mine", "10.0.0.0/8", is_global=False))
+    before = stored(instance)
+    where = target(instance) if deployment == "local" else {}
+    change = {"state": "reset", "account_policies": ["Mine"], "snapshot_dir": str(tmp_path)}
+    options = {"deployment": deployment, **where, **change}
+    play = [{"hosts": "localhost", "gather_facts": False, "tasks": [{"phase.console.phase_network_policy": options}]}]
+    instance.sql(SLOW_COMMIT)
+    try:
+        environ = {"DATABASE_URL": instance.database_url} if deployment == "database" else {}
+        run = ansible.popen_playbook(play, environ=environ)
+        sleeping = "select 1 from pg_stat_activity where wait_event = 'PgSleep' and application_name like 'phase.con%%'"
+        run.wait_until(lambda: bool(instance.sql(sleeping)), timeout=30, poll=0.05)
+        targets.kill(run)
+        eventually(lambda: targets.ours(instance) == 0, 15)
+    finally:
+        instance.sql("drop function slow_commit cascade")
+    (file,) = tmp_path.iterdir()
+    undone = Direct(instance.database_url, tmp_path)(state="restored", snapshot=str(file))
+    ((recorded,),) = instance.sql("select count(*) from api_auditevent where description like '%%emergency%%'")
+    # A far end that loses its caller cancels the commit; a server finishes what a dead client began.
+    assert (undone["changed"], recorded) == ((False, 0) if deployment == "local" else (True, 4))
+    assert stored(instance) == before
+
+
 def test_a_row_that_is_held_is_not_waited_for_without_end(instance: LocalInstance, direct: Direct) -> None:
     add_policy(instance, "Office", "10.0.0.0/8")
     before = stored(instance)

@@ -111,7 +111,21 @@ def test_what_stands_there_stays(before, added, after):
     assert _access.with_entries(after, added) == after
 
 
-def test_covered():
-    inner, outer = ipaddress.ip_network("10.1.0.0/16"), ipaddress.ip_network("10.0.0.0/8")
-    assert _access.covered(inner, [outer]) and not _access.covered(outer, [inner])
-    assert not _access.covered(inner, [ipaddress.ip_network("::/0")])
+@pytest.mark.parametrize(
+    "network, by, expected",
+    [
+        ("10.1.0.0/16", ["192.0.2.0/24", "10.0.0.0/8"], True),
+        ("10.0.0.0/8", ["10.0.0.0/16"], False),
+        ("10.0.0.0/24", ["10.0.0.128/25", "10.0.0.0/25"], True),
+        ("10.0.0.0/24", ["10.0.0.128/25", "10.0.0.0/26"], False),
+        ("10.0.0.0/24", ["::/0"], False),
+        ("2001:db8::1", ["10.0.0.0/8", "2001:db8::/32"], True),
+        ("10.0.0.1", [], False),
+    ],
+)
+def test_covered(network, by, expected):
+    assert _access.covered(ipaddress.ip_network(network), [ipaddress.ip_network(text) for text in by]) is expected
+
+
+def test_nothing_is_enforced_on_the_free_plan():
+    assert _access.enforced("FR", [policy(1, "")], [policy(2, "")]) == []
