@@ -16,7 +16,7 @@ HTTP2_DIRECTIVE = (1, 25, 1)  # nginx: `http2 on` exists from here on, and the p
 GATEWAY_MOST = 64  # addresses that NGINX Gateway Fabric takes (API v1alpha2, NginxProxy.spec.rewriteClientIP)
 
 _CHECKS: Dict[str, Callable[[str, Any], Any]] = {
-    "server_names": lambda name, given: values.each(values.server_name, name, given),
+    "server_names": lambda name, given: list(dict.fromkeys(values.each(values.server_name, name, given))),
     "ipv6": values.flag,
     "http": lambda name, given: values.choice(name, given, ("serve", "redirect", "none")),
     "http_port": values.port,
@@ -107,11 +107,11 @@ def _check_proxy(proxy: str, scope: str, model: Trust) -> None:
 def notes(found: Mapping[str, Any], model: Trust) -> List[str]:
     """What an operator should know about this choice."""
     said: List[str] = []
-    shared = [hop.source for hop in model.hops if hop.source in ("cloudflare", "cloudfront")]
+    shared = sorted({hop.source for hop in model.hops if hop.source in ("cloudflare", "cloudfront")})
     if shared and not found["tls_client_ca"]:
         said.append(
             "The ranges of %s prove the CDN, not your account on it. Have it authenticate itself too, by client "
-            "certificates (phase_realip_tls_client_ca), a tunnel or a private origin." % " and ".join(sorted(set(shared)))
+            "certificates (phase_realip_tls_client_ca), a tunnel or a private origin." % " and ".join(shared)
         )
     if model.recursive or (found["proxy"] == "ingress_nginx" and model.header == FORWARDED_FOR):
         said.append("A client whose own address is in the trusted ranges is believed about the address in front of it.")

@@ -8,6 +8,7 @@ Phase's backend and frontend are stood in for by servers that answer with what r
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import socket
 import ssl
@@ -47,13 +48,17 @@ VARS = yaml.safe_load((ROLE / "vars" / "main.yml").read_text(encoding="utf-8"))
 PREFIX = "phase_realip_"
 
 
-def options(**changes: Any) -> dict[str, Any]:
-    """What the role hands to its filter: its defaults, with changes."""
+@functools.cache
+def _defaults() -> dict[str, Any]:
     render = yaml.safe_load((ROLE / "tasks" / "render.yml").read_text(encoding="utf-8"))
     defaults = yaml.safe_load((ROLE / "defaults" / "main.yml").read_text(encoding="utf-8"))
     names = render[0]["vars"]["_phase_realip_given"]
-    given = {name: defaults[PREFIX + name] for name in names if name != "published"}
-    return {**given, "published": {}, **changes}
+    return {**{name: defaults[PREFIX + name] for name in names if name != "published"}, "published": {}}
+
+
+def options(**changes: Any) -> dict[str, Any]:
+    """What the role hands to its filter: its defaults, with changes."""
+    return {**_defaults(), **changes}
 
 
 def render(template: str = "", **changes: Any) -> str:
