@@ -75,7 +75,7 @@ def within(address: str, entries: Iterable[str]) -> bool:
     client = ip_address(address)
     for entry in entries:
         try:
-            if client in ip_network(entry, strict=False):
+            if client in ip_network(entry, strict=False) if "/" in entry else client == ip_address(entry):
                 return True
         except ValueError:
             continue
