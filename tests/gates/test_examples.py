@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,27 @@ def test_examples_of_a_page(block: Any, documentation: dict[str, Any], program: 
         check_options(task, documentation)
     if plays_of(block):
         check_syntax(plays_of(block), program, tmp_path)
+
+
+def ad_hoc_commands(page: Path) -> list[str]:
+    blocks = re.findall(r"^```bash\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    return [line for block in blocks for line in block.splitlines() if re.match(rf"ansible .*-m {PREFIX}", line)]
+
+
+COMMANDS = [
+    pytest.param(line, id=f"{page.name}-{number}")
+    for page in PAGES
+    for number, line in enumerate(ad_hoc_commands(page), 1)
+]
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_an_ad_hoc_command_of_a_page(line: str, documentation: dict[str, Any]) -> None:
+    words = shlex.split(line)
+    given = shlex.split(words[words.index("-a") + 1]) if "-a" in words else []
+    module = words[words.index("-m") + 1]
+    assert module.removeprefix(PREFIX) in MODULES
+    check_options({module: dict(part.split("=", 1) for part in given)}, documentation)
 
 
 @pytest.mark.parametrize("playbook", PLAYBOOKS)
