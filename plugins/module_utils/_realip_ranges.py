@@ -200,9 +200,11 @@ def _covered(one: Network, others: Sequence[Network]) -> bool:
 
 def check_change(url: str, previous: Sequence[str], current: Sequence[str], most: float) -> None:
     """Refuse a list of which too large a share is new, or of whose forerunner too large a share is gone."""
+    if not previous:
+        return
     added, removed = compare(previous, current)
     for changed, whole, what in ((removed, previous, "are gone"), (added, current, "are new")):
-        if whole and len(changed) > most * len(whole):
+        if len(changed) > most * len(whole):
             raise RangesRefused(
                 "The list from %s is refused: %d of %d ranges %s, more than %d %%."
                 % (url, len(changed), len(whole), what, round(most * 100)),

@@ -10,6 +10,7 @@ from typing import Any, Callable, Dict, List, Mapping, Tuple
 from . import _realip_values as values
 from ._realip import FORWARDED_FOR, BadChain, Trust, trust
 
+PREFIX = "phase_realip_"  # of the role's variables, for messages
 PROXIES = ("nginx", "haproxy", "caddy", "traefik", "ingress_nginx", "gateway_api")
 TLS_PROTOCOLS = ("TLSv1.2", "TLSv1.3")
 HTTP2_DIRECTIVE = (1, 25, 1)  # nginx: `http2 on` exists from here on, and the parameter of listen is deprecated
@@ -44,12 +45,12 @@ _OWN = ("proxy", "scope", "sources", "published", "recursive")
 def settings(given: Mapping[str, Any]) -> Dict[str, Any]:
     """Everything checked: ``trust`` (see Trust.as_dict), ``notes`` for the operator, and the rest by its own name."""
     options = values.known("realip", given, [*_OWN, *_CHECKS])
-    found: Dict[str, Any] = {name: check(name, options.get(name)) for name, check in _CHECKS.items()}
-    found["proxy"] = values.choice("proxy", options.get("proxy"), PROXIES)
-    found["scope"] = values.choice("scope", options.get("scope"), ("complete", "part"))
+    found: Dict[str, Any] = {name: check(PREFIX + name, options.get(name)) for name, check in _CHECKS.items()}
+    found["proxy"] = values.choice(PREFIX + "proxy", options.get("proxy"), PROXIES)
+    found["scope"] = values.choice(PREFIX + "scope", options.get("scope"), ("complete", "part"))
     found["http2_directive"] = found.pop("nginx_version") >= HTTP2_DIRECTIVE
     published = values.known("published", options.get("published"), ("cloudflare", "cloudfront"))
-    model = trust(options.get("sources"), published, values.flag("recursive", options.get("recursive")))
+    model = trust(options.get("sources"), published, values.flag(PREFIX + "recursive", options.get("recursive")))
     _check_listeners(found)
     if not found["timer_command"] or not found["timer_command"][0].startswith("/"):
         raise values.BadValue(
