@@ -20,10 +20,10 @@ CHUNK = 65536
 
 def _secure(url: str) -> bool:
     """Whether nobody between here and there can change the answer: TLS, or this very host."""
-    parts = urlsplit(url)
-    if parts.scheme == "https":
-        return bool(parts.hostname)
     try:
+        parts = urlsplit(url)
+        if parts.scheme == "https":
+            return bool(parts.hostname)
         return parts.scheme == "http" and ipaddress.ip_address(parts.hostname or "").is_loopback
     except ValueError:
         return False
