@@ -123,7 +123,13 @@ def test_a_table_that_is_not_there_has_no_rows(connection: Any) -> None:
         assert (_rows.columns(connection, "nosuch"), _rows.fetch(connection, "nosuch")) == ([], [])
 
 
-@settings(max_examples=25, deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=25,
+    derandomize=True,
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(
     text=st.text(alphabet=st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=100),
     number=st.floats(),
