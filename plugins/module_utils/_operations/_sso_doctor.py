@@ -152,7 +152,7 @@ def _of_backend(facts: Facts) -> List[Dict[str, Any]]:
         found.append(
             _finding(
                 "redis_unreachable",
-                "Redis does not answer the backend, and signing in with a password needs it: %s" % error,
+                "Redis cannot be reached as the backend does, and signing in with a password needs it: %s" % error,
                 "Start redis, or correct REDIS_* of the backend.",
             )
         )

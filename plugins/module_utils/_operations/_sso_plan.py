@@ -40,15 +40,16 @@ def intended(state: str, organisation: Row, providers: Sequence[Row], now: str) 
     it off with the last of them (mutations of v2.67.0 to v2.73.2).
     """
 
-    def changed(row: Row, **values: str) -> Row:
-        return row if all(row[name] == value for name, value in values.items()) else dict(row, updated_at=now, **values)
-
+    open_to_all = organisation
+    if organisation["require_sso"] != "false":
+        open_to_all = dict(organisation, require_sso="false", updated_at=now)
     after: List[Any] = list(providers)
-    if state == "providers_disabled":
-        after = [changed(row, enabled="false") for row in providers]
+    if state == "providers_disabled":  # by none of Phase's members: updated_by is nobody
+        disabled = {"enabled": "false", "updated_at": now, "updated_by_id": None}
+        after = [row if row["enabled"] == "false" else dict(row, **disabled) for row in providers]
     elif state == "providers_deleted":
         after = [None for _row in providers]
-    return [image(ORGANISATION, organisation, changed(organisation, require_sso="false"))] + [
+    return [image(ORGANISATION, organisation, open_to_all)] + [
         image(PROVIDER, before, row) for before, row in zip(providers, after)
     ]
 

@@ -6,8 +6,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
+import shlex
 import shutil
 import stat
+import subprocess
 import threading
 import urllib.error
 import urllib.parse
@@ -35,6 +38,7 @@ from sandbox.phase.api.names import PASSWORD, identifier
 SPACEX = identifier(1, "organisation", "SpaceX")
 ALICE, BOB = "alice.spacex.1@example.com", "bob.spacex.1@example.com"
 NOW = 1785553200.0
+PAGE = Path(__file__).resolve().parents[3] / "docs" / "sso.md"
 HOSTILE = ["'; drop table api_secret; --", '"Öffis" \\ {{ 7 * 7 }}', "ﷺ" * 64, "--show", "  SpaceX", "%s %(name)s\t"]
 
 
@@ -605,3 +609,24 @@ def test_ansible_shows_no_traceback_for_what_is_typed(ansible: Ansible, options:
     result = ansible.playbook([play], expect_failure=None)
     assert result.rc == 0 and "Traceback" not in result.stdout
     assert {item["error"]["kind"] for item in result.tasks[-1].result["results"]} == {"organisation_missing"}
+
+
+def test_the_commands_of_the_page_work(ansible: Ansible, instance: LocalInstance, tmp_path: Path) -> None:
+    """Each line as it stands there, but for where."""
+    lock_out(instance)
+    lines = re.findall(r"^ansible .*", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    where = {"XDG_STATE_HOME": str(tmp_path), "DATABASE_URL": instance.database_url}
+    local = " ".join(f"{name}={value}" for name, value in target(instance).items())
+    changed, snapshot = [], ""
+    for line in lines:
+        words = shlex.split(re.sub(r"snapshot=\S+\.json", f"snapshot={snapshot}", line))
+        words[words.index("-a") + 1] += f" {local}" if "via=stock" in line else " deployment=database"
+        command = [str(ansible.programs / words[0]), *words[1:]]
+        done = subprocess.run(
+            command, cwd=ansible.folder, env=ansible.environment(where), capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, (line, done.stdout, done.stderr)
+        changed.append("localhost | CHANGED" in done.stdout)
+        snapshot = snapshot or "".join(re.findall(r'"snapshot": "(.+)"', done.stdout))
+    assert changed == [False, True, True, True, True, True, True]
+    assert Path(snapshot).parent == tmp_path / "phase.console" / "snapshots"

@@ -31,7 +31,7 @@ def organisation(require="true", **more):
 
 def provider(key, enabled="true", kind="entra_id", config='{"client_secret": "ph:v1:x"}', **more):
     row = {"id": key, "name": "Entra", "provider_type": kind, "config": config, "enabled": enabled}
-    return dict(row, updated_at="before", organisation_id="o1", **more)
+    return dict(row, updated_at="before", updated_by_id="m1", organisation_id="o1", **more)
 
 
 ROWS = [provider("p1"), provider("p2", "false", "okta")]
@@ -54,7 +54,10 @@ def test_what_becomes_of_the_providers():
         for state in ("enforcement_disabled", "providers_disabled", "providers_deleted")
     )
     assert (kept["p1"], kept["p2"]) == tuple(ROWS)
-    assert (disabled["p1"], disabled["p2"]) == (dict(ROWS[0], enabled="false", updated_at=NOW), ROWS[1])
+    assert (disabled["p1"], disabled["p2"]) == (
+        dict(ROWS[0], enabled="false", updated_at=NOW, updated_by_id=None),
+        ROWS[1],
+    )
     assert (deleted["p1"], deleted["p2"]) == (None, None)
 
 
