@@ -16,6 +16,14 @@ from sandbox.compose import ComposeInstance, Variant
 MODULES = sorted(path.stem for path in (Path(__file__).parents[3] / "plugins" / "modules").glob("phase_*.py"))
 REFUSED = {"phase_rollout", "phase_sso"}  # Compose's containers are left to it; the release has no SSO yet
 TO = "v2.73.2"
+NGINX = """server {
+    listen 80;
+    proxy_set_header Host $http_host;
+    proxy_set_header X-Real-IP $remote_addr;
+    location /service/ { rewrite ^/service/(.*) /$1 break; proxy_pass http://backend:8000; }
+    location / { proxy_pass http://frontend:3000; }
+}
+"""
 
 
 @pytest.fixture(scope="module")
@@ -32,11 +40,16 @@ def watch(instance: ComposeInstance, ansible: Ansible) -> Watch:
 
 def options(module: str, folder: Path) -> dict[str, Any]:
     return {
+        "phase_access_check": {"organisation": "SpaceX"},
         "phase_backup": {"dest": f"{folder}/"},
+        "phase_confirm": {"path": f"{folder}/snapshot", "answer": "ask", "within": "1"},
         "phase_health": {"wait_timeout": 5},
         "phase_info": {},
+        "phase_migration_job": {},
         "phase_migrate": {"image": f"phasehq/backend:{TO}"},
         "phase_network_policy": {"state": "allowed", "allow": ["192.0.2.1"], "snapshot_dir": f"{folder}/snapshots"},
+        "phase_nginx": {"content": NGINX, "attempts": 20},
+        "phase_realip_check": {"addresses": ["192.0.2.1"], "lockout": "warn"},
         "phase_rollout": {"name": "phase-worker", "image": f"phasehq/backend:{TO}"},
         "phase_sso": {"organisation": "SpaceX", "state": "enforcement_disabled", "snapshot_dir": f"{folder}/snapshots"},
         "phase_upgrade_state": {"path": f"{folder}/state.json"},

@@ -39,13 +39,15 @@ def options(module: str, instance: LocalInstance, folder: Path) -> dict[str, Any
         "phase_migration_job": {},
         "phase_migrate": {"image": str(instance.release("v2.73.2"))},
         "phase_network_policy": {"state": "allowed", "allow": ["192.0.2.1"], "snapshot_dir": f"{folder}/snapshots"},
+        "phase_nginx": {"content": "events {}", "path": "/nowhere/nginx.conf"},
+        "phase_realip_check": {"addresses": ["192.0.2.1"], "lockout": "warn"},
         "phase_rollout": {"name": "phase-backend", "image": "phasehq/backend:v2.73.2"},
         "phase_sso": {"organisation": "SpaceX", "state": "enforcement_disabled", "snapshot_dir": f"{folder}/snapshots"},
         "phase_upgrade_state": {"path": f"{folder}/state.json"},
     }[module]
 
 
-FOR_CONTAINERS = {"phase_rollout"}
+FOR_CONTAINERS = {"phase_nginx", "phase_rollout"}
 FOR_LATER_RELEASES = {"phase_sso"}  # test_sso.py looks for what it could show of a release that has it
 WITHOUT_DATABASE = {"phase_confirm", "phase_upgrade_state"}  # they need none, so they do not fail without
 MODULES = sorted(path.stem for path in (Path(__file__).parents[3] / "plugins" / "modules").glob("phase_*.py"))
