@@ -14,8 +14,7 @@ import subprocess
 
 import pytest
 from ansible_collections.phase.console.plugins.module_utils._operations._forgeries import HEADERS, forgeries
-from integration.proxies import free_ports, phase, render, running
-from sandbox.proxies import programs
+from integration.proxies import free_ports, phase, render, running, unpacked
 
 CDN, ALB, FAR = "127.0.1.5", "127.0.2.5", "127.0.3.5"
 STRANGER = "127.0.9.9"
@@ -70,7 +69,7 @@ def proxies(tmp_path_factory, certificate, parts):
                 hosts = {"backend_host": "127.0.0.1", "frontend_host": "127.0.0.1", "nginx_version": version}
                 text = render(**{"proxy": proxy, "sources": sources, **ports, **tls, **hosts, **parts, **more})
                 folder = tmp_path_factory.mktemp("proxy")
-                known[key] = stack.enter_context(running(programs(suite), folder, text, proxy, ports))
+                known[key] = stack.enter_context(running(unpacked(suite), folder, text, proxy, ports))
             return known[key]
 
         yield start
@@ -214,21 +213,38 @@ def test_the_proxy_protocol_is_believed_from_the_balancer(proxies, program):
     assert proxy.ask(lines, ALB, before=header, tls=trusting()).believed == CLIENT
 
 
-@pytest.mark.parametrize("program", ALL)
-def test_of_a_thousand_lies_none_is_believed(proxies, program):
-    """From a stranger; and from a client behind the last hop, which adds the truth as it does in life."""
-    source = ONE_HOP["cloudflare"] if program == "caddy" else CHAINS["two"]
-    proxy = proxies(program, source)
+def lies_believed(proxy, peer, truth, rewrite):
+    """Of a thousand lies those that Phase would believe, and how many requests were answered at all."""
     believed, answered = [], 0
     for number, attempt in enumerate(forgeries(1000, [CDN, ALB])):
-        seen = proxy.ask(attempt.lines, STRANGER, path=("/service/x", "/x")[number % 2])
+        seen = proxy.ask(rewrite(attempt.lines), peer, path=("/service/x", "/x")[number % 2])
         answered += seen is not None
-        if seen and (seen.believed, seen.all("X-Real-IP"), seen.all("X-Forwarded-For")) != (
-            STRANGER,
-            [STRANGER],
-            [STRANGER],
-        ):
+        if seen and (seen.believed, seen.all("X-Real-IP"), seen.all("X-Forwarded-For")) != (truth, [truth], [truth]):
             believed.append((attempt, seen.headers))
+    return believed, answered
+
+
+@pytest.mark.parametrize("program", ALL)
+def test_of_a_thousand_lies_of_a_stranger_none_is_believed(proxies, program):
+    proxy = proxies(program, ONE_HOP["cloudflare"] if program == "caddy" else CHAINS["two"])
+    believed, answered = lies_believed(proxy, STRANGER, STRANGER, list)
+    assert believed == []
+    assert answered > 700
+
+
+@pytest.mark.parametrize("program", ALL)
+def test_of_a_thousand_lies_that_pass_the_hops_none_is_believed(proxies, program):
+    """The hops do as documented: Cloudflare replaces its header, each appends to X-Forwarded-For, the rest goes on."""
+    hops = [] if program == "caddy" else [CDN]
+
+    def passed(lines):
+        own = ("cf-connecting-ip", "x-forwarded-for")
+        listed = [value for name, value in lines if name.strip().lower() == "x-forwarded-for"]
+        rest = [(name, value) for name, value in lines if name.strip().lower() not in own]
+        return [*rest, ("CF-Connecting-IP", CLIENT), ("X-Forwarded-For", ", ".join([*listed, CLIENT, *hops]))]
+
+    source, peer = (ONE_HOP["cloudflare"], CDN) if program == "caddy" else (CHAINS["two"], ALB)
+    believed, answered = lies_believed(proxies(program, source), peer, CLIENT, passed)
     assert believed == []
     assert answered > 700
 

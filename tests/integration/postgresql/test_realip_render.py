@@ -21,8 +21,7 @@ from ansible_collections.phase.console.plugins.module_utils._realip_settings imp
 from hypothesis import HealthCheck, given, seed
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from integration.proxies import nginx_test, options, render
-from sandbox.proxies import programs
+from integration.proxies import nginx_test, options, render, unpacked
 
 NASTY = "aB1.:/-_*[]@%,+=!~^|;{}#$\"'`\\()<>?& \t\n\r\x00\x85\u2028é"
 INJECTIONS = (
@@ -244,7 +243,7 @@ def test_nginx_accepts_whatever_is_rendered(suite, tls, tmp_path):
             text = render(**{**tls, **wanted, "nginx_version": VERSIONS[suite]})
         except PhaseError:
             return
-        done = nginx_test(programs(suite), tmp_path, text)
+        done = nginx_test(unpacked(suite), tmp_path, text)
         accepted.append(done.returncode)
         assert done.returncode == 0 or ABSENT.search(done.stderr), f"{done.stderr}\n{text}"
         assert "[warn]" not in done.stderr, done.stderr
@@ -260,7 +259,7 @@ def test_nginx_accepts_each_kind_of_file(tls, tmp_path):
     kinds += [{"sources": CHAINS[2], "scope": "part"}, {"http": "redirect", "tls_client_ca": tls["tls_certificate"]}]
     kinds += [{"https": False}, {"http2": False}, {"http": "none"}]
     for (suite, version), kind in itertools.product(VERSIONS.items(), kinds):
-        done = nginx_test(programs(suite), tmp_path, render(**{**LOCAL, **tls, **kind, "nginx_version": version}))
+        done = nginx_test(unpacked(suite), tmp_path, render(**{**LOCAL, **tls, **kind, "nginx_version": version}))
         assert (done.returncode, "[warn]" in done.stderr) == (0, False), (kind, done.stderr)
 
 
@@ -270,7 +269,7 @@ def test_the_others_accept_each_kind_of_file(proxy, tls, tmp_path):
     kinds += [{"tls_client_ca": tls["tls_certificate"], "http": "none"}, {"http2": False}, {"https": False}]
     chains = CHAINS if proxy == "haproxy" else CHAINS[:2]
     check = {"haproxy": ["-c", "-f"], "caddy": ["validate", "--adapter", "caddyfile", "--config"]}[proxy]
-    command = [*programs("trixie").command(proxy), *check, str(tmp_path / "config")]
+    command = [*unpacked("trixie").command(proxy), *check, str(tmp_path / "config")]
     for kind, chain in [*((kind, chains[1]) for kind in kinds), *(({}, chain) for chain in chains)]:
         (tmp_path / "config").write_text(render(**{**LOCAL, **tls, **kind, "proxy": proxy, "sources": chain}))
         done = subprocess.run(command, capture_output=True, text=True, env={"HOME": str(tmp_path)}, check=False)
