@@ -103,13 +103,17 @@ def outcome(images: Sequence[Image], organisation: Row, providers: Sequence[Row]
     return shown(rows.pop((ORGANISATION, str(organisation["id"]))), list(rows.values()))
 
 
+def _on_a_line(name: str) -> str:
+    return name if name.isprintable() else repr(name)
+
+
 def lines(state: Mapping[str, Any]) -> List[str]:
     """What ``shown`` says, for a diff, a row a line."""
     said = ["require_sso: %s, updated_at: %s" % (str(state["require_sso"]).lower(), state["updated_at"])]
     for row in state["providers"]:
         said.append(
             "provider %s: %s (%s), enabled: %s, updated_at: %s"
-            % (row["id"], row["name"], row["type"], str(row["enabled"]).lower(), row["updated_at"])
+            % (row["id"], _on_a_line(row["name"]), row["type"], str(row["enabled"]).lower(), row["updated_at"])
         )
     return said
 
@@ -123,7 +127,7 @@ def told(images: Sequence[Image]) -> List[str]:
             if before["require_sso"] != after["require_sso"]:
                 said.append("SSO is %s required." % ("no longer" if after["require_sso"] == "false" else "again"))
             continue
-        name = "Provider %s (%s)" % ((after or before)["name"], (after or before)["provider_type"])
+        name = "Provider %s (%s)" % (_on_a_line((after or before)["name"]), (after or before)["provider_type"])
         if after is None:
             said.append("%s is deleted." % name)
         elif before is None:

@@ -12,6 +12,7 @@ import shutil
 import stat
 import subprocess
 import threading
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -413,6 +414,28 @@ def test_who_signed_up_with_a_provider_of_the_instance(instance: LocalInstance, 
         assert direct({**options, "environment": environment})["doctor"]["locked_out"]
     finally:
         instance.sql("DROP TABLE socialaccount_socialaccount")
+
+
+def test_a_request_under_way_cannot_bring_the_old_decision_back(
+    instance: LocalInstance, alice: Account, options: dict[str, Any]
+) -> None:
+    """It read the table before the change, and writes to redis after that was cleared."""
+    lock_out(instance)
+    assert alice.enter() == 403
+    ((key, value),) = kept_in_redis(instance).items()
+
+    def write_late() -> None:
+        with redis.Redis(port=instance.redis_port) as connection:
+            while connection.exists(key):
+                time.sleep(0.005)
+            connection.set(key, value, ex=60)
+
+    late = threading.Thread(target=write_late)
+    late.start()
+    done = direct({**options, "state": "enforcement_disabled"})
+    late.join()
+    assert (kept_in_redis(instance), done["sso"]["cached_decision"]) == ({}, None)
+    assert alice.enter() == 200
 
 
 def test_redis_is_away(instance: LocalInstance, options: dict[str, Any]) -> None:
