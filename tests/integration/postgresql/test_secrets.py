@@ -44,6 +44,7 @@ def options(module: str, instance: LocalInstance, folder: Path) -> dict[str, Any
         "phase_rollout": {"name": "phase-backend", "image": "phasehq/backend:v2.73.2"},
         "phase_sso": {"organisation": "SpaceX", "state": "enforcement_disabled", "snapshot_dir": f"{folder}/snapshots"},
         "phase_upgrade_state": {"path": f"{folder}/state.json"},
+        "phase_vacuum": {"mode": "plain", "force": True},
     }[module]
 
 

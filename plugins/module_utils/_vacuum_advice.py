@@ -1,0 +1,318 @@
+# SPDX-FileCopyrightText: 2026 The phase.console authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What to do about a table, why, and what it will cost. Pure: facts in, a decision out.
+
+A way of giving space back while everybody works on is an entry in ONLINE; auto takes the first that nothing speaks
+against.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Callable, Dict, List, Optional
+
+from ._operations._migration_monitor import people_seconds
+from ._operations._migration_plan import people_bytes, people_rows
+from ._operations._vacuum_errors import LockHeld, NoSpace, NotConfirmed, Unsuitable
+from ._vacuum_case import (
+    ALONE,
+    AUTO_WORTH,
+    CUT,
+    MOVED,
+    READ,
+    ROWS,
+    SHARED,
+    WINDOW,
+    WORTH,
+    WRITTEN,
+    Case,
+    Decision,
+    Facts,
+    nothing,
+    predicted,
+    share_text,
+)
+
+# The modes
+
+
+def analyze(case: Case) -> Decision:
+    reasons = case.analyze_reasons() or (["forced"] if case.request["force"] else [])
+    if not reasons:
+        return nothing(case, "its statistics are fresh")
+    step = {"kind": "analyze", "statement": "ANALYZE %s" % case.name}
+    return Decision("analyze", reasons[0], [step], predicted(0, SHARED, seconds=None))
+
+
+def plain(case: Case) -> Decision:
+    reasons = case.vacuum_reasons() or (["forced"] if case.request["force"] else [])
+    held = case.held_back()
+    if not reasons:
+        text = "nothing in it is dead"
+        if held and case.state["dead_rows"]:
+            text = "its %s dead are kept by %s" % (people_rows(case.state["dead_rows"]), held)
+        return nothing(case, text)
+    freed = 0 if held else case.empty_end() * case.block
+    seconds = case.state["total_bytes"] / READ
+    decision = Decision("plain", "; ".join(reasons), case.drop_leftovers() + [case.vacuum()])
+    decision.predicted = predicted(freed, SHARED + (CUT if freed else ""), seconds=seconds)
+    return decision
+
+
+def reindex(case: Case, indexes: Optional[List[Facts]] = None) -> Decision:
+    chosen = case.bloated(*WORTH["reindex"]) if indexes is None else indexes
+    if case.request["force"] and indexes is None:
+        chosen = sorted(
+            (index for index in case.table["indexes"] if index["valid"]), key=lambda index: int(index["bytes"])
+        )
+    if not chosen:
+        return nothing(case, "no index of it is bloated")
+    freed = sum(case.index_freed(index) for index in chosen)
+    largest = max(case.guess["index_bytes"][index["name"]] for index in chosen)
+    size = sum(index["bytes"] for index in chosen)
+    reason = "%s of %d index%s would be given back" % (
+        people_bytes(freed),
+        len(chosen),
+        "" if len(chosen) == 1 else "es",
+    )
+    decision = Decision("reindex", reason, case.drop_leftovers() + case.reindex(chosen))
+    seconds = len(chosen) * case.state["table_bytes"] / READ + (size - freed) / WRITTEN
+    freed += sum(index["bytes"] for index in case.leftovers)
+    decision.predicted = predicted(freed, SHARED, case.room(largest), seconds=seconds)
+    lacking = case.lacks_room(largest)
+    if lacking:
+        decision.refusal = no_space(case, lacking)
+    return decision
+
+
+def full(case: Case) -> Decision:
+    if not case.worth(case.freed, case.state["total_bytes"], "full"):
+        return nothing(case, "only %s of it would be given back" % share_text(case.freed, case.state["total_bytes"]))
+    stall = case.state["table_bytes"] / READ + case.after / WRITTEN
+    reason = "%s of it would be given back; meanwhile all who read or write it wait, about %s" % (
+        share_text(case.freed, case.state["total_bytes"]),
+        people_seconds(max(1, stall)),
+    )
+    # FULL leaves no visibility map and does not reset the count of dead rows, so a quick plain VACUUM follows.
+    rewrite = {"kind": "full", "statement": "VACUUM (FULL, ANALYZE) %s" % case.name}
+    decision = Decision("full", reason, case.drop_leftovers() + [rewrite, case.vacuum(analyze=False)])
+    decision.predicted = predicted(case.freed, ALONE, case.room(case.after), stall, stall + case.after / READ)
+    lacking = case.lacks_room(case.after)
+    if lacking:
+        decision.refusal = no_space(case, lacking)
+    elif not case.request["confirm_full"]:
+        decision.refusal = NotConfirmed(
+            "VACUUM FULL of %s would keep everybody out of it for about %s, and give back %s."
+            % (case.table["name"], people_seconds(max(1, stall)), people_bytes(case.freed)),
+            "Set confirm_full=true in a window where Phase may stand still, or use mode=auto.",
+        )
+    return decision
+
+
+def compact(case: Case) -> Decision:
+    against = against_compact(case)
+    heap = case.state["heap_bytes"]
+    target = compact_target(case)
+    freed = max(0, heap - target * case.block)
+    if not case.worth(freed, heap, "compact"):
+        return nothing(case, "only %s of it could be compacted away" % share_text(freed, heap))
+    moved = case.rows * max(0, case.blocks - target) / max(1, case.blocks)
+    reason = "%s of it would be given back without a copy, by moving about %s" % (
+        share_text(freed, heap),
+        people_rows(int(moved)),
+    )
+    column = quoted(case.table["column"])
+    move = (
+        "UPDATE ONLY",
+        case.name,
+        "AS t SET",
+        column,
+        "= t." + column,
+        "WHERE t.ctid >= '(LOW,0)' AND t.ctid < '(HIGH,0)'",
+    )
+    step = {
+        "kind": "compact",
+        "statement": "%s -- in small transactions, from block %d down to %d" % (" ".join(move), case.blocks, target),
+        "table": case.name,
+        "column": case.table["column"],
+        "blocks": case.blocks,
+        "target": target,
+        "window": WINDOW,
+    }
+    # The first VACUUM tells where there is room at the front, the last cuts off the end.
+    decision = Decision("compact", reason, case.drop_leftovers() + [case.vacuum(analyze=False), step, case.vacuum()])
+    seconds = 2 * case.state["total_bytes"] / READ + moved / MOVED
+    decision.predicted = predicted(freed, ROWS, case.room(0), seconds=seconds)
+    if against:
+        decision.refusal = Unsuitable(
+            "%s cannot be compacted: %s." % (case.table["name"], "; ".join(against)), "Use mode=plain or full."
+        )
+    old = case.old_snapshot()
+    if old:
+        decision.warnings.append("The space comes back only after %s has ended, and with another run." % old)
+    return decision
+
+
+def compact_target(case: Case) -> int:
+    """Blocks that hold all rows, with a little air: rows fill gaps less well than new blocks."""
+    heap = case.state["heap_bytes"]
+    living = case.guess["table_bytes"] * (heap / float(case.state["table_bytes"] or 1))
+    return int(min(case.blocks, 1.04 * living / case.block + 16))
+
+
+def against_compact(case: Case) -> List[str]:
+    table = case.table
+    found = []
+    if case.version < 140000:
+        found.append(
+            "PostgreSQL %d cannot find the rows of a block without reading the table" % (case.version // 10000)
+        )
+    if table["triggers"]:
+        found.append("its trigger %s would fire for rows that only move" % ", ".join(table["triggers"]))
+    found += ["it has %s" % name.replace("_", " ") for name in ("rules", "row_security") if table[name]]
+    if table["inherited"]:
+        found.append("other tables inherit from it")
+    if not table["owned"]:
+        found.append("the role does not own it")
+    return found
+
+
+def quoted(name: str) -> str:
+    return '"%s"' % name.replace('"', '""')
+
+
+def no_space(case: Case, lacking: str) -> NoSpace:
+    return NoSpace(
+        "%s cannot be written anew: %s." % (case.table["name"], lacking),
+        "Free some disk, or use mode=compact, which needs none.",
+    )
+
+
+# Ways of giving a table's space back while everybody works on, the best first
+
+
+@dataclass(frozen=True)
+class Way:
+    name: str
+    against: Callable[[Case], List[str]]
+    decide: Callable[[Case], Decision]
+
+
+def compact_for_long(case: Case) -> List[str]:
+    old = case.old_snapshot()
+    return against_compact(case) + (["%s keeps the space from coming back" % old] if old else [])
+
+
+ONLINE: List[Way] = [Way("compact", compact_for_long, compact)]
+
+
+def auto(case: Case) -> Decision:
+    share, least = AUTO_WORTH["table"]
+    bloated = case.bloated(*AUTO_WORTH["reindex"])
+    table_bytes = case.state["table_bytes"]
+    against: List[str] = []
+    decision: Optional[Decision] = None
+    if case.table_freed >= least and case.table_freed >= share * table_bytes:
+        for way in ONLINE:
+            reasons = way.against(case)
+            if not reasons:
+                decision = way.decide(case)
+                if decision.mode != "nothing":
+                    break
+                decision = None
+            else:
+                against.append("%s: %s" % (way.name, "; ".join(reasons)))
+    if decision is None:
+        decision = plain(case)
+        if against:
+            decision = only_full(case, decision, against)
+    if bloated and decision.mode in ("nothing", "cleanup", "plain", "compact"):
+        decision = with_reindex(case, decision, bloated)
+    if decision.mode == "nothing" and case.analyze_reasons():
+        decision = analyze(case)
+    return decision
+
+
+def only_full(case: Case, decision: Decision, against: List[str]) -> Decision:
+    """What can be done now, with the word that the space comes back only in a window."""
+    online = ""
+    if case.version >= 190000:
+        # Feature matrix of PostgreSQL 19: REPACK (CONCURRENTLY) works without blocking reads or writes.
+        online = " PostgreSQL 19 itself can do it online: REPACK (CONCURRENTLY) %s." % case.name
+    decision.warnings.append(
+        "%s of %s (%s) would come back, but only with mode=full in a window: %s.%s"
+        % (
+            people_bytes(case.freed),
+            case.table["name"],
+            share_text(case.freed, case.state["total_bytes"]),
+            "; ".join(against),
+            online,
+        )
+    )
+    return decision
+
+
+def with_reindex(case: Case, decision: Decision, bloated: List[Facts]) -> Decision:
+    """Both: first the table, so that the indexes are built over what is left."""
+    more = reindex(case, bloated)
+    if more.refusal:
+        decision.warnings.append(
+            "%d indexes are bloated by %s and stay so: %s"
+            % (len(bloated), people_bytes(more.predicted["reclaimed_bytes"]), more.refusal.message)
+        )
+        return decision
+    if decision.mode in ("nothing", "cleanup"):
+        more.warnings = decision.warnings + more.warnings
+        return more
+    freed = sum(case.index_freed(index) for index in bloated)
+    first = decision.predicted
+    return Decision(
+        decision.mode,
+        "%s; %s" % (decision.reason, more.reason),
+        decision.steps + case.reindex(bloated),
+        dict(
+            predicted(
+                first["reclaimed_bytes"] + freed,
+                first["lock"],
+                max(first["needed_bytes"], more.predicted["needed_bytes"]),
+                seconds=(first["seconds"] or 0) + (more.predicted["seconds"] or 0),
+            )
+        ),
+        decision.warnings,
+        decision.refusal,
+    )
+
+
+MODES: Dict[str, Callable[[Case], Decision]] = {
+    "auto": auto,
+    "analyze": analyze,
+    "plain": plain,
+    "reindex": reindex,
+    "compact": compact,
+    "full": full,
+}
+
+
+def decide(table: Facts, server: Facts, request: Facts, free: Optional[int]) -> Decision:
+    """What to do with a table of ``_vacuum_facts.examine``, asked for by ``request`` (see Case)."""
+    case = Case(table, server, request, free)
+    working = [row for row in table["busy"] if row["what"] != "vacuums it"]
+    if working:
+        who = "pid %d %s" % (working[0]["pid"], working[0]["what"])
+        decision = nothing(case, "%s: nothing is done until that has ended" % who)
+        decision = Decision(
+            "nothing", decision.reason if not case.leftovers else who, [], predicted(0, "none", seconds=0)
+        )
+        decision.refusal = LockHeld(
+            "Somebody else is at work on %s: %s." % (table["name"], who), "Run it again when that has ended."
+        )
+        return decision
+    decision = MODES[request["mode"]](case)
+    broken = [index["name"] for index in table["indexes"] if not index["valid"] and index not in case.leftovers]
+    if broken:
+        decision.warnings.append(
+            "%s of %s is invalid and no leftover of a reindexing; phase_migrate can repair it."
+            % (", ".join(broken), table["name"])
+        )
+    return decision
