@@ -210,6 +210,12 @@ recovered:
   description: The foreign key that was put back after a run that was cut off, and how many tags without events went.
   returned: when not in check mode
   type: dict
+foreign_key:
+  description:
+    - Its C(state), V(kept), or V(restored) when it was set aside meanwhile; then also its name (C(constraint)) and the
+      tags whose events had gone (C(orphan_tags)).
+  returned: when something was to delete
+  type: dict
 token_last_used:
   description:
     - Service-account tokens whose time of last use is known by a row that goes. C(kept_in_column) tells whether it is

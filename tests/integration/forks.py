@@ -44,7 +44,7 @@ class Database:
         connection.autocommit = autocommit
         return connection
 
-    def sql(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
+    def sql(self, statement: Any, *values: Any) -> list[tuple[Any, ...]]:
         with contextlib.closing(self.connect()) as connection, connection.cursor() as cursor:
             cursor.execute(statement, values or None)
             return list(cursor.fetchall()) if cursor.description else []

@@ -48,7 +48,8 @@ where c.oid in (select to_regclass(name) from unnest(%s) as name) and a.attnum >
 """
 
 _TABLE = """
-select c.relkind = 'r' and not c.relispartition and not c.relhassubclass as plain,
+select c.relkind = 'r' and not exists (select from pg_catalog.pg_inherits i where c.oid in (i.inhparent, i.inhrelid))
+         as plain,
        c.relpersistence = 'p' as permanent,
        c.relrowsecurity as row_security,
        exists (select from pg_catalog.pg_rewrite r where r.ev_class = c.oid) as rules,

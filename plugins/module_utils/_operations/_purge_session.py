@@ -49,8 +49,8 @@ class Session:
                 yield cursor
                 cursor.execute("commit")
             except BaseException:
-                with contextlib.suppress(Exception):
-                    self.connection.rollback()
+                with contextlib.suppress(Exception):  # what went wrong first is what counts
+                    cursor.execute("rollback")
                 raise
 
     def blocker(self, *tables: str) -> str:

@@ -30,7 +30,7 @@ with gone as (delete from api_secretevent e where {condition} returning e.id),
      untagged as (delete from api_secretevent_tags t using gone where t.secretevent_id = gone.id)
 select count(*) from gone
 """
-EVENTS_ALONE = "with gone as (delete from api_secretevent e where {condition} returning 1) select count(*) from gone"
+EVENTS_ALONE = "delete from api_secretevent e where {condition}"
 # The condition as IS TRUE is none that an index could serve: only the range of blocks limits the scan.
 BLOCKS = "e.ctid >= '({first},0)'::tid and e.ctid < '({end},0)'::tid and ({rule}) is true"
 UNLOCKED = "e.ctid = any(array(select e.ctid from api_secretevent e where {condition} for update skip locked))"
@@ -175,7 +175,7 @@ class Walk:
     def _delete(self, statement: str, values: Mapping[str, Any]) -> Any:
         with self._session.transaction() as cursor:
             cursor.execute(statement, values)
-            row = cursor.fetchone()
+            row = cursor.fetchone() if cursor.description else (cursor.rowcount,)
             if self._before_commit is not None:
                 self._before_commit(cursor, row[0])
         return row

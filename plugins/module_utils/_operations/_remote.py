@@ -3,8 +3,8 @@
 
 """The far end of a target: runs one operation and speaks JSON lines.
 
-In: the envelope ``{"operation", "request", "timeouts", "detached", "silence"}`` as one line, then heartbeats, which say
-whether to pause.
+In: the envelope ``{"operation", "request", "timeouts", "detached", "silence", "paused"}`` as one line, then heartbeats.
+Both say whether to pause.
 Out, one JSON object a line: ``progress`` (message, counters), ``alive`` every few seconds, ``caller_lost``, and at the
 end ``result`` or ``error``. What the application prints goes to standard error.
 
@@ -148,6 +148,7 @@ def main(stdin: BinaryIO, package: bytes) -> int:
     voice = Voice(os.dup(1))
     os.dup2(2, 1)
     life = Life(envelope["detached"], voice)
+    life.heartbeat(PAUSE if envelope.get("paused") else GO_ON)
     signal.signal(signal.SIGTERM, lambda number, frame: life.cancel())
 
     def breathe() -> None:

@@ -200,6 +200,7 @@ def apply(context: Context, request: Request) -> Result:
     import psycopg2
 
     done: Result = {"deleted": 0, "recovered": None, "tokens_kept": 0, "stopped_by": None}
+    done["foreign_key"] = {"state": "kept"}
     place = Workplace(context, request["lock_timeout"], request["host"])
     try:
         _apply(context, request, place, done)
@@ -261,7 +262,8 @@ def _run(context: Context, session: Session, planned: Result, walk: Walk, aside:
 def _put_back(context: Context, session: Session, done: Result) -> None:
     """Restore the foreign key also when the walk failed; where that fails too, the next run does it."""
     restored = foreign_key.restore(context, session)
-    done["foreign_key"] = dict(restored, state="restored") if restored else {"state": "kept"}
+    if restored:
+        done["foreign_key"] = dict(restored, state="restored")
 
 
 def _count_rest(place: Workplace, planned: Result, walk: Walk, rule: Rule, done: Result) -> None:

@@ -139,7 +139,7 @@ class DockerTarget(Target):
         detached: bool = False,
     ) -> Result:
         backend = self.backend()
-        start = first_words(operation, request, self._limits.timeouts(), detached)
+        start = first_words(operation, request, self._limits.timeouts(), detached, self._limits.paused())
         name = reference(operation)
         if detached:
             with engine_errors():

@@ -148,7 +148,7 @@ class LocalTarget(Target):
         try:
             return converse(
                 channel,
-                first_words(operation, request, self._limits.timeouts(), detached),
+                first_words(operation, request, self._limits.timeouts(), detached, self._limits.paused()),
                 report,
                 idle=self._limits.idle,
                 total=self._limits.total,

@@ -69,7 +69,9 @@ class Lines:
                 self.stderr = (self.stderr + line.decode("utf-8", "replace") + "\n")[-TAIL:]
 
 
-def first_words(operation: Operation, request: Request, timeouts: Dict[str, float], detached: bool) -> bytes:
+def first_words(
+    operation: Operation, request: Request, timeouts: Dict[str, float], detached: bool, paused: bool = False
+) -> bytes:
     """What opens a conversation: the package and the envelope, in the form that ``_remote`` reads."""
     envelope = {
         "operation": reference(operation),
@@ -77,6 +79,7 @@ def first_words(operation: Operation, request: Request, timeouts: Dict[str, floa
         "timeouts": timeouts,
         "detached": detached,
         "silence": SILENCE,
+        "paused": paused,
     }
     return opening(pack(), envelope)
 

@@ -1,0 +1,149 @@
+# SPDX-FileCopyrightText: 2026 The phase.console authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.phase.console.plugins.module_utils._errors import BadOption, PhaseError
+from ansible_collections.phase.console.plugins.module_utils._module import Call
+from ansible_collections.phase.console.plugins.module_utils._operations import purge
+from ansible_collections.phase.console.plugins.module_utils._purge import THROTTLE
+from ansible_collections.phase.console.plugins.module_utils._target._base import Target
+from ansible_collections.phase.console.plugins.modules import phase_purge_logs
+
+SIZES = {"rows": 1000, "table_bytes": 800_000, "index_bytes": 300_000, "dead_rows": 0, "blocks": 98}
+PLACE = {"organisation": "SpaceX", "app": "Launch", "app_id": "a", "environment": "Production", "environment_id": "e"}
+PLAN = {
+    "scope": {"cutoff": "2026-01-01T00:00:00.000000+00:00", "organisations": [{"id": "o", "name": "SpaceX"}]},
+    "eligible": 700,
+    "exact": True,
+    "held_back": 0,
+    "log_streams": [],
+    "months": [dict(PLACE, month="2025-11", rows=300), dict(PLACE, month="2025-12", rows=400)],
+    "bytes": 560_000,
+    "before": SIZES,
+    "strategy": "delete",
+    "why": "",
+    "path": "blocks",
+    "path_why": "each block is visited once",
+    "foreign_key": "kept",
+    "expected": {"seconds": 0.1, "wal_bytes": 100_000},
+    "obstacles": [],
+    "token_last_used": {"kept_in_column": True, "tokens": []},
+    "recovery": None,
+    "release": "v2.73.0",
+    "triggers": [],
+}
+DONE = {
+    "deleted": 690,
+    "remaining": 10,
+    "stopped_by": "max_duration",
+    "rows_per_second": 1000,
+    "recovered": None,
+    "tokens_kept": 0,
+    "after": SIZES,
+}
+
+
+class Known(Target):
+    """A target whose operations answer what they are told to."""
+
+    def __init__(self, plan, done):
+        self.answers, self.asked = {purge.plan: plan, purge.apply: done}, []
+
+    def run(self, operation, request, report, *, image=None, detached=False):
+        self.asked.append((operation.__name__, request))
+        answer = self.answers[operation]
+        if isinstance(answer, PhaseError):
+            raise answer
+        return dict(answer)
+
+
+@pytest.fixture
+def logs():
+    def run(check=False, diff=False, plan=PLAN, done=DONE, **given):
+        params = {name: option.get("default") for name, option in phase_purge_logs.SPEC.options.items()}
+        params.update(deployment="docker", lock_timeout="5s")
+        params["throttle"] = {name: option["default"] for name, option in THROTTLE.items()}
+        params.update(given or {"organisation": "SpaceX"})
+        warned = []
+        target = Known(plan, done)
+        call = Call(params, check, diff, target, lambda message, **counters: None, warned.append)
+        return phase_purge_logs.logic(call), target.asked, warned
+
+    return run
+
+
+def test_check_mode_only_plans_and_counts(logs):
+    result, asked, _warned = logs(check=True)
+    assert [name for name, _request in asked] == ["plan"] and asked[0][1]["count"] is True
+    assert result["changed"] and result["eligible"] == 700 and "deleted" not in result
+    assert result["after"]["dead_rows"] == 700 and result["after"]["rows"] == 300
+    assert "SpaceX / Launch / Production: 700" in result["plan"]["summary"]
+    assert result["diff"]["before"] == "SpaceX / Launch / Production: 700\n" and result["diff"]["after"] == ""
+
+
+def test_a_real_run_does_not_count_first(logs):
+    result, asked, _warned = logs(plan=dict(PLAN, exact=False, months=None))
+    assert [name for name, _request in asked] == ["plan", "apply"] and asked[0][1]["count"] is False
+    assert (result["deleted"], result["remaining"], result["eligible"]) == (690, 10, 700) and "diff" not in result
+    assert asked[1][1]["throttle"]["replica_lag"] == 30.0 and asked[1][1]["transaction_time"] == 0.25
+
+
+def test_nothing_to_do_changes_nothing(logs):
+    result, asked, _warned = logs(diff=True, plan=dict(PLAN, eligible=0, months=[]))
+    assert not result["changed"] and [name for name, _request in asked] == ["plan"] and result["deleted"] == 0
+
+
+def test_what_a_cut_off_run_left_is_a_change(logs):
+    plan = dict(PLAN, eligible=0, months=[], recovery={"constraint": "fk"})
+    checked, _asked, _warned = logs(check=True, plan=plan)
+    assert checked["changed"] and "fk" in checked["diff"]["before"]
+    done = dict(DONE, deleted=0, remaining=0, recovered={"constraint": "fk", "orphan_tags": 3})
+    result, asked, _warned = logs(plan=plan, done=done)
+    assert result["changed"] and [name for name, _request in asked] == ["plan", "apply"]
+
+
+def test_a_failure_tells_what_was_done(logs):
+    failure = PhaseError("It broke.", "Run it again.", partial={"deleted": 5})
+    with pytest.raises(PhaseError) as caught:
+        logs(done=failure)
+    assert caught.value.partial["changed"] and caught.value.partial["deleted"] == 5
+    assert "plan" not in caught.value.partial
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"organisation": None},
+        {"organisation": " "},
+        {"organisation": "a\0b"},
+        {"organisation": "SpaceX", "all_organisations": True},
+        {"app_id": "a", "all_organisations": True},
+        {"organisation": "SpaceX", "retain_days": -1},
+        {"organisation": "SpaceX", "retain_days": 36501},
+        {"organisation": "SpaceX", "minimum_retain_days": -1},
+        {"organisation": "SpaceX", "transaction_time": "0"},
+        {"organisation": "SpaceX", "max_duration": "soon"},
+        {"organisation": "SpaceX", "strategy": "stock", "pause_file": "/run/p"},
+        {"organisation": "SpaceX", "strategy": "stock", "foreign_key": "set_aside"},
+    ],
+)
+def test_nonsense_is_refused_before_anything_is_asked(logs, given):
+    with pytest.raises(BadOption) as caught:
+        logs(**given)
+    assert caught.value.next_step.endswith(".")
+
+
+def test_warnings_tell_of_streams_and_of_tokens_that_lose_their_last_use(logs):
+    token = {"id": "t", "name": "ci", "account": "deploy", "last_used": "2025-12-01T00:00:00.000000+00:00"}
+    stream = {"id": "s", "name": "datadog", "rows": 12, "why": "it is paused"}
+    plan = dict(
+        PLAN,
+        token_last_used={"kept_in_column": False, "tokens": [token]},
+        log_streams=[stream],
+        held_back=12,
+        triggers=["audit"],
+    )
+    _result, _asked, warned = logs(check=True, plan=plan)
+    assert "ci of deploy (2025-12-01)" in warned[0] and "datadog" in warned[1] and "audit" in warned[2]
