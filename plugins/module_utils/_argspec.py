@@ -24,12 +24,17 @@ def duration(name: str, value: Any) -> float:
 
 @dataclass
 class ArgumentSpec:
-    """The keyword arguments of AnsibleModule, in parts that can be put together."""
+    """The keyword arguments of AnsibleModule, in parts that can be put together.
+
+    ``states`` are the values that the option ``state`` may have. They are checked here: ansible-test allows no ``info``
+    among an option's choices, and telling without changing is what a module here does unless told otherwise.
+    """
 
     options: Dict[str, Dict[str, Any]]
     required_if: List[Sequence[Any]] = field(default_factory=list)
     required_together: List[Sequence[str]] = field(default_factory=list)
     mutually_exclusive: List[Sequence[str]] = field(default_factory=list)
+    states: Sequence[str] = ()
 
     def merge(self, other: "ArgumentSpec") -> "ArgumentSpec":
         return ArgumentSpec(
@@ -37,7 +42,13 @@ class ArgumentSpec:
             required_if=self.required_if + other.required_if,
             required_together=self.required_together + other.required_together,
             mutually_exclusive=self.mutually_exclusive + other.mutually_exclusive,
+            states=[*self.states, *other.states],
         )
+
+    def check_state(self, params: Mapping[str, Any]) -> None:
+        """Raise BadOption for a ``state`` that there is not."""
+        if self.states and params["state"] not in self.states:
+            raise BadOption("There is no state=%s." % params["state"], "It can be %s." % ", ".join(self.states))
 
     def arguments(self) -> Dict[str, Any]:
         return {

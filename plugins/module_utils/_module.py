@@ -66,6 +66,7 @@ def run_module(spec: ArgumentSpec, logic: Logic) -> None:
     failure: Optional[PhaseError] = None
     result: Dict[str, Any] = {}
     try:
+        spec.check_state(module.params)
         call = Call(
             params=module.params,
             check=module.check_mode,

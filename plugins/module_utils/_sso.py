@@ -25,11 +25,12 @@ Facts = Dict[str, Any]
 SPEC = ArgumentSpec(
     {
         "organisation": {"type": "str"},
-        "state": {"type": "str", "choices": ["info"] + list(CHANGES) + ["restored"], "default": "info"},
+        "state": {"type": "str", "default": "info"},
         "confirm": {"type": "str"},
         "via": {"type": "str", "choices": ["direct", "stock"], "default": "direct"},
     },
     required_if=[("state", state, ["organisation"]) for state in ("info",) + CHANGES],
+    states=["info"] + list(CHANGES) + ["restored"],
 ).merge(_snapshot.snapshot_spec())
 
 

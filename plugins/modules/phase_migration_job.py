@@ -38,7 +38,6 @@ options:
       - V(started) starts the containers in RV(waiting), without running the migrations' container again, each run of
         which would add one more licence check to Phase's scheduler.
     type: str
-    choices: [info, cleared, started]
     default: info
   stuck_after:
     description: How long it has to have done nothing, or waited for a lock, to count as stuck or blocked.
@@ -118,10 +117,11 @@ from ansible_collections.phase.console.plugins.module_utils._module import run_m
 
 SPEC = ArgumentSpec(
     {
-        "state": {"type": "str", "choices": ["info", "cleared", "started"], "default": "info"},
+        "state": {"type": "str", "default": "info"},
         "stuck_after": {"type": "str", "default": "60s"},
         "image": {"type": "str"},
-    }
+    },
+    states=["info", "cleared", "started"],
 )
 
 

@@ -45,7 +45,6 @@ options:
       - V(restored) puts everything back from O(snapshot), to the byte. It refuses when somebody changed the same rows
         since, and says what was changed, unless O(force) is set.
     type: str
-    choices: [info, allowed, reset, restored]
     default: info
   organisation:
     description:
@@ -251,7 +250,7 @@ from ansible_collections.phase.console.plugins.module_utils._snapshot import sna
 SPEC = snapshot_spec().merge(
     ArgumentSpec(
         {
-            "state": {"type": "str", "choices": ["info", "allowed", "reset", "restored"], "default": "info"},
+            "state": {"type": "str", "default": "info"},
             "organisation": {"type": "str"},
             "policies": {"type": "list", "elements": "str"},
             "account_policies": {"type": "list", "elements": "str"},
@@ -261,7 +260,8 @@ SPEC = snapshot_spec().merge(
                 "options": {"address": {"type": "str"}, "account": {"type": "str"}, "headers": {"type": "dict"}},
                 "required_one_of": [["address", "headers"]],
             },
-        }
+        },
+        states=["info", "allowed", "reset", "restored"],
     )
 )
 

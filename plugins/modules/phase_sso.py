@@ -44,7 +44,6 @@ options:
       - V(restored) puts back what the run that wrote O(snapshot) changed, exactly. It refuses when those rows were
         changed since, unless O(force) is set; then a provider of the same type that was added since goes.
     type: str
-    choices: [info, enforcement_disabled, providers_disabled, providers_deleted, restored]
     default: info
   confirm:
     description: The organisation's name once more, for O(state=providers_deleted).

@@ -36,6 +36,15 @@ def test_merge_keeps_both_sides_and_changes_neither():
     assert set(ours.options) == {"a"} and not ours.mutually_exclusive
 
 
+def test_a_state_that_there_is_not():
+    spec = ArgumentSpec({"a": {}}).merge(ArgumentSpec({"state": {}}, states=["info", "gone"]))
+    spec.check_state({"state": "info"})
+    with pytest.raises(BadOption) as refused:
+        spec.check_state({"state": "Info"})
+    assert refused.value.next_step == "It can be info, gone."
+    target_spec().check_state({})
+
+
 def test_every_secret_of_the_target_is_no_log():
     options = target_spec().options
     assert [name for name, option in sorted(options.items()) if option.get("no_log")] == [
