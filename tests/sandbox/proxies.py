@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The phase.console authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Real nginx, HAProxy and Caddy as programs of this host, out of Debian packages that are unpacked, not installed.
+"""Real nginx, HAProxy, Caddy and PgBouncer on this host, out of Debian packages that are unpacked, not installed.
 
 They bring their own C library and loader, so they run on any Linux of the same processor.
 """
@@ -26,7 +26,12 @@ PACKAGES = {
         *("libssl3t64", "libzstd1", "nginx", "caddy", "haproxy"),
         *("libjemalloc2", "libstdc++6", "libgcc-s1", "liblua5.4-0", "libopentracing-c-wrapper0t64", "libopentracing1"),
     ),
+    "pgbouncer": (
+        *("libc6", "libcares2", "libevent-2.1-7t64", "libssl3t64", "libzstd1", "zlib1g"),
+        *("libpam0g", "libaudit1", "libcap-ng0", "libsystemd0", "libcap2", "pgbouncer"),
+    ),
 }
+SUITES = {"pgbouncer": "trixie"}
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,7 @@ class Programs:
 
 
 def programs(suite: str) -> Programs:
-    """Unpacked once into the cache. Raises DebianError, with what to do, where Debian's packages cannot be had."""
+    """The packages of a suite, or of one program. Unpacked once into the cache. Raises DebianError, with what to do, where Debian's packages cannot be had."""
     packages = PACKAGES[suite]
     cache = _debian.cache_folder() / "proxies"
     cache.mkdir(parents=True, exist_ok=True)
@@ -56,7 +61,7 @@ def programs(suite: str) -> Programs:
         if not listed.exists() or listed.read_text(encoding="utf-8").split() != list(packages):
             shutil.rmtree(root, ignore_errors=True)
             with tempfile.TemporaryDirectory(dir=cache) as scratch:
-                for package in _debian.download(list(packages), Path(scratch), suite):
+                for package in _debian.download(list(packages), Path(scratch), SUITES.get(suite, suite)):
                     subprocess.run(["dpkg-deb", "-x", str(package), str(root)], check=True)
             listed.write_text("\n".join(packages), encoding="utf-8")
     return Programs(root)

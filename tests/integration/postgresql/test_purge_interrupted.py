@@ -31,7 +31,9 @@ from sandbox.local import LocalInstance
 
 KILL_SECONDS = float(os.environ.get("PHASE_CONSOLE_KILL_SECONDS", "12"))
 ROWS = 4000
-TAGS_WITHOUT_EVENTS = "select count(*) from api_secretevent_tags t left join api_secretevent e on e.id = t.secretevent_id where e.id is null"
+TAGS_WITHOUT_EVENTS = """
+select count(*) from api_secretevent_tags t left join api_secretevent e on e.id = t.secretevent_id where e.id is null
+"""
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: 2026 The phase.console authors
+"""Everything works behind a real PgBouncer in transaction mode, and its timeouts hold there."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+import pytest
+from ansible_collections.phase.console.plugins.module_utils._errors import PhaseError
+from ansible_collections.phase.console.plugins.module_utils._operations._database import connect
+from integration.forks import eventually
+from integration.harness import Ansible
+from integration.purging import Event, Instance
+from sandbox import proxies
+from sandbox.local import DATABASE, USER, LocalInstance, free_port
+
+CONFIGURATION = """
+[databases]
+{database} = host=127.0.0.1 port={postgres} dbname={database} user={user} password={password} pool_size=6
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = {port}
+auth_type = any
+pool_mode = transaction
+unix_socket_dir =
+{more}
+"""
+
+
+@contextlib.contextmanager
+def bouncer(instance: LocalInstance, folder: Path, more: str) -> Iterator[str]:
+    """The URL of a PgBouncer before the instance's database."""
+    port = free_port()
+    file = folder / "pgbouncer.ini"
+    file.touch(mode=0o600)
+    file.write_text(
+        CONFIGURATION.format(
+            database=DATABASE,
+            user=USER,
+            postgres=instance.postgres_port,
+            password=instance.environment["DATABASE_PASSWORD"],
+            port=port,
+            more=more,
+        ),
+        encoding="utf-8",
+    )
+    command = proxies.programs("pgbouncer").command("pgbouncer")
+    command += ["-u", "nobody"] if os.geteuid() == 0 else []
+    with subprocess.Popen([*command, str(file)], stderr=(folder / "log").open("wb")) as process:
+        try:
+            url = f"postgresql://{USER}@127.0.0.1:{port}/{DATABASE}"
+            eventually(lambda: answers(url), 10)
+            yield url
+        finally:
+            process.terminate()
+
+
+def answers(url: str) -> bool:
+    try:
+        psycopg2.connect(url).close()
+    except psycopg2.OperationalError:
+        return False
+    return True
+
+
+@pytest.fixture(scope="module")
+def instance(module_local_instance: Callable[..., LocalInstance]) -> LocalInstance:
+    return module_local_instance("v2.73.2", superuser=False)
+
+
+@pytest.fixture(params=["", "ignore_startup_parameters = options"], ids=["refuses options", "drops options"])
+def pooled(request: pytest.FixtureRequest, instance: LocalInstance, tmp_path: Path) -> Iterator[Instance]:
+    with bouncer(instance, tmp_path, request.param) as url:
+        yield Instance(url)
+
+
+def test_timeouts_hold_and_leak_to_nobody(instance: LocalInstance, pooled: Instance) -> None:
+    with contextlib.closing(connect({"dsn": pooled.url}, "test", {"lock": 0.2, "statement": 1.0})) as connection:
+        with connection.cursor() as cursor:
+            cursor.execute("select current_setting('lock_timeout'), %s", ("100 %",))
+            assert cursor.fetchone() == ("200ms", "100 %")
+            cursor.execute("begin isolation level repeatable read")
+            cursor.execute("select current_setting('statement_timeout'), current_setting('transaction_isolation')")
+            assert cursor.fetchone() == ("1s", "repeatable read")
+            cursor.execute("commit")
+            with pytest.raises(psycopg2.errors.QueryCanceled):
+                cursor.execute("select pg_sleep(5)")
+        with contextlib.closing(psycopg2.connect(instance.database_url)) as other, other.cursor() as blocking:
+            blocking.execute("lock table api_secret")
+            with connection.cursor() as cursor, pytest.raises(psycopg2.errors.LockNotAvailable):
+                cursor.execute("select count(*) from api_secret")
+    assert pooled.sql("select current_setting('lock_timeout'), current_setting('statement_timeout')") == [("0", "0")]
+
+
+@pytest.mark.parametrize("foreign_key", ["keep", "set_aside"])
+def test_a_purge(instance: LocalInstance, pooled: Instance, foreign_key: str) -> None:
+    direct = Instance(instance.database_url)
+    events = direct.make(Event(kind="RC"[number % 2], environment=number, tags=1) for number in range(400))
+    checked = pooled.purge(check=True, all_organisations=True)
+    assert checked["eligible"] == 200
+    way = "kept" if foreign_key == "keep" else "set_aside"
+    assert pooled.by("blocks", way)["deleted"] == 200
+    assert direct.ids() == {event.id for event in events if event.kind == "C"}
+    assert direct.foreign_key()[0][1] is True and len(direct.tags()) == 200
+
+
+def test_one_purge_at_a_time(instance: LocalInstance, pooled: Instance) -> None:
+    from ansible_collections.phase.console.plugins.module_utils._operations import _lock
+    from ansible_collections.phase.console.plugins.module_utils._operations._purge_surroundings import KEY
+
+    Instance(instance.database_url).make([Event()])
+    with contextlib.closing(connect({"dsn": pooled.url}, "purge lock", {})) as connection:
+        lock = _lock.Lock(connection, KEY, _lock.session_name("purge", "elsewhere", "1"))
+        assert lock.take()
+        with pytest.raises(PhaseError) as second:
+            pooled.purge()
+    assert second.value.kind == "lock_held" and "phase.console purge elsewhere" in second.value.message
+
+
+def test_other_modules(ansible: Ansible, pooled: Instance) -> None:
+    options: dict[str, Any] = {"deployment": "database", "database_url": pooled.url}
+    assert ansible.module("phase_info", options)["phase"]["migrations"]["applied"] == 190
