@@ -269,6 +269,7 @@ def _manage(arguments: Sequence[str]) -> str:
             stderr=subprocess.STDOUT,
             check=False,
             timeout=COMMAND_SECONDS,
+            env=dict(os.environ, PYTHONDONTWRITEBYTECODE="1"),  # nothing is left behind in the container
         )
     except subprocess.TimeoutExpired as error:
         raise StockCommandFailed(
