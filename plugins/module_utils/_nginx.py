@@ -9,7 +9,6 @@ point is undone by the next one.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import random
 import re
@@ -101,16 +100,23 @@ class Configurator:
     def _await_running(self) -> bool:
         """Whether nginx runs, or comes back by itself: a container with half a file may have been restarting."""
         deadline = self._clock() + 10
-        while True:
-            with contextlib.suppress(ContainerNotRunning):
-                self._host.ensure_running()
-                return True
+        while not self._runs():
             if self._clock() > deadline:
                 return False
             self._sleep(0.5)
+        return True
+
+    def _runs(self) -> bool:
+        try:
+            self._host.ensure_running()
+        except ContainerNotRunning:
+            return False
+        return True
 
     def _work(self, check: bool, recovered: Optional[bytes]) -> Dict[str, Any]:
         wanted, host = self._wanted.content, self._host
+        if check and recovered is not None and not self._runs():
+            return {"changed": True, "reload": True, "recovered": True, "path": host.path, "file": self._file}
         host.ensure_running()
         look = host.look()
         if look.content is None:
@@ -198,11 +204,11 @@ class Configurator:
                     "No server of this configuration passes requests on to Phase.", "Set probe=none to do without."
                 )
             try:
-                with self._host.trying(stranger.text, insider.text, look.main):
+                with self._host.trying(stranger.text, insider.text, look.main, 120 + self._wanted.attempts // 10):
                     found = self._target.run(
                         spoof.probe,
                         {
-                            "echo": ["127.0.0.1" if own[0] == "127.0.0.1" else "", echo],
+                            "echo": [own[0], echo],
                             "nginx": nginx,
                             "stranger": stranger.endpoints,
                             "insider": insider.endpoints,
@@ -352,6 +358,8 @@ def wanted_from(params: Mapping[str, Any]) -> Wanted:
     if not content.strip():
         raise BadOption("The new configuration is empty.", "Give content or src.")
     hops: List[Mapping[str, Any]] = list(params["hops"] or [])
+    if not all(edges_of(hop["ranges"]) for hop in hops):
+        raise BadOption("A proxy in hops has no ranges.", "Name the addresses or ranges that it connects from.")
     return Wanted(
         content, params["probe"], params["attempts"], tuple(hops), params["restart"], params["reload_timeout"]
     )

@@ -70,7 +70,8 @@ def tokens(text: str) -> Iterator[str]:
     while position < len(text):
         match = _TOKEN.match(text, position)
         if match is None or match.end() == position:
-            raise NotReadable("The nginx configuration cannot be read near %r." % text[position : position + 30])
+            line = text.count("\n", 0, position) + 1
+            raise NotReadable("The nginx configuration cannot be read: line %d of a file." % line)
         position = match.end()
         if match.group(1) or match.group(2):
             yield match.group(1) or match.group(2)
@@ -315,7 +316,7 @@ def trial(tree: Block, mode: str, own: Sequence[str], ports: Mapping[int, int], 
     head = [
         Directive(["pid", "@DIR@/%s.pid" % mode]),
         Directive(["lock_file", "@DIR@/%s.lock" % mode]),
-        Directive(["error_log", "stderr", "error"]),
+        Directive(["error_log", "stderr", "emerg"]),
         Directive(["worker_processes", "1"]),
     ]
     unprobed: List[str] = []

@@ -183,9 +183,14 @@ class NginxHost:
         return code == 0, errors.strip(), dump
 
     @contextlib.contextmanager
-    def trying(self, stranger: str, insider: str, main: str) -> Iterator[Channel]:
-        """Two more instances of nginx for the length of the block. Raises NginxFailed when they do not come up."""
-        with self.open(scripts.TRY, [posixpath.dirname(main), "phase-console", scripts.MARK, self.nginx]) as channel:
+    def trying(self, stranger: str, insider: str, main: str, seconds: int) -> Iterator[Channel]:
+        """Two more instances of nginx for the length of the block, and for so many seconds at most.
+
+        Raises NginxFailed when they do not come up.
+        """
+        with self.open(
+            scripts.TRY, [posixpath.dirname(main), "phase-console", scripts.MARK, self.nginx, str(seconds)]
+        ) as channel:
             for text in (stranger, insider):
                 channel.send(("%s%s\n" % (text, scripts.MARK)).encode())
             errors, deadline = "", time.monotonic() + COMMAND_TIMEOUT

@@ -44,7 +44,7 @@ printf '%s\n' "$d"
 """
 )
 
-# $3: a line that ends a file, $4: nginx. Two configurations come in, then nothing until the caller has done.
+# $3: a line that ends a file, $4: nginx, $5: seconds at most. Two files come in, then nothing while they are tried.
 TRY = (
     _COPY
     + r"""
@@ -67,7 +67,7 @@ for name in stranger insider; do
 done
 for pid in $pids; do kill -0 "$pid"; done
 echo up
-if command -v timeout >/dev/null; then timeout 300 cat >/dev/null || :; else cat >/dev/null; fi
+if command -v timeout >/dev/null; then timeout "$5" cat >/dev/null || :; else cat >/dev/null; fi
 """
 )
 

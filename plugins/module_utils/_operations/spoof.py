@@ -21,7 +21,7 @@ from typing import Any, Dict, Iterator, List, Optional, Tuple
 from .._errors import PhaseError
 from ._access import client_address
 from ._api import Context, Request, Result
-from ._forgeries import CLIENTS, Attempt, as_dict, forgeries, genuine, through
+from ._forgeries import CLIENTS, FORGED, Attempt, as_dict, forgeries, genuine, through
 
 TIMEOUT = 10.0  # seconds for one request
 TOLD = 20  # findings that are told in full
@@ -61,8 +61,9 @@ class _EchoServer(ThreadingHTTPServer):
 
 @contextlib.contextmanager
 def echo(host: str, port: int) -> Iterator[None]:
+    kind = type("_EchoServer", (_EchoServer,), {"address_family": socket.AF_INET6 if ":" in host else socket.AF_INET})
     try:
-        server = _EchoServer((host, port), _Echo)
+        server: ThreadingHTTPServer = kind((host, port), _Echo)
     except OSError as error:
         raise ProbeFailed(
             "Port %d cannot be listened on beside the backend: %s" % (port, error), "Run it again."
@@ -139,12 +140,30 @@ def lines_of(attempt: Attempt) -> List[str]:
     return ["%s: %s" % line for line in attempt.lines]
 
 
-def exchange(connection: socket.socket, endpoint: Dict[str, Any], attempt: Attempt) -> Optional[Any]:
-    """Send one request; what the listener saw of it, None where it was refused on the way."""
+def exchange(address: str, endpoint: Dict[str, Any], attempt: Attempt, source: str) -> Tuple[str, Optional[Any]]:
+    """Send one request; the address it came from, and what the listener saw of it, None where it was refused.
+
+    ``source`` is what the PROXY protocol says, where it is spoken. Raises ProbeFailed when nginx is not there any more,
+    or cannot reach the listener.
+    """
     path = endpoint["path"] if endpoint["path"].startswith("/") else "/"
     head = ["GET %s HTTP/1.1" % path, "Host: %s" % endpoint["host"], "Connection: close", *lines_of(attempt)]
-    _status, top, body = send(connection, head)
-    return json.loads(body) if b"\nx-phase-echo:" in top.lower() else None
+    try:
+        connection, own = open_connection(address, endpoint, source)
+        with contextlib.closing(connection):
+            status, top, body = send(connection, head)
+    except OSError as error:
+        raise ProbeFailed(
+            "nginx does not answer at port %d: %s." % (endpoint["port"], error), "Run it again."
+        ) from error
+    if b"\nx-phase-echo:" in top.lower():
+        return own, json.loads(body)
+    if status in (502, 504):
+        raise ProbeFailed(
+            "nginx cannot reach a listener beside the backend.",
+            "See whether something between the two filters by port, or set probe=none to do without.",
+        )
+    return own, None
 
 
 class Finding:
@@ -220,18 +239,17 @@ def probe(context: Context, request: Request) -> Result:
             context.check_cancelled()
             # Every place gets the plain request; the lies go round.
             for address, endpoint in outside if number == 0 else [outside[number % len(outside)]]:
-                connection, own = open_connection(address, endpoint, attempt.forged or "203.0.113.66")
-                with contextlib.closing(connection):
-                    stranger.add("stranger", endpoint, attempt, own, exchange(connection, endpoint, attempt))
+                own, seen = exchange(address, endpoint, attempt, attempt.forged or FORGED[0])
+                stranger.add("stranger", endpoint, attempt, own, seen)
             if stranger.attempts - told_at >= PROGRESS:
                 told_at = stranger.attempts
                 context.report("Spoof probe: %d of %d attempts" % (told_at, len(lies)), attempts=told_at)
         for address, endpoint in inside:
             context.check_cancelled()
             _as_proxy(insider, address, endpoint, request)
-    if inside and not insider.reached:
+    if not insider.reached and (inside or not stranger.reached):
         raise ProbeFailed(
-            "Nothing sent by a trusted proxy reached the backend.",
+            "No request of the probe reached the backend.",
             "See whether the configuration refuses it (allow, deny, return), or set probe=none to do without.",
         )
     live = {endpoint["live_port"] for endpoint in request["stranger"]}
@@ -249,7 +267,7 @@ def _as_proxy(finding: Finding, address: str, endpoint: Dict[str, Any], request:
     attempts: List[Tuple[str, Attempt]] = []  # what the PROXY protocol says, where it is spoken, and the rest
     if header.lower() != "proxy_protocol":
         found = genuine(header, endpoint["recursive"], endpoint["ranges"], hops)
-        attempts = [("203.0.113.66", attempt) for attempt in found]
+        attempts = [(FORGED[0], attempt) for attempt in found]
     elif endpoint["proxy_protocol"]:
         for client in CLIENTS:
             lies = [Attempt("%s, PROXY protocol" % lie.name, lie.lines, client) for lie in forgeries(20)]
@@ -258,7 +276,5 @@ def _as_proxy(finding: Finding, address: str, endpoint: Dict[str, Any], request:
                 saw, lines = through(client, header, hops)
                 attempts.append((saw, Attempt("the whole chain", lines, client)))
     for source, attempt in attempts:
-        connection, _own = open_connection(address, endpoint, source)
-        with contextlib.closing(connection):
-            seen = exchange(connection, endpoint, attempt)
+        _own, seen = exchange(address, endpoint, attempt, source)
         finding.add("insider", endpoint, attempt, plain(attempt.forged), seen)

@@ -14,14 +14,14 @@ import contextlib
 import ipaddress
 import json
 import re
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Tuple
 
 from . import ask
 from ._api import Context, Request, Result
 from ._database import require_phase
 from ._django import with_django
-from ._forgeries import Attempt, forgeries
-from .spoof import Finding, lines_of, open_connection, places, plain, send
+from ._forgeries import FORGED, Attempt, forgeries
+from .spoof import Finding, ProbeFailed, lines_of, open_connection, places, plain, send
 
 _SOMEBODY = "select user_id::text from api_organisationmember where deleted_at is null order by created_at, id limit 1"
 _QUESTION = json.dumps({"query": "query { clientIp }"}).encode()
@@ -50,12 +50,9 @@ def confirm(context: Context, request: Request) -> Result:
     for number, attempt in enumerate(lies):
         context.check_cancelled()
         address, endpoint = found[number % len(found)]
-        connection, own = open_connection(address, endpoint, attempt.forged or "203.0.113.66")
+        own, view = _ask(address, endpoint, session, attempt)
         if _trusted(own, endpoint["ranges"]):
-            connection.close()
             return result("the backend's own address %s is among the trusted ranges" % own)
-        with contextlib.closing(connection):
-            view = _ask(connection, endpoint, session, attempt)
         if number == 0 and view is None:
             return result("Phase does not tell whom it sees (before v2.41.0, or it refuses the session)")
         finding.add("stranger", endpoint, attempt, own, view and {"headers": [["X-Real-IP", view]], "peer": view})
@@ -82,11 +79,20 @@ def _trusted(own: str, ranges: List[str]) -> bool:
     return False
 
 
-def _ask(connection: Any, endpoint: Dict[str, Any], session: Dict[str, str], attempt: Attempt) -> Optional[str]:
-    """The address that Phase took; None where the request was refused."""
+def _ask(
+    address: str, endpoint: Dict[str, Any], session: Dict[str, str], attempt: Attempt
+) -> Tuple[str, Optional[str]]:
+    """The address that the request came from, and the one that Phase took; None where the request was refused."""
     head = ["POST %s/graphql/ HTTP/1.1" % endpoint["path"].rstrip("/"), "Connection: close"]
     head += ["Content-Type: application/json", "Content-Length: %d" % len(_QUESTION)]
     head += ["%s: %s" % pair for pair in session.items()]
-    status, _top, body = send(connection, [*head, *lines_of(attempt)], _QUESTION)
+    try:
+        connection, own = open_connection(address, endpoint, attempt.forged or FORGED[0])
+        with contextlib.closing(connection):
+            status, _top, body = send(connection, [*head, *lines_of(attempt)], _QUESTION)
+    except OSError as error:
+        raise ProbeFailed(
+            "nginx does not answer at port %d: %s." % (endpoint["port"], error), "See its log."
+        ) from error
     match = _ANSWER.search(body)
-    return plain(match.group(1).decode()) if status == 200 and match else None
+    return own, plain(match.group(1).decode()) if status == 200 and match else None

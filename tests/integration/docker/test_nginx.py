@@ -284,6 +284,8 @@ def test_half_a_file_and_a_container_that_cannot_start(ansible: Ansible, instanc
     _nginx_file.write_in_place(path, PLAIN[:60].encode())
     instance.docker("restart", "phase-nginx")
     until(lambda: instance.inspect("phase-nginx")["RestartCount"] > 0, 20)
+    foreseen = nginx(ansible, instance, before, check=True)
+    assert foreseen["changed"] and foreseen["recovered"]
     result = nginx(ansible, instance, before)
     assert result["changed"] and result["recovered"] and not result["reload"]
     serves(instance, before)
@@ -307,8 +309,8 @@ def test_the_policies_are_asked_first(ansible: Ansible, instance: Any, hops: Hop
     """Somebody comes from an address that no policy lets in; the play stops before nginx is touched."""
     before, running = inside(instance), workers(instance)
     instance.sql(
-        "insert into api_networkaccesspolicy (id, name, allowed_ips, is_global, created_at, updated_at, organisation_id)"
-        " values ('realip', 'office', '192.0.2.0/24', true, now(), now(), %s)",
+        "insert into api_networkaccesspolicy (id, name, allowed_ips, is_global, created_at, updated_at,"
+        " organisation_id) values ('realip', 'office', '192.0.2.0/24', true, now(), now(), %s)",
         SPACEX,
     )
     try:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import socket
 
 import pytest
@@ -78,11 +77,11 @@ def test_the_listener_answers_with_what_reached_it():
     attempt = _forgeries.Attempt("", [("X-Real-IP", "192.0.2.1"), ("X-Real-IP", "192.0.2.2")], "")
     with spoof.echo("127.0.0.1", port):
         assert spoof.reachable("127.0.0.1", endpoint)
-        connection, own = spoof.open_connection("127.0.0.1", endpoint, "")
-        with contextlib.closing(connection):
-            found = spoof.exchange(connection, endpoint, attempt)
+        own, found = spoof.exchange("127.0.0.1", endpoint, attempt, "")
         with pytest.raises(spoof.ProbeFailed), spoof.echo("127.0.0.1", port):
             pass
     assert own == "127.0.0.1" and found["peer"] == "127.0.0.1"
     assert [pair for pair in found["headers"] if pair[0] == "X-Real-IP"] == [list(pair) for pair in attempt.lines]
     assert not spoof.reachable("127.0.0.1", endpoint)
+    with pytest.raises(spoof.ProbeFailed, match="does not answer"):
+        spoof.exchange("127.0.0.1", endpoint, attempt, "")
