@@ -13,7 +13,7 @@ from __future__ import annotations
 import socket
 from dataclasses import asdict
 from functools import partial
-from typing import Any, Dict, List
+from typing import Any, Callable, Dict, List
 
 from .._errors import PhaseError
 from . import _purge_foreign_key as foreign_key
@@ -237,9 +237,12 @@ def _apply(context: Context, request: Request, place: Workplace, done: Result) -
         done["tokens_kept"] = _purge_tokens.keep(session, tokens) if tokens else 0
     throttle = Throttle(context, place.watcher, request["throttle"])
     control = Control(context, throttle, place.lock.confirm, request["max_duration"])
-    if planned["strategy"] == "stock":
-        _stock(context, request, place, rule, control, done)
-        return
+    RUNNERS[planned["strategy"]](context, request, place, rule, control, done)
+
+
+def _delete(context: Context, request: Request, place: Workplace, rule: Rule, control: Control, done: Result) -> None:
+    """In small transactions, with the foreign key set aside where that is asked for."""
+    planned, session = request["plan"], place.session
     walk = Walk(context, session, control, rule, request["transaction_time"])
     aside = planned["foreign_key"] == "set_aside"
     try:
@@ -319,3 +322,10 @@ def after(connection: Any, deleted: int) -> Dict[str, Any]:
     if found["rows"] is not None:
         found["rows"] = max(0, found["rows"] - deleted)
     return found
+
+
+# One for each entry of _purge_strategy.STRATEGIES.
+RUNNERS: Dict[str, Callable[[Context, Request, Workplace, Rule, Control, Result], None]] = {
+    "delete": _delete,
+    "stock": _stock,
+}

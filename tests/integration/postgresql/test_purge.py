@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import shlex
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -354,3 +356,45 @@ def test_through_ansible(ansible: Ansible, instance: LocalInstance, tmp_path: Pa
     assert done["changed"] and done["deleted"] == checked["eligible"] > 0
     assert done["after"]["table_bytes"] == done["before"]["table_bytes"]
     assert ansible.module("phase_purge_logs", options)["changed"] is False
+
+
+def test_the_commands_of_the_page(ansible: Ansible, instance: LocalInstance) -> None:
+    """The ad-hoc examples of docs/purge.md, word for word; only where the instance is comes from here."""
+    page = (Path(__file__).parents[3] / "docs" / "purge.md").read_text(encoding="utf-8")
+    commands = [line for line in page.splitlines() if line.startswith("ansible localhost -m ")]
+    assert len(commands) >= 3
+    where = " ".join(f"{name}={value}" for name, value in target(instance).items())
+    for command in commands:
+        words = shlex.split(command)
+        words[words.index("-a") + 1] += " " + where
+        env = ansible.environment({"ANSIBLE_INVENTORY": str(ansible.folder / "inventory")})
+        done = subprocess.run(words, cwd="/", env=env, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert '"eligible": ' in done.stdout
+    ((left,),) = instance.sql(
+        "select count(*) from api_secretevent where event_type = 'R' and timestamp < now() - interval '91 days'"
+    )
+    assert left == 0
+
+
+def test_by_schedule(ansible: Ansible, instance: LocalInstance) -> None:
+    """The playbook with a survey's answers, texts and empty ones among them; again, and as a check."""
+    variables = {
+        "phase_hosts": "localhost",
+        "phase_target": target(instance),
+        "phase_log_retention_organisation": "",
+        "phase_log_retention_all_organisations": "yes",
+        "phase_log_retention_retain_days": "15",
+        "phase_log_retention_pause_file": "",
+        "phase_log_retention_max_duration": "4h",
+    }
+    checked = ansible.playbook("purge_logs", variables, check=True).custom["phase_log_retention"]
+    first = ansible.playbook("purge_logs", variables).custom["phase_log_retention"]
+    second = ansible.playbook("purge_logs", variables)
+    assert first["deleted"] == checked["eligible"] == checked["remaining"] > 0
+    assert (checked["check"], first["check"], first["remaining"], first["stopped_by"]) == (True, False, 0, None)
+    assert second.changed == 0 and second.custom["phase_log_retention"]["deleted"] == 0
+    refused = ansible.playbook(
+        "purge_logs", {**variables, "phase_log_retention_minimum_retain_days": 90}, expect_failure=True
+    )
+    assert "at least 90 days" in refused.message

@@ -41,6 +41,7 @@ def options(module: str, instance: LocalInstance, folder: Path) -> dict[str, Any
         "phase_network_policy": {"state": "allowed", "allow": ["192.0.2.1"], "snapshot_dir": f"{folder}/snapshots"},
         "phase_nginx": {"content": "events {}", "path": "/nowhere/nginx.conf"},
         "phase_realip_check": {"addresses": ["192.0.2.1"], "lockout": "warn"},
+        "phase_purge_logs": {"organisation": "SpaceX"},
         "phase_rollout": {"name": "phase-backend", "image": "phasehq/backend:v2.73.2"},
         "phase_sso": {"organisation": "SpaceX", "state": "enforcement_disabled", "snapshot_dir": f"{folder}/snapshots"},
         "phase_upgrade_state": {"path": f"{folder}/state.json"},
