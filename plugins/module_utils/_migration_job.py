@@ -133,8 +133,9 @@ class Containers:
         return waiting({name: {"status": one["State"]["Status"]} for name, one in self.found.items()})
 
     def start(self, names: Sequence[str]) -> None:
-        for name in names if self.target is not None else ():
-            self.target.client.start(self.found[name]["Id"])
+        if self.target is not None:
+            for name in names:
+                self.target.client.start(self.found[name]["Id"])
 
     def stop(self) -> None:
         if self.target is not None:

@@ -46,7 +46,7 @@ def enter(url: str, address: str = HOME) -> str:
     return str(body["errors"][0]["extensions"]["code"]) if "errors" in body else "in"
 
 
-def by_policy(instance: Any, name: str = "Office", allowed: str = "10.0.0.0/8") -> None:
+def by_policy(instance: Any, name: str = "Office", allowed: str = "198.51.100.0/24") -> None:
     instance.sql(
         "insert into api_networkaccesspolicy"
         " (id, name, allowed_ips, is_global, created_at, updated_at, organisation_id)"
