@@ -34,7 +34,7 @@ def provider(key, enabled="true", kind="entra_id", config='{"client_secret": "ph
     return dict(row, updated_at="before", updated_by_id="m1", organisation_id="o1", **more)
 
 
-ROWS = [provider("p1"), provider("p2", "false", "okta")]
+ROWS = (provider("p1"), provider("p2", "false", "okta"))
 
 
 def after(images):
@@ -53,7 +53,7 @@ def test_what_becomes_of_the_providers():
         after(intended(state, organisation(), ROWS, NOW))
         for state in ("enforcement_disabled", "providers_disabled", "providers_deleted")
     )
-    assert (kept["p1"], kept["p2"]) == tuple(ROWS)
+    assert (kept["p1"], kept["p2"]) == ROWS
     assert (disabled["p1"], disabled["p2"]) == (
         dict(ROWS[0], enabled="false", updated_at=NOW, updated_by_id=None),
         ROWS[1],
