@@ -134,3 +134,27 @@ def a_lockout_by_sso_ends_at_once(ansible: Ansible, instance: Any, options: Opti
     assert sorted(instance.sql(stored)) == before
     instance.sql("update api_organisation set require_sso = false")
     instance.sql("delete from api_auditevent")
+
+
+OLD_EVENTS = """
+insert into api_secretevent (id, key, key_digest, value, version, comment, event_type, environment_id, secret_id,
+  timestamp, path, type)
+select kind || s.id, s.key, s.key_digest, s.value, 1, '', kind, s.environment_id, s.id, now() - interval '50 days', '/',
+  'secret'
+from api_secret s cross join unnest(array['R', 'C']) as kind
+"""
+
+
+def old_reads_go(ansible: Ansible, instance: Any, options: Options) -> None:
+    """Counted by a check, deleted beside the database, and nothing is left to the second run."""
+    instance.sql(OLD_EVENTS)
+    ((secrets,),) = instance.sql("select count(*) from api_secret")
+    given = {**options, "all_organisations": True, "foreign_key": "set_aside"}
+    checked = ansible.module("phase_purge_logs", given, check=True)
+    assert checked["changed"] and checked["eligible"] == secrets
+    done = ansible.module("phase_purge_logs", given)
+    assert (done["deleted"], done["remaining"], done["stopped_by"]) == (secrets, 0, None)
+    old = "select distinct event_type from api_secretevent where timestamp < now() - interval '31 days'"
+    assert instance.sql(old) == [("C",)]
+    assert ansible.module("phase_purge_logs", given)["changed"] is False
+    instance.sql("delete from api_secretevent where timestamp < now() - interval '31 days'")

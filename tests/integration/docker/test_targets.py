@@ -51,6 +51,10 @@ def test_a_lockout_by_sso_ends_at_once(ansible: Ansible, instance: Any, tmp_path
     targets.a_lockout_by_sso_ends_at_once(ansible, instance, target(instance), tmp_path)
 
 
+def test_old_reads_go(ansible: Ansible, instance: Any) -> None:
+    targets.old_reads_go(ansible, instance, target(instance))
+
+
 def test_the_far_end_ends_with_its_caller(ansible: Ansible, instance: Any) -> None:
     targets.ends_when_the_caller_dies(ansible, instance, target(instance))
     targets.until(lambda: "phase_console" not in instance.docker("top", "phase-backend"), 10)

@@ -54,6 +54,10 @@ def test_activity_names_who_blocks_whom(ansible: Ansible, instance: Any, options
     assert activity["sessions"] >= 1
 
 
+def test_old_reads_go(ansible: Ansible, instance: Any, options: dict[str, Any]) -> None:
+    targets.old_reads_go(ansible, instance, options)
+
+
 def test_lock_timeout(ansible: Ansible, instance: Any, options: dict[str, Any]) -> None:
     targets.a_lock_is_not_waited_for_without_end(ansible, instance, options)
 
