@@ -22,10 +22,11 @@ from ._rewrite_errors import RewriteBlocked, RewriteRefused, RewriteStopped
 from ._rewrite_recovery import PATIENCE, leftovers, put_right, take_lock
 from ._rewrite_session import Session, Sessions
 from ._rewrite_sql import guard, work_schema
-from ._rewrite_swap import Swap
+from ._rewrite_swap import LOCKS, Swap
 from ._rewrite_watch import Watch, told
 
 WAIT = 600.0  # seconds that the swap may have to wait for others
+SHORT_PATIENCE = 5.0  # seconds for the locks to tidy up after a run that failed
 # Measured on two cores with the table in memory, so what is said is "about".
 PER_BYTE_READ, PER_BYTE_KEPT, FIXED = 0.6e-9, 14e-9, 1.0  # seconds
 
@@ -117,9 +118,14 @@ def apply(
         run = Run(context, subject, goes, Gate(gate, over), wait)
         try:
             result = run.to_the_swap()
-        except (PhaseError, psycopg2.Error):
+        except (PhaseError, psycopg2.Error) as error:
             run.close()
             _tidy(context)
+            if getattr(error, "pgcode", None) in LOCKS:
+                raise RewriteBlocked(
+                    "Somebody's lock was in the way of the rewrite: %s" % " ".join(str(error).split()),
+                    "Run it again when nobody changes the table's definition.",
+                ) from error
             raise
         run.close()
         result.update(recovered=recovered, unfinished=None)
@@ -140,7 +146,7 @@ def _tidy(context: Context) -> None:
     import psycopg2
 
     try:
-        put_right(context, PATIENCE)
+        put_right(context, SHORT_PATIENCE)
     except (PhaseError, psycopg2.Error) as error:
         context.report("What the rewrite left is tidied up by the next run: %s" % " ".join(str(error).split()))
 
@@ -198,12 +204,13 @@ class Run:
         }
 
     def _examine(self, cursor: Any, oid: int) -> Table:
+        table = read(cursor, oid)
         refused = obstacles(cursor, oid, self._subject if self._goes is not None else None)
         if refused:
             raise RewriteRefused(
                 "%s cannot be rewritten: %s." % (self._subject.table, "; ".join(refused)), "Use another strategy."
             )
-        return read(cursor, oid)
+        return table
 
     def _prepare(self) -> Table:
         """The work schema and the trigger. Making the trigger waits out writers, so nothing can slip past the log."""

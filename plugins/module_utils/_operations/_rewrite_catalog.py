@@ -279,6 +279,9 @@ union all select 'this role may not create schemas in database ' || current_data
   || ' (grant create on database to it)' where not has_database_privilege(current_database(), 'create')
 union all select 'this role may not create tables in schema ' || t.nspname || ' (grant create on schema to it)' from t
   where not has_schema_privilege(t.relnamespace, 'create')
+union all select 'its owner has not the privilege ' || p || ' on it' from t,
+    unnest('{select,insert,update,delete,truncate,references,trigger}'::text[]) p
+  where not has_table_privilege(t.oid, p)
 union all select 'this role may not use PL/pgSQL' where not exists (
     select from pg_language where lanname = 'plpgsql' and has_language_privilege(oid, 'usage'))
 union all select 'the schema ' || nspname || ' is there and is not of this collection''s making' from pg_namespace n

@@ -69,9 +69,9 @@ class Copy:
         self._context.check_cancelled()
         self.give_way()
 
-    def give_way(self) -> None:
+    def give_way(self, at_once: bool = False) -> None:
         now = self._context.clock()
-        if now - self._looked < LOOK:
+        if now - self._looked < LOOK and not at_once:
             return
         self._looked = now
         waiter = self._give_way()
@@ -154,10 +154,15 @@ class Copy:
 
     def rounds(self, session: Session) -> int:
         """Catch up until only a few changes are left; how many rounds it took."""
+        import psycopg2.errors
+
         count = 0
         while changes(session, FEW + 1) > FEW:
             self.checkpoint()
-            catch_up(session)
+            try:
+                catch_up(session)
+            except psycopg2.errors.LockNotAvailable:
+                self.give_way(at_once=True)  # who waits for the guard's lock is before us in the queue
             count += 1
         return count
 

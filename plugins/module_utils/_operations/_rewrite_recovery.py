@@ -50,6 +50,8 @@ where k.contype = 'f' and not k.convalidated and to_regclass(%(place)s) in (k.co
 order by 3 desc, 2
 """
 
+_TRIGGER = "select exists (select from pg_catalog.pg_trigger where tgrelid = to_regclass(%s) and tgname = %s)"
+
 _FOREIGN_KEYS = """
 select format('%%I', k.conname), k.confrelid::regclass::text from pg_catalog.pg_constraint k
 where k.contype = 'f' and k.conrelid = to_regclass(%s) order by 1
@@ -170,14 +172,19 @@ class Steps:
 
 
 def roll_back(context: Context, session: Session, place: str, name: str, patience: float) -> None:
-    """The table as it was. The copy goes first, for it takes the room; the trigger has to wait for readers."""
+    """The table as it was. The copy goes first, for it takes the room; then the trigger is disabled, so that it costs
+    nothing any more, for dropping it has to wait for readers too.
+    """
     steps = Steps(context, session, patience)
     steps.run("Dropping the copy", "drop table if exists %s.%s" % (WORK, name))
-    steps.run(
-        "Dropping the trigger",
-        "drop trigger if exists %s on %s; %s" % (TRIGGER, place, drop_work()),
-        place,
-    )
+    with session.connection.cursor() as cursor:
+        cursor.execute(_TRIGGER, (place, TRIGGER))
+        there = cursor.fetchone()[0]
+    drop = drop_work()
+    if there:
+        steps.run("Disabling the trigger", "alter table only %s disable trigger %s" % (place, TRIGGER), place)
+        drop = "drop trigger %s on %s; %s" % (TRIGGER, place, drop)
+    steps.run("Dropping the trigger", drop, place)
 
 
 def drop_work() -> str:

@@ -25,7 +25,7 @@ from ._rewrite_watch import Somebody, Watch, both, told
 BUDGET = DDL_LOCK / 1000  # seconds that an attempt may keep writers waiting before the last changes are over
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 15.0
 APART = 0.2  # seconds between the two looks that tell who stays
-RETRIED = ("55P03", "40P01")  # lock_not_available, deadlock_detected
+LOCKS = ("55P03", "40P01")  # lock_not_available, deadlock_detected
 
 
 class NotNow(Exception):
@@ -103,7 +103,7 @@ class Swap:
         except NotNow as error:
             reason = str(error)
         except psycopg2.Error as error:
-            if error.pgcode not in RETRIED:
+            if error.pgcode not in LOCKS:
                 raise
             reason = "locks did not come at once"
         cursor.execute("rollback to savepoint attempt; release savepoint attempt")
