@@ -207,6 +207,22 @@ def test_hostile_settings_are_refused_or_stay_values(proxy):
     assert len(accepted) > 20, "the settings are too hostile to prove anything"
 
 
+@seed(7)
+@hypothesis_settings(max_examples=300, **QUICK)
+@given(around("daily", "Mon *-*-* 03:00:00"), st.lists(around("/usr/bin/true", "-e", "@/a/b.yml"), max_size=3))
+def test_hostile_units_are_refused_or_stay_values(calendar, command):
+    wanted = {"timer_calendar": calendar, "timer_command": command}
+    try:
+        settings(options(**wanted))
+    except PhaseError:
+        return
+    units = [render(f"phase-realip.{kind}.j2", **wanted) for kind in ("timer", "service")]
+    assert [unit.count("\n") for unit in units] == [11, 10]
+    assert f"\nOnCalendar={calendar}\n" in units[0]
+    assert f"\nExecStart={' '.join(command)}\n" in units[1]
+    assert not set("%$\"'\\;") & set(" ".join([calendar, *command]))
+
+
 # What nginx says of files and ciphers that are merely not there: it has read the whole file by then.
 ABSENT = re.compile(
     r"\[emerg\] .*(cannot load certificate|no cipher match|SSL_CTX_set_cipher_list|SSL_CTX_load_verify)"
