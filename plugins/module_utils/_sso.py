@@ -76,7 +76,7 @@ def _once(call: Call, request: Facts, now: float) -> Facts:
             plan["organisation"]["name"],
             changes,
             now=now,
-            reason=params["reason"],
+            reason=reason_of(params),
             more={"organisation": plan["organisation"], "state": state},
         )
         path = _snapshot.save(params["snapshot_dir"], content, os.environ)
@@ -98,7 +98,7 @@ def _check_confirmed(confirm: Optional[str], plan: Facts, result: Facts) -> None
 
 
 def _check_options(params: Mapping[str, Any]) -> None:
-    _snapshot.plain("reason", params["reason"])
+    reason_of(params)
     if params["via"] == "stock":
         if params["state"] not in sso.FLAGS:
             raise BadOption(
@@ -110,6 +110,11 @@ def _check_options(params: Mapping[str, Any]) -> None:
                 "via=stock needs the application, and deployment=database knows only its database.",
                 "Leave out via, or use deployment=docker, compose or local.",
             )
+
+
+def reason_of(params: Mapping[str, Any]) -> str:
+    """The reason on one line. Raises BadOption for what no line can show."""
+    return _snapshot.plain("reason", " ".join(params["reason"].split()))
 
 
 def _request(call: Call) -> Facts:
@@ -144,7 +149,7 @@ def _apply(call: Call, plan: Facts, path: Optional[str]) -> Facts:
         "organisation": plan["organisation"],
         "images": plan["images"],
         "known": plan["known"],
-        "event": event(plan, call.params["reason"], _snapshot.operator(os.environ)),
+        "event": event(plan, reason_of(call.params), _snapshot.operator(os.environ)),
         "backend": call.params["deployment"] != "database",
     }
     # What redis alone has wrong, the application's command would not touch.

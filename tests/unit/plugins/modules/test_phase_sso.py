@@ -166,6 +166,12 @@ def test_the_snapshot_is_there_before_the_change_and_puts_it_back(run):
         run(target, state="restored", snapshot=done["snapshot"], organisation="Contoso")
 
 
+def test_a_reason_of_several_lines_becomes_one(run):
+    target = Known()
+    run(target, state="enforcement_disabled", reason=" at\n night ")
+    assert target.event["resource_metadata"]["reason"] == "at night"
+
+
 def test_a_change_that_failed_names_its_snapshot(run):
     target = Known()
     target.trouble = [DatabaseUnreachable("gone", "again")]
