@@ -8,6 +8,7 @@ Whom Phase sees is asked of Phase itself, by a client that has addresses of its 
 from __future__ import annotations
 
 import json
+import subprocess
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,6 +23,7 @@ from sandbox import hops as sandbox_hops
 from sandbox.hops import Hops
 from sandbox.phase.api.names import PASSWORD, identifier
 
+ROOT = Path(__file__).parents[3]
 INSIDE = "/etc/nginx/conf.d/default.conf"
 SPACEX = identifier(1, "organisation", "SpaceX")
 PLAIN = """server {
@@ -42,6 +44,30 @@ BELIEVES_ANYBODY = (
 BELIEVES_AT_80 = "map $server_port $client { 80 $http_x_real_ip; default $remote_addr; }\n" + PLAIN.replace(
     "X-Real-IP $remote_addr", "X-Real-IP $client"
 )
+
+# Gives the nginx beside it the file that comes in, as a module does on a plain host, with the echo in the same process.
+ON_A_HOST = """
+import json, sys
+from types import SimpleNamespace
+sys.path.insert(0, "/opt")
+from module_utils import _nginx, _nginx_host
+from module_utils._target._base import Target
+
+class Here(Target):
+    def run(self, operation, request, report, **more):
+        return operation(SimpleNamespace(report=report, check_cancelled=lambda: None), request)
+
+def tell(message, **counters):
+    pass
+
+nginx = _nginx_host.PlainNginx("/etc/nginx/conf.d/default.conf", "nginx")
+wanted = _nginx.Wanted(sys.stdin.buffer.read(), probe="trial", attempts=100)
+try:
+    result = _nginx.Configurator(nginx, Here(), wanted, tell).run(False)
+except _nginx.PhaseError as error:
+    result = error.as_dict()
+print(json.dumps(result))
+"""
 
 
 @pytest.fixture(scope="module")
@@ -305,6 +331,27 @@ def test_a_file_that_was_replaced_under_the_mount(ansible: Ansible, instance: An
     assert nginx(ansible, instance, before, probe="none")["changed"]
 
 
+def test_a_plain_nginx(instance: Any, hops: Hops) -> None:
+    """nginx as a daemon, without a container of its own: in the client's, where nothing else runs."""
+    name = "phase-hop-client"
+    instance.docker("cp", str(ROOT / "plugins" / "module_utils"), f"{name}:/opt/module_utils")
+    instance.docker("exec", name, "sh", "-c", "echo '# empty' > /etc/nginx/conf.d/default.conf && nginx")
+
+    def give(content: str) -> Any:
+        script = ["docker", "exec", "-i", name, "python3", "-c", ON_A_HOST]
+        environment = instance.engine.environment()
+        done = subprocess.run(script, env=environment, input=content.encode(), capture_output=True, check=False)
+        assert done.returncode == 0, done.stderr.decode()
+        return json.loads(done.stdout)
+
+    content = PLAIN.replace("backend:8000", "127.0.0.1:8000").replace("frontend:3000", "127.0.0.1:3000")
+    first = give(content)
+    assert first["changed"] and first["probe"]["stranger"]["wrong"] == 0 < first["probe"]["stranger"]["reached"]
+    assert give(content)["changed"] is False
+    assert give(content.replace("X-Real-IP $remote_addr", "X-Real-IP $http_x_client_ip"))["kind"] == "spoofable"
+    assert instance.docker("exec", name, "cat", INSIDE) + "\n" == content
+
+
 def test_the_policies_are_asked_first(ansible: Ansible, instance: Any, hops: Hops) -> None:
     """Somebody comes from an address that no policy lets in; the play stops before nginx is touched."""
     before, running = inside(instance), workers(instance)
@@ -319,7 +366,7 @@ def test_the_policies_are_asked_first(ansible: Ansible, instance: Any, hops: Hop
         assert "No policy lets your own address in: 198.51.100.7 (SpaceX)" in stopped.message
         assert "No policy lets in who came from" in stopped.message
         assert (inside(instance), workers(instance)) == (before, running)
-        went_on = realip(ansible, instance, sources, lockout="warn", probe="trial")
+        went_on = realip(ansible, instance, sources, lockout="warn", probe="none")
         assert went_on.changed == 1 and "No policy lets in who came from" in went_on.stdout
     finally:
         instance.sql("delete from api_networkaccesspolicy where id = 'realip'")
