@@ -15,13 +15,15 @@ import json
 from typing import Any, Dict, Optional
 
 from ._api import Context
+from ._purge_errors import PurgeBlocked
 from ._purge_scope import EVENTS, INCOMING, TAGS
 from ._purge_session import DDL_LOCK, Session, patiently
 
 Marker = Dict[str, Any]  # name, definition, comment (of the table before), since
 WORDS = "A purge has set the foreign key of this table aside; phase.console.phase_purge_logs puts it back. "
-PATIENCE = 60.0  # seconds to wait for the locks before anything is done
+PATIENCE = 20.0  # seconds to wait for the locks; then the key stays
 RESTORE_PATIENCE = 600.0
+NO_LIMIT = 0  # of a statement that puts things right
 
 _COMMENT = "select obj_description('api_secretevent_tags'::regclass, 'pg_class')"
 _CONSTRAINT = """
@@ -50,8 +52,8 @@ def parse(comment: Optional[str]) -> Optional[Marker]:
     return dict(json.loads(comment[len(WORDS) :]))
 
 
-def set_aside(context: Context, session: Session) -> None:
-    """Drop the constraint and say so in the comment, in one transaction."""
+def set_aside(context: Context, session: Session) -> bool:
+    """Drop the constraint and say so in the comment, in one transaction; False where somebody holds the tables."""
 
     def work() -> None:
         with session.transaction(DDL_LOCK) as cursor:
@@ -64,7 +66,12 @@ def set_aside(context: Context, session: Session) -> None:
             cursor.execute("comment on table api_secretevent_tags is %s", (WORDS + json.dumps(note),))
             cursor.execute("alter table api_secretevent_tags drop constraint " + quoted(name))
 
-    patiently(work, context, PATIENCE, lambda: session.blocker(EVENTS, TAGS), "Setting the foreign key aside")
+    try:
+        patiently(work, context, PATIENCE, lambda: session.blocker(EVENTS, TAGS), "Setting the foreign key aside")
+    except PurgeBlocked as error:
+        context.report("%s So it stays, and the purge goes on more slowly." % error.message)
+        return False
+    return True
 
 
 def restore(context: Context, session: Session) -> Optional[Dict[str, Any]]:
@@ -80,7 +87,7 @@ def restore(context: Context, session: Session) -> Optional[Dict[str, Any]]:
         raise ValueError("the marker of the foreign key holds another definition")  # a bug, or somebody's joke
 
     def add() -> None:
-        with session.transaction(DDL_LOCK) as cursor:
+        with session.transaction(DDL_LOCK, NO_LIMIT) as cursor:
             cursor.execute("lock table api_secretevent, api_secretevent_tags in share row exclusive mode")
             cursor.execute(_CONSTRAINT, (TAGS, EVENTS))
             if cursor.fetchone() is None:
@@ -96,12 +103,12 @@ def restore(context: Context, session: Session) -> Optional[Dict[str, Any]]:
 
     def clean() -> None:
         nonlocal orphans
-        with session.transaction() as cursor:
+        with session.transaction(statement_timeout=NO_LIMIT) as cursor:
             cursor.execute(_ORPHANS)
             orphans += cursor.rowcount
 
     def validate() -> None:
-        with session.transaction(DDL_LOCK) as cursor:
+        with session.transaction(DDL_LOCK, NO_LIMIT) as cursor:
             cursor.execute("alter table api_secretevent_tags validate constraint " + quoted(note["name"]))
             cursor.execute("comment on table api_secretevent_tags is %s", (note["comment"],))
 

@@ -37,14 +37,14 @@ class Session:
         self._more = "; set local client_connection_check_interval = 1000" if check_interval else ""
 
     @contextlib.contextmanager
-    def transaction(self, lock_timeout: Optional[int] = None, statement_timeout: int = 0) -> Iterator[Any]:
-        """A cursor in a transaction; limits in milliseconds. An error rolls back."""
+    def transaction(self, lock_timeout: Optional[int] = None, statement_timeout: Optional[int] = None) -> Iterator[Any]:
+        """A cursor in a transaction; limits in milliseconds, by default the caller's. An error rolls back."""
         limit = self._lock_timeout if lock_timeout is None else lock_timeout
+        more = self._more
+        if statement_timeout is not None:
+            more += "; set local statement_timeout = %d" % statement_timeout
         with self.connection.cursor() as cursor:
-            cursor.execute(
-                "begin isolation level read committed; set local lock_timeout = %d; set local statement_timeout = %d%s"
-                % (limit, statement_timeout, self._more)
-            )
+            cursor.execute("begin isolation level read committed; set local lock_timeout = %d%s" % (limit, more))
             try:
                 yield cursor
                 cursor.execute("commit")

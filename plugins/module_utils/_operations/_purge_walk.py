@@ -103,7 +103,7 @@ class Walk:
 
     # By blocks
 
-    def run(self, blocks: int, set_aside: Optional[Callable[[], None]] = None) -> Optional[str]:
+    def run(self, blocks: int, set_aside: Optional[Callable[[], bool]] = None) -> Optional[str]:
         """All blocks. ``set_aside`` is called once that many rows have gone that it is worth its locks."""
         statement = WITH_TAGS
         size = SMALLEST
@@ -112,8 +112,8 @@ class Walk:
             if stop:
                 return stop
             if set_aside is not None and self.progress.deleted >= WORTH_IT:
-                set_aside()
-                set_aside, statement, size = None, EVENTS_ALONE, SMALLEST
+                statement = EVENTS_ALONE if set_aside() else WITH_TAGS
+                set_aside, size = None, SMALLEST
             end = min(self.block + size, blocks)
             begun = self._context.clock()
             rows = self._range(statement, self.block, end)

@@ -11,7 +11,9 @@ import contextlib
 import multiprocessing
 import os
 import random
+import shutil
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -22,12 +24,17 @@ from unittest import mock
 import psycopg2
 import pytest
 from ansible_collections.phase.console.plugins.module_utils._errors import PhaseError
-from ansible_collections.phase.console.plugins.module_utils._operations import _purge_throttle, _purge_walk
+from ansible_collections.phase.console.plugins.module_utils._operations import (
+    _purge_foreign_key,
+    _purge_throttle,
+    _purge_walk,
+)
 from integration import targets
 from integration.forks import eventually
 from integration.harness import Ansible, target
 from integration.purging import Event, Instance, survivors
-from sandbox.local import LocalInstance
+from sandbox.local import LocalInstance, free_port
+from sandbox.postgresql import programs, server_user
 
 KILL_SECONDS = float(os.environ.get("PHASE_CONSOLE_KILL_SECONDS", "12"))
 ROWS = 4000
@@ -168,7 +175,6 @@ def test_cut_off_between_the_steps_of_the_foreign_key(full: Filled, after: str) 
     database = full.database
     ((name, _valid, definition, _comment),) = database.foreign_key()
     database.sql("comment on table api_secretevent_tags is 'somebody''s own words'")
-    from ansible_collections.phase.console.plugins.module_utils._operations import _purge_foreign_key as foreign_key
 
     class Cut(Exception):
         pass
@@ -176,7 +182,7 @@ def test_cut_off_between_the_steps_of_the_foreign_key(full: Filled, after: str) 
     def cut(*_arguments: Any) -> None:
         raise Cut
 
-    with mock.patch.object(foreign_key, "restore", cut), pytest.raises(Cut):
+    with mock.patch.object(_purge_foreign_key, "restore", cut), pytest.raises(Cut):
         full.purge()
     if after != "drop":
         database.sql(f'alter table api_secretevent_tags add constraint "{name}" {definition} not valid')
@@ -288,15 +294,64 @@ def test_what_goes_on_beside_is_told(instance: LocalInstance, full: Filled) -> N
     with instance.server.administrator() as administrator, administrator.cursor() as cursor:
         cursor.execute("select pg_create_physical_replication_slot('forgotten', true)")
         dump = psycopg2.connect(full.database.url, application_name="pg_dump")
+        theirs = full.database.connect(autocommit=False)
         try:
             dump.cursor().execute("select count(*) from api_secretevent")
+            theirs.cursor().execute("DELETE FROM api_secretevent_tags WHERE secretevent_id IN ('nobody')")
             checked = full.database.purge(check=True, all_organisations=True, foreign_key="set_aside")
         finally:
             dump.close()
             cursor.execute("select pg_drop_replication_slot('forgotten')")
+            theirs.close()
     found = {item["what"]: item["text"] for item in checked["plan"]["obstacles"]}
-    assert set(found) == {"pg_dump", "replication_slot"} and "forgotten" in found["replication_slot"]
+    assert set(found) == {"pg_dump", "replication_slot", "stock_purge"} and "forgotten" in found["replication_slot"]
     assert [text for text in checked["plan"]["blocked_by"] if "dump" in text]
+
+
+def test_a_dump_keeps_the_foreign_key_in_place(full: Filled) -> None:
+    """Who cannot set it aside goes on with it."""
+    with full.database.reading("api_secretevent"), mock.patch.object(_purge_foreign_key, "PATIENCE", 0.3):
+        done = full.purge()
+    assert done["foreign_key"] == {"state": "kept"} and any("So it stays" in line for line in full.database.told)
+    full.is_right()
+
+
+def test_a_replica_that_is_behind(instance: LocalInstance, full: Filled) -> None:
+    """A real standby that applies what it gets two seconds late."""
+    with standby(instance, "2s"):
+        with instance.server.administrator() as administrator, administrator.cursor() as cursor:
+            cursor.execute("grant pg_monitor to phase")
+        done = full.purge(throttle={"replica_lag": "500ms"}, max_duration="4s", foreign_key="keep")
+        assert done["paused"]["replica_lag"] > 0 and any("a replica is" in line for line in full.database.told)
+        told = " ".join(item["text"] for item in full.database.purge(check=True)["plan"]["obstacles"])
+    assert "1 replica will receive" in told
+
+
+@contextlib.contextmanager
+def standby(instance: LocalInstance, delay: str) -> Iterator[None]:
+    """A second server that follows the instance's, as late as that."""
+    server = instance.server
+    (server.data / "pg_hba.conf").open("a", encoding="utf-8").write("local replication postgres trust\n")
+    with server.administrator() as administrator, administrator.cursor() as cursor:
+        cursor.execute("select pg_reload_conf()")
+    copy = server.home / "standby"
+    user = server_user()
+    account: dict[str, Any] = {"user": user, "extra_groups": []} if user else {}
+    where = ["--host", str(server.home), "--port", str(server.port), "--username", "postgres"]
+    backup = [programs() / "pg_basebackup", *where, "--pgdata", copy, "--write-recovery-conf", "--checkpoint=fast"]
+    subprocess.run(backup, check=True, cwd="/", **account)
+    command = [programs() / "postgres", "-D", copy, f"--port={free_port()}", "--listen_addresses=", "--fsync=off"]
+    command += [f"--unix_socket_directories={server.home}", f"--recovery_min_apply_delay={delay}"]
+    with subprocess.Popen(command, cwd="/", stderr=subprocess.DEVNULL, **account) as process:
+        try:
+            with server.administrator() as administrator, administrator.cursor() as cursor:
+                query = "select 1 from pg_stat_replication where state = 'streaming'"
+                eventually(lambda: cursor.execute(query) or cursor.fetchall(), 20)
+            yield
+        finally:
+            process.send_signal(signal.SIGQUIT)
+            process.wait(20)
+            shutil.rmtree(copy)
 
 
 # Control
