@@ -50,7 +50,8 @@ class Programs:
 
 
 def programs(suite: str) -> Programs:
-    """The packages of a suite, or of one program. Unpacked once into the cache. Raises DebianError, with what to do, where Debian's packages cannot be had."""
+    """The packages of a suite, or of one program, unpacked once into the cache. Raises DebianError, with what to do,
+    where Debian's packages cannot be had."""
     packages = PACKAGES[suite]
     cache = _debian.cache_folder() / "proxies"
     cache.mkdir(parents=True, exist_ok=True)

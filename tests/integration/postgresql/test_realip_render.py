@@ -81,7 +81,8 @@ FIELDS = {
     "kubernetes_name": around("phase-realip"),
     "sources": sources,
 }
-LOCAL = {"backend_host": "127.0.0.1", "frontend_host": "127.0.0.1"}
+LOCAL = {"backend_host": "127.0.0.1", "frontend_host": "127.0.0.1", "http_port": 8080, "https_port": 8443}
+HOSTS = ("backend_host", "frontend_host")
 
 
 CLOUDFLARE = {"name": "cloudflare", "ranges": ["173.245.48.0/20", "2400:cb00::/32"]}
@@ -223,9 +224,10 @@ def test_hostile_units_are_refused_or_stay_values(calendar, command):
     assert not set("%$\"'\\;") & set(" ".join([calendar, *command]))
 
 
-# What nginx says of files and ciphers that are merely not there: it has read the whole file by then.
+# What nginx says of what is merely not there, or not allowed here: it has read the whole file by then.
 ABSENT = re.compile(
-    r"\[emerg\] .*(cannot load certificate|no cipher match|SSL_CTX_set_cipher_list|SSL_CTX_load_verify)"
+    r"\[emerg\] .*(cannot load certificate|no cipher match|SSL_CTX_set_cipher_list|SSL_CTX_load_verify"
+    r"|bind\(\) to .* failed \(13:|socket\(\) \[::\]:\d+ failed \(97:)"
 )
 
 
@@ -253,7 +255,7 @@ def test_nginx_accepts_whatever_is_rendered(suite, tls, tmp_path):
     @hypothesis_settings(max_examples=150, **QUICK)
     @given(hostile(CHAINS))
     def holds(wanted):
-        if not all(re.fullmatch(r"[0-9.]+|.*::.*", wanted[name]) for name in LOCAL):
+        if not all(re.fullmatch(r"[0-9.]+|.*::.*", wanted[name]) for name in HOSTS):
             return  # nginx would ask the DNS for a name
         try:
             text = render(**{**tls, **wanted, "nginx_version": VERSIONS[suite]})
@@ -276,7 +278,8 @@ def test_nginx_accepts_each_kind_of_file(tls, tmp_path):
     kinds += [{"https": False}, {"http2": False}, {"http": "none"}]
     for (suite, version), kind in itertools.product(VERSIONS.items(), kinds):
         done = nginx_test(unpacked(suite), tmp_path, render(**{**LOCAL, **tls, **kind, "nginx_version": version}))
-        assert (done.returncode, "[warn]" in done.stderr) == (0, False), (kind, done.stderr)
+        fine = done.returncode == 0 or ("ipv6" in kind and ABSENT.search(done.stderr))
+        assert (bool(fine), "[warn]" in done.stderr) == (True, False), (kind, done.stderr)
 
 
 @pytest.mark.parametrize("proxy", ["haproxy", "caddy"])
