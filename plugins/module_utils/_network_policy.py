@@ -19,6 +19,13 @@ from ._operations._rows import Image, RowsChanged
 
 MODULE = "phase_network_policy"
 ATTEMPTS = 3  # plans, when others change the same rows meanwhile
+# What would be passed over without a word by the other states.
+MEANT_FOR = {
+    "policies": ("allowed", "reset"),
+    "account_policies": ("reset",),
+    "allow": ("allowed",),
+    "snapshot": ("restored",),
+}
 
 Plan = Dict[str, Any]
 
@@ -32,6 +39,9 @@ def request_of(params: Mapping[str, Any], operator: str) -> Dict[str, Any]:
                 _written(name, value)
     question = question_of(params["diagnose"])
     state = params["state"]
+    for name, states in MEANT_FOR.items():
+        if params[name] and state not in states:
+            raise BadOption("%s says nothing to state=%s." % (name, state), "Set state=%s." % " or ".join(states))
     allow = [parse_entry(text) for text in params["allow"] or []]
     if state == "allowed" and not allow:
         address = question.get("address") if question else None
