@@ -18,6 +18,7 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
 SLICE = 15  # seconds
+TYPING = 30  # seconds that a question stays before it is shown again
 TOLD = 300  # seconds between two lines where nobody can type
 PATIENCE = 120  # seconds that a lost host gets to come back
 WORDS = {b"keep": "keep", b"back": "put_back"}
@@ -98,10 +99,10 @@ class ActionModule(ActionBase):
         return f"phase.console phase_confirm: [{self._variables.get('inventory_hostname', '')}]"
 
     def _prompt(self, left: float) -> bytes:
-        """What was typed, after Enter or SLICE seconds. Ctrl-C and missing terminals are Ansible's own exceptions."""
+        """What was typed, after Enter or TYPING seconds. Ctrl-C and missing terminals are Ansible's own exceptions."""
         question = (
             f"{self._name()} type keep to keep what was changed, back to put it back now; it is put back in "
             f"{remaining(left)}: "
         )
-        typed: bytes = display.prompt_until(question, seconds=max(1, min(SLICE, int(left))))
+        typed: bytes = display.prompt_until(question, seconds=max(1, min(TYPING, int(left))))
         return typed

@@ -211,6 +211,19 @@ def test_another_cause_is_named_and_nothing_changed(
     assert lockouts.requires_sso(instance)
 
 
+def test_locked_out_twice(ansible: Ansible, instance: LocalInstance, variables: dict[str, Any]) -> None:
+    """Each playbook ends its own lockout, and says which is left."""
+    lockouts.by_policy(instance)
+    lockouts.by_sso(instance)
+    variables["phase_recover_confirm_within"] = 0
+    hidden = recover(ansible, SSO, variables, fails=True)
+    assert hidden.changed == 0 and "first phase.console.recover_network_lockout" in hidden.message
+    done = recover(ansible, NETWORK, variables)
+    assert outcome(done) == "kept" and enter(instance.url) == "SSO_REQUIRED"
+    assert "Next: phase.console.recover_sso_lockout" in done.stdout
+    assert outcome(recover(ansible, SSO, variables)) == "kept" and enter(instance.url) == "in"
+
+
 def test_without_the_application_the_tables_count(
     ansible: Ansible, instance: LocalInstance, variables: dict[str, Any]
 ) -> None:
