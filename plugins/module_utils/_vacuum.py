@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import os
 import socket
-from typing import Any, Dict, List, Mapping, Optional, Sequence
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from ._argspec import ArgumentSpec, duration
 from ._errors import BadOption, PhaseError
 from ._module import Call
 from ._operations import vacuum as operations
 from ._operations._migration_plan import people_bytes
-from ._operations._vacuum_errors import LockHeld
+from ._operations._rewrite_recovery import recover
+from ._operations._vacuum_errors import LockHeld, Unsuitable
 from ._vacuum_advice import MODES, decide
 from ._vacuum_case import FEW, STALE, Decision, snapshot_text
 
@@ -79,34 +80,66 @@ def request_of(params: Mapping[str, Any]) -> Facts:
 
 def vacuum(call: Call) -> Facts:
     request = request_of(call.params)
-    seen = call.target.run(operations.survey, {"tables": request["tables"]}, call.report)
+    seen, recovered = look(call, request)
     free = call.params["free_space"]
     if free is None:
         free = seen["free_bytes"] if seen["free_bytes"] is not None else call.target.free_disk()
     decisions = [decide(table, seen["server"], request, free) for table in seen["tables"]]
-    result = planned(seen, decisions, free)
+    if TAGS not in call.params["tables"]:
+        decisions = [along(decision, table, seen, request, free) for decision, table in zip(decisions, seen["tables"])]
+    result = planned(seen, decisions, free, recovered)
     for text in warnings(seen, decisions):
         call.warn(text)
-    if call.check or not result["changed"]:
+    if recovered:
+        call.warn("A rewrite of %s had been cut off; that is put right first." % recovered["name"])
+    if call.check:
         for decision in decisions:
             if decision.refusal:
                 call.warn("%s %s" % (decision.refusal.message, decision.refusal.next_step))
-        if not result["changed"] and not call.check:
-            raise_refusal(seen, decisions, result)
         return result
     raise_refusal(seen, decisions, result)
-    steps = [
-        {"name": table["name"], "oid": table["oid"], "steps": decision.steps}
-        for table, decision in zip(seen["tables"], decisions)
-        if decision.steps
-    ]
-    wanted = {name: request[name] for name in ("max_lock_wait", "max_duration")}
+    if not result["statements"]:
+        return result
+    return carry_out(call, request, seen, decisions, result)
+
+
+def look(call: Call, request: Mapping[str, Any]) -> Tuple[Facts, Optional[Facts]]:
+    """The survey, and what a rewrite that was cut off has left; a real run puts that right and looks again."""
+    wanted = {"tables": request["tables"]}
+    seen = call.target.run(operations.survey, wanted, call.report)
+    left = seen["leftovers"]
+    if left is None or seen["running"] or call.check:
+        return seen, left
+    recovered = call.target.run(recover, {}, call.report)["recovered"]
+    return call.target.run(operations.survey, wanted, call.report), recovered
+
+
+def along(decision: Decision, table: Facts, seen: Facts, request: Mapping[str, Any], free: Optional[int]) -> Decision:
+    """The table of tags, when nobody named it, is no reason to refuse what is asked for: it is vacuumed instead."""
+    refusal = decision.refusal
+    if table["name"] != TAGS or refusal is None or refusal.kind != Unsuitable.kind:
+        return decision
+    instead = decide(table, seen["server"], dict(request, mode="plain"), free)
+    instead.warnings.append("%s It is looked after by plain VACUUM." % refusal.message)
+    return instead
+
+
+def carry_out(
+    call: Call, request: Mapping[str, Any], seen: Facts, decisions: Sequence[Decision], result: Facts
+) -> Facts:
+    order: Facts = {
+        "tables": [
+            {"name": table["name"], "quoted": table["quoted"], "steps": decision.steps}
+            for table, decision in zip(seen["tables"], decisions)
+            if decision.steps
+        ],
+        "max_lock_wait": request["max_lock_wait"],
+        "max_duration": request["max_duration"],
+        "host": socket.gethostname(),
+        "run": os.urandom(4).hex(),
+    }
     try:
-        done = call.target.run(
-            operations.apply,
-            dict(wanted, tables=steps, host=socket.gethostname(), run=os.urandom(4).hex()),
-            call.report,
-        )
+        done = call.target.run(operations.apply, order, call.report)
     except PhaseError as error:
         error.partial = finished(result, error.partial)
         error.partial.pop("diff", None)
@@ -120,7 +153,7 @@ def vacuum(call: Call) -> Facts:
 def raise_refusal(seen: Facts, decisions: Sequence[Decision], result: Facts) -> None:
     """What speaks against the run as a whole: nothing is begun when a part of it cannot be done."""
     refusals = [decision.refusal for decision in decisions if decision.refusal]
-    if not refusals and seen["running"] and result["changed"]:
+    if not refusals and seen["running"] and (result["statements"] or result["recovered"]):
         refusals = [
             LockHeld(
                 "Another run is at work in this database (%s)." % seen["running"], "Run it again when that has ended."
@@ -128,11 +161,11 @@ def raise_refusal(seen: Facts, decisions: Sequence[Decision], result: Facts) -> 
         ]
     if refusals:
         partial = {key: value for key, value in result.items() if key not in ("changed", "diff")}
-        refusals[0].partial = dict(partial, changed=False)
+        refusals[0].partial = dict(partial, changed=bool(result["recovered"]) and not seen["running"])
         raise refusals[0]
 
 
-def planned(seen: Facts, decisions: Sequence[Decision], free: Optional[int]) -> Facts:
+def planned(seen: Facts, decisions: Sequence[Decision], free: Optional[int], recovered: Optional[Facts]) -> Facts:
     """The result of check mode: everything but what really came of it."""
     entries = []
     for table, decision in zip(seen["tables"], decisions):
@@ -149,11 +182,13 @@ def planned(seen: Facts, decisions: Sequence[Decision], free: Optional[int]) -> 
                 "reclaimed_bytes": 0,
                 "seconds": 0.0,
                 "compaction": None,
+                "rewrite": None,
             }
         )
     server = seen["server"]
     result = {
-        "changed": any(decision.steps for decision in decisions),
+        "changed": bool(recovered) or any(decision.steps for decision in decisions),
+        "recovered": recovered,
         "session": {
             name: server[name] for name in ("now", "user", "session_user", "database", "server_version", "superuser")
         },
@@ -170,7 +205,7 @@ def foreseen(before: Mapping[str, Any], decision: Decision) -> Facts:
     if not decision.steps:
         return dict(before)
     freed = decision.predicted["reclaimed_bytes"]
-    cleaned = any(step["kind"] in ("vacuum", "full") for step in decision.steps)
+    cleaned = any(step["kind"] in ("vacuum", "full", "rewrite") for step in decision.steps)
     return {
         "total_bytes": before["total_bytes"] - freed,
         "live_rows": before["live_rows"],
@@ -215,9 +250,10 @@ def finished(result: Facts, done: Mapping[str, Any]) -> Facts:
                 reclaimed_bytes=entry["before"]["total_bytes"] - after["total_bytes"],
                 seconds=real["seconds"],
                 compaction=real["compaction"],
+                rewrite=real["rewrite"],
             )
         )
-    worked = bool(statements) or any(entry["compaction"] for entry in entries)
+    worked = bool(statements or result["recovered"]) or any(entry["compaction"] for entry in entries)
     return dict(
         result,
         changed=worked,
@@ -250,6 +286,9 @@ def afterwards(result: Facts, done: Mapping[str, Any]) -> List[str]:
                 "; ".join(snapshot_text(one) for one in done["snapshots"][:3]) or "a transaction that has ended since"
             )
             found.append("%d dead rows of %s could not go: %s" % (after["dead_rows"], entry["name"], keepers))
+        unfinished = (entry["rewrite"] or {}).get("unfinished")
+        if unfinished:
+            found.append("The rewrite of %s is in place; the next run tidies up: %s" % (entry["name"], unfinished))
         said, real = entry["predicted"]["reclaimed_bytes"], entry["reclaimed_bytes"]
         if entry["statements"] and not result["stopped_by"] and real < said / 2.0 and said - real > 8 << 20:
             found.append(

@@ -14,6 +14,7 @@ from typing import Callable, Dict, List, Optional
 
 from ._operations._migration_monitor import people_seconds
 from ._operations._migration_plan import people_bytes, people_rows
+from ._operations._rewrite import FIXED, PER_BYTE_KEPT, PER_BYTE_READ
 from ._operations._vacuum_errors import LockHeld, NoSpace, NotConfirmed, Unsuitable
 from ._vacuum_case import (
     ALONE,
@@ -23,6 +24,7 @@ from ._vacuum_case import (
     READ,
     ROWS,
     SHARED,
+    SWAPPED,
     WINDOW,
     WORTH,
     WRITTEN,
@@ -107,6 +109,31 @@ def full(case: Case) -> Decision:
             % (case.table["name"], people_seconds(max(1, stall)), people_bytes(case.freed)),
             "Set confirm_full=true in a window where Phase may stand still, or use mode=auto.",
         )
+    return decision
+
+
+def rewrite(case: Case) -> Decision:
+    if not case.worth(case.freed, case.state["total_bytes"], "rewrite"):
+        return nothing(case, "only %s of it would be given back" % share_text(case.freed, case.state["total_bytes"]))
+    reason = "%s of it would be given back by a copy that takes its place" % (
+        share_text(case.freed, case.state["total_bytes"])
+    )
+    step = {
+        "kind": "rewrite",
+        "statement": "-- copy %s, build its %d indexes, catch up, swap, drop the old table"
+        % (case.name, len(case.table["indexes"]) - len(case.leftovers)),
+    }
+    decision = Decision("rewrite", reason, case.drop_leftovers() + [step, case.vacuum()])
+    seconds = FIXED + case.state["heap_bytes"] * PER_BYTE_READ + case.after * PER_BYTE_KEPT
+    decision.predicted = predicted(case.freed, SWAPPED, case.room(case.after), seconds=seconds)
+    lacking = case.lacks_room(case.after)
+    if case.table["rewrite"]["refused"]:
+        decision.refusal = Unsuitable(
+            "%s cannot be rewritten: %s." % (case.table["name"], "; ".join(case.table["rewrite"]["refused"])),
+            "Use mode=compact, plain or full.",
+        )
+    elif lacking:
+        decision.refusal = no_space(case, lacking)
     return decision
 
 
@@ -199,12 +226,19 @@ class Way:
     decide: Callable[[Case], Decision]
 
 
+def against_rewrite(case: Case) -> List[str]:
+    """What the engine itself refuses, no room for a copy, and snapshots that the swap would wait for."""
+    lacking, old = case.lacks_room(case.after), case.old_snapshot()
+    found = list(case.table["rewrite"]["refused"]) + ([lacking] if lacking else [])
+    return found + (["it would wait for %s" % old] if old else [])
+
+
 def compact_for_long(case: Case) -> List[str]:
     old = case.old_snapshot()
     return against_compact(case) + (["%s keeps the space from coming back" % old] if old else [])
 
 
-ONLINE: List[Way] = [Way("compact", compact_for_long, compact)]
+ONLINE: List[Way] = [Way("rewrite", against_rewrite, rewrite), Way("compact", compact_for_long, compact)]
 
 
 def auto(case: Case) -> Decision:
@@ -257,10 +291,9 @@ def with_reindex(case: Case, decision: Decision, bloated: List[Facts]) -> Decisi
     """Both: first the table, so that the indexes are built over what is left."""
     more = reindex(case, bloated)
     if more.refusal:
-        decision.warnings.append(
-            "%d indexes are bloated by %s and stay so: %s"
-            % (len(bloated), people_bytes(more.predicted["reclaimed_bytes"]), more.refusal.message)
-        )
+        largest = max(case.guess["index_bytes"][index["name"]] for index in bloated)
+        words = (len(bloated), people_bytes(more.predicted["reclaimed_bytes"]), case.lacks_room(largest))
+        decision.warnings.append("%d indexes are bloated by %s and stay so: %s." % words)
         return decision
     if decision.mode in ("nothing", "cleanup"):
         more.warnings = decision.warnings + more.warnings
@@ -289,6 +322,7 @@ MODES: Dict[str, Callable[[Case], Decision]] = {
     "analyze": analyze,
     "plain": plain,
     "reindex": reindex,
+    "rewrite": rewrite,
     "compact": compact,
     "full": full,
 }

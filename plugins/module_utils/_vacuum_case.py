@@ -3,8 +3,8 @@
 
 """A table as the decision sees it: what its facts say of it, and the steps that could be taken. Pure.
 
-A step is plain data: ``kind`` (drop, analyze, vacuum, reindex, full, compact), ``statement``, and of a compaction its
-numbers.
+A step is plain data: ``kind`` (drop, analyze, vacuum, reindex, full, rewrite, compact), ``statement``, and of a
+compaction its numbers.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ FREEZE = 0.75  # of autovacuum_freeze_max_age, at which autovacuum would start o
 END_BLOCKS, END_SHARE = 1000, 1 / 16.0
 
 # From what size on each mode is worth it: share of what it works on, and bytes.
-WORTH = {"full": (0.05, 1 << 20), "compact": (0.15, 1 << 20), "reindex": (0.3, 1 << 18)}
+WORTH = {"full": (0.05, 1 << 20), "rewrite": (0.05, 1 << 20), "compact": (0.15, 1 << 20), "reindex": (0.3, 1 << 18)}
 AUTO_WORTH = {"table": (0.25, 8 << 20), "reindex": (0.5, 1 << 20)}
 OLD = 300  # seconds after which somebody's snapshot is taken for one that stays
 
@@ -41,6 +41,7 @@ WINDOW = 64  # blocks that a compaction empties in one transaction
 SHARED = "SHARE UPDATE EXCLUSIVE: reads and writes go on"
 CUT = "; ACCESS EXCLUSIVE for the moment of cutting off the empty end, given up when anybody waits"
 ROWS = "ROW EXCLUSIVE and the locks of the rows being moved: reads and writes go on" + CUT
+SWAPPED = "SHARE UPDATE EXCLUSIVE; ACCESS EXCLUSIVE for a moment at the swap, asked for in attempts of 150 ms"
 ALONE = "ACCESS EXCLUSIVE: nobody reads or writes"
 
 

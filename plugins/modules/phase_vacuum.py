@@ -41,13 +41,16 @@ options:
         of the table is empty, or it nears the age at which PostgreSQL would insist. It makes room for new rows, and
         gives back nothing but an empty end.
       - V(reindex) is C(REINDEX INDEX CONCURRENTLY) for each index of which 30 % would come back.
+      - V(rewrite) copies the rows into a new table beside the old one, keeps it up to date, and puts it in the old
+        one's place, once 5 % would come back. Others wait for a moment at the swap. It needs room for the copy and the
+        right to create a schema, and is refused for a table with something that a copy would lose.
       - V(compact) moves the last rows to the front, in small transactions that change no value, so that the end can be
         cut off. It needs no room for a copy, and is several times slower than writing the table anew.
       - V(full) is C(VACUUM FULL), once 5 % would come back. Nobody can read or write the table meanwhile, which stops
         Phase. It wants O(confirm_full) and enough free disk.
       - Every mode but V(analyze) also drops the invalid indexes that an interrupted C(REINDEX CONCURRENTLY) has left.
     type: str
-    choices: [auto, analyze, plain, reindex, compact, full]
+    choices: [auto, analyze, plain, reindex, rewrite, compact, full]
     default: auto
   tables:
     description:
@@ -149,6 +152,10 @@ stopped_by:
   description: V(max_duration) when the time ran out; null when everything was done.
   returned: success
   type: str
+recovered:
+  description: The rewrite that had been cut off and was put right first, in check mode would be; else null.
+  returned: success
+  type: dict
 tables:
   description: One entry for each table.
   returned: success
@@ -201,6 +208,10 @@ tables:
     seconds:
       description: How long it took.
       type: float
+    rewrite:
+      description: Of a rewrite, C(kept) rows, C(seconds) by phase, C(held_seconds) for which writers waited at the
+        swap, C(attempts), and C(unfinished), what the next run has to tidy up.
+      type: dict
     compaction:
       description: Of a compaction, the rows C(moved), the C(block) that it came down to, and what it was C(stopped_by).
       type: dict

@@ -80,7 +80,7 @@ select pg_relation_size(c.oid) as heap_bytes, pg_table_size(c.oid) as table_byte
          as last_vacuum,
        to_char(greatest(s.last_analyze, s.last_autoanalyze) at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
          as last_analyze
-from pg_catalog.pg_class c left join pg_catalog.pg_stat_all_tables s on s.relid = c.oid where c.oid = %s
+from pg_catalog.pg_class c left join pg_catalog.pg_stat_all_tables s on s.relid = c.oid where c.oid = %s::regclass
 """
 
 _COLUMNS = """
@@ -150,14 +150,14 @@ def tables(connection: Connection, names: Sequence[str], version: int) -> List[F
     return [known[name] for name in names]
 
 
-def state(connection: Connection, oid: int) -> Facts:
-    """Sizes and what PostgreSQL has counted; the numbers of ``before`` and ``after``."""
-    return rows(connection, _STATE, (oid,))[0]
+def state(connection: Connection, quoted: str) -> Facts:
+    """Sizes and what PostgreSQL has counted, for ``before`` and ``after``; by name, since a rewrite changes the oid."""
+    return rows(connection, _STATE, (quoted,))[0]
 
 
 def examine(connection: Connection, table: Facts, block: int, version: int) -> Facts:
     """All that the choice needs of one table: its ``state``, columns, indexes, a sample and its empty end."""
-    table["state"] = state(connection, table["oid"])
+    table["state"] = state(connection, table["quoted"])
     table["columns"] = rows(connection, _COLUMNS, (table["schema"], table["name"], table["oid"]))
     table["indexes"] = rows(connection, _INDEXES, (table["oid"],))
     table["busy"] = rows(connection, _BUSY, (table["oid"],))

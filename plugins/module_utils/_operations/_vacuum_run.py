@@ -148,12 +148,13 @@ class Runner:
     def _attend(self, done: threading.Event, what: str, attempt: float) -> bool:
         """Look at the statement until it is done; whether it was cancelled for having waited for too long."""
         clock, waiting, looked, given_up = self._context.clock, None, self._context.clock(), False
+        interval = min(LOOK, attempt / 3)  # the first look has to come before the attempt is over
         while not done.wait(POLL):
             if self._context.cancelled():
                 self.work.cancel()
                 done.wait(2)
                 return given_up
-            pid = self._pid() if self._pooled or clock() - looked >= LOOK else None
+            pid = self._pid() if self._pooled or clock() - looked >= interval else None
             if pid is None:
                 continue
             if self._pooled and attempt:
@@ -162,8 +163,8 @@ class Runner:
                     self.watch.look(pid, what)
                     self.watch.cancel(pid)
                     given_up = True
-            if clock() - looked >= LOOK:
-                looked = clock()
+            if clock() - looked >= interval:
+                looked, interval = clock(), min(LOOK, 2 * interval)
                 self.watch.look(pid, what)
         return given_up
 

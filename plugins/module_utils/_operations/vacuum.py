@@ -8,21 +8,26 @@ from __future__ import annotations
 from typing import Any, Dict, List, Mapping, Optional
 
 from .._errors import PhaseError
-from . import _vacuum_compact, _vacuum_facts
+from . import _rewrite, _vacuum_compact, _vacuum_facts
 from ._api import Context, Request, Result
 from ._database import database_error, require_phase
 from ._lock import Lock, holder_of, key_of, session_name
+from ._rewrite_catalog import EVENTS, Subject
+from ._rewrite_errors import RewriteStopped
+from ._rewrite_recovery import leftovers
 from ._vacuum_errors import LockHeld, Unsuitable
 from ._vacuum_run import Runner
 from .information import free_bytes
 
 KIND = "vacuum"
-OTHERS = ("migrate", "purge")  # runs that a vacuum stays out of the way of
+OTHERS = ("migrate", "purge", "rewrite")  # runs that a vacuum stays out of the way of
 
 
 def survey(context: Context, request: Request) -> Result:
     """``server``, ``free_bytes`` (None: not to be seen), ``tables`` in the order of ``request["tables"]``, and
-    ``running``, a sentence when another run is at work. Reads only. Raises UnknownTable, NotAllowed, Unsuitable."""
+    ``running``, a sentence when another run is at work, and ``leftovers`` of a rewrite that was cut off (None: none).
+    Reads only. Raises UnknownTable, NotAllowed, Unsuitable.
+    """
     connection = context.connect("vacuum")
     try:
         require_phase(connection)
@@ -33,14 +38,20 @@ def survey(context: Context, request: Request) -> Result:
         tables = _vacuum_facts.tables(connection, request["tables"], version)
         for table in tables:
             _vacuum_facts.examine(connection, table, server["block_size"], version)
+            table["rewrite"] = _rewrite.plan(connection, subject(table["name"]), filtered=False)
         return {
             "server": server,
             "free_bytes": free_bytes(connection),
             "tables": tables,
             "running": running(connection),
+            "leftovers": leftovers(connection),
         }
     finally:
         connection.close()
+
+
+def subject(name: str) -> Subject:
+    return EVENTS if name == EVENTS.table else Subject(name)
 
 
 def running(connection: Any) -> Optional[str]:
@@ -52,11 +63,12 @@ def running(connection: Any) -> Optional[str]:
 
 
 def apply(context: Context, request: Request) -> Result:
-    """Run the steps of each of ``request["tables"]`` (name, oid, steps): ``tables`` with ``name``, ``after``,
-    ``done`` (statements), ``seconds``, ``compaction``; ``snapshots`` that are open at the end; ``stopped_by``.
+    """Run the steps of each of ``request["tables"]`` (name, quoted, steps): ``tables`` with ``name``, ``after``,
+    ``done`` (statements), ``seconds``, ``compaction``, ``rewrite``; ``snapshots`` that are open at the end;
+    ``stopped_by``.
 
     ``max_lock_wait`` and ``max_duration`` (0: none) in seconds; past the latter no further step begins.
-    Raises LockHeld, LockTimeout, Skipped, with what was done in ``partial``.
+    Raises LockHeld, LockTimeout, Skipped, RewriteBlocked, RewriteRefused, with what was done in ``partial``.
     """
     import psycopg2
 
@@ -71,7 +83,8 @@ def apply(context: Context, request: Request) -> Result:
         if found or not taken:
             raise LockHeld("Another run is at work in this database (%s)." % found, "Run it again when that has ended.")
         for table in request["tables"]:
-            entry: Dict[str, Any] = {"name": table["name"], "done": [], "seconds": 0.0, "compaction": None}
+            entry: Dict[str, Any] = {"name": table["name"], "done": [], "seconds": 0.0}
+            entry.update(compaction=None, rewrite=None)
             result["tables"].append(entry)
             began = context.clock()
             try:
@@ -79,7 +92,7 @@ def apply(context: Context, request: Request) -> Result:
             finally:
                 entry["seconds"] = round(context.clock() - began, 1)
                 if not context.cancelled() and not runner.work.closed:
-                    entry["after"] = _vacuum_facts.state(runner.work, table["oid"])
+                    entry["after"] = _vacuum_facts.state(runner.work, table["quoted"])
             if result["stopped_by"]:
                 break
         result["snapshots"] = _vacuum_facts.server(runner.work)["snapshots"]
@@ -126,6 +139,16 @@ def _steps(
         if step["kind"] == "compact":
             entry["compaction"] = _vacuum_compact.compact(context, step, request["max_lock_wait"], deadline)
             stopped = entry["compaction"]["stopped_by"] if entry["compaction"]["stopped_by"] == "max_duration" else None
+        elif step["kind"] == "rewrite":
+            try:
+                entry["rewrite"] = _rewrite.apply(
+                    context,
+                    subject(table["name"]),
+                    over=lambda: deadline is not None and context.clock() >= deadline,
+                    wait=request["max_lock_wait"],
+                )
+            except RewriteStopped as error:
+                return error.reason
         else:
             runner.run(step["statement"], step["statement"], exclusive=step["kind"] == "full")
             if stopped:

@@ -47,6 +47,7 @@ def table(sizes=None, **more):
         owned=True,
         freeze_age=1000,
         busy=[],
+        rewrite={"refused": []},
         empty_end_blocks=0,
         state=state(**(sizes or {})),
         indexes=[index("pkey", ["id"], bytes=1300000, unique=True), index("env", ["environment_id"], bytes=172032)],
@@ -87,7 +88,7 @@ def advise(facts, mode="auto", free=100 * GB, force=False, confirm_full=False, *
 # Nothing to do
 
 
-@pytest.mark.parametrize("mode", ["auto", "analyze", "plain", "reindex", "compact", "full"])
+@pytest.mark.parametrize("mode", ["auto", "analyze", "plain", "reindex", "rewrite", "compact", "full"])
 def test_a_table_in_order_is_left_alone(mode):
     decision = advise(table(), mode)
     assert (decision.mode, decision.steps, decision.refusal) == ("nothing", [], None)
@@ -252,6 +253,22 @@ def test_full_without_room_is_refused_even_when_confirmed(free):
     assert ("free_space" in decision.refusal.message) == (free is None)
 
 
+# Rewrite
+
+
+def test_rewrite_stalls_nobody_for_long_but_wants_room():
+    decision = advise(wide(), "rewrite")
+    assert [step["kind"] for step in decision.steps] == ["rewrite", "vacuum"]
+    assert decision.predicted["reclaimed_bytes"] == advise(wide(), "full").predicted["reclaimed_bytes"]
+    assert decision.predicted["stall_seconds"] == 0 and "swap" in decision.predicted["lock"]
+    assert advise(wide(), "rewrite", free=MB).refusal.kind == "no_space"
+
+
+def test_rewrite_is_refused_for_what_a_copy_would_lose():
+    refused = advise(wide(rewrite={"refused": ["a view reads it"]}), "rewrite").refusal
+    assert refused.kind == "unsuitable" and "a view reads it" in refused.message
+
+
 # Compact
 
 
@@ -278,9 +295,10 @@ def test_compact_needs_no_room():
 )
 def test_what_speaks_against_compacting(more, versions, said):
     assert said in advise(wide(**more), "compact", **versions).refusal.message
-    auto = advise(wide({"dead_rows": 5000}, **more), **versions)
+    auto = advise(wide({"dead_rows": 5000}, rewrite={"refused": ["a view reads it"]}, **more), **versions)
     assert auto.refusal is None and auto.steps[0]["kind"] == "vacuum" and len(auto.steps) == 2
-    assert "only with mode=full in a window" in auto.warnings[0] and said in auto.warnings[0]
+    assert "only with mode=full in a window" in auto.warnings[0]
+    assert said in auto.warnings[0] and "rewrite: a view reads it" in auto.warnings[0]
 
 
 # Auto
@@ -288,15 +306,21 @@ def test_what_speaks_against_compacting(more, versions, said):
 
 def test_auto_gives_a_wide_table_back_while_everybody_works_on():
     decision = advise(wide())
-    assert decision.mode == "compact"
-    assert [step["kind"] for step in decision.steps] == ["vacuum", "compact", "vacuum", "reindex"]
+    assert decision.mode == "rewrite" and [step["kind"] for step in decision.steps] == ["rewrite", "vacuum"]
     assert decision.predicted["stall_seconds"] == 0
 
 
-def test_auto_leaves_indexes_where_there_is_no_room_for_one():
-    decision = advise(wide(), free=MB)
-    assert [step["kind"] for step in decision.steps] == ["vacuum", "compact", "vacuum"]
-    assert "stay so" in decision.warnings[0]
+@pytest.mark.parametrize("free, last", [(3 * MB, "reindex"), (MB, "vacuum"), (None, "vacuum")])
+def test_without_room_for_a_copy_auto_moves_the_rows(free, last):
+    decision = advise(wide(), free=free)
+    assert decision.mode == "compact"
+    assert [step["kind"] for step in decision.steps[:3]] == ["vacuum", "compact", "vacuum"]
+    assert decision.steps[-1]["kind"] == last
+    assert any("stay so" in text for text in decision.warnings) == (last == "vacuum")
+
+
+def test_what_cannot_be_copied_is_moved():
+    assert advise(wide(rewrite={"refused": ["a view reads it"]})).mode == "compact"
 
 
 def test_auto_does_not_move_rows_for_space_that_cannot_come_back():
@@ -306,13 +330,14 @@ def test_auto_does_not_move_rows_for_space_that_cannot_come_back():
 
 
 def test_auto_never_locks_everybody_out():
-    for facts in (table(), wide(), wide(triggers=["audit"])):
+    for facts in (table(), wide(), wide(rewrite={"refused": ["x"]}, triggers=["audit"])):
         for free in (None, 0, GB):
             assert all(step["kind"] != "full" for step in advise(facts, free=free, confirm_full=True).steps)
 
 
 def test_postgresql_19_can_do_it_itself():
-    decision = advise(wide(triggers=["audit"]), server_version_num=190000)
+    stuck = wide(triggers=["audit"], rewrite={"refused": ["a trigger audit"]})
+    decision = advise(stuck, server_version_num=190000)
     assert "REPACK (CONCURRENTLY) public.api_secretevent" in decision.warnings[0]
     assert all(not statement.startswith("REPACK") for statement in decision.statements)
 

@@ -12,6 +12,7 @@ import pytest
 from ansible_collections.phase.console.plugins.module_utils._errors import PhaseError
 from ansible_collections.phase.console.plugins.module_utils._module import Call
 from ansible_collections.phase.console.plugins.module_utils._operations import vacuum as operations
+from ansible_collections.phase.console.plugins.module_utils._operations._rewrite_recovery import recover
 from ansible_collections.phase.console.plugins.module_utils._operations._vacuum_errors import LockTimeout
 from ansible_collections.phase.console.plugins.module_utils._target._base import Target
 from ansible_collections.phase.console.plugins.module_utils._vacuum import SPEC, tables_of, vacuum
@@ -65,6 +66,7 @@ def purged(name, **sizes):
         owned=True,
         freeze_age=1000,
         busy=[],
+        rewrite={"refused": []},
         empty_end_blocks=0,
         state=dict(STATE, **sizes),
         indexes=[index("pkey", ["id"], bytes=1300000, unique=True, quoted="public.pkey")],
@@ -84,6 +86,7 @@ class Known(Target):
             "free_bytes": 100 << 30,
             "tables": [purged("api_secretevent"), in_order],
             "running": None,
+            "leftovers": None,
             **survey,
         }
         self.free, self.failure, self.requests = free, failure, []
@@ -93,12 +96,22 @@ class Known(Target):
 
     def run(self, operation, request, report, *, image=None, detached=False):
         self.requests.append((operation.__name__, request))
+        if operation is recover:
+            left, self.survey["leftovers"] = self.survey["leftovers"], None
+            return {"recovered": left}
         if operation is operations.survey:
             return copy.deepcopy(self.survey)
         (table,) = request["tables"]
         statements = [step["statement"] for step in table["steps"]]
         after = dict(STATE, total_bytes=22 * MB, table_bytes=20 * MB, dead_rows=0)
-        entry = {"name": table["name"], "done": statements, "seconds": 1.5, "compaction": None, "after": after}
+        entry = {
+            "name": table["name"],
+            "done": statements,
+            "seconds": 1.5,
+            "after": after,
+            "compaction": None,
+            "rewrite": None,
+        }
         if self.failure:
             entry["done"] = statements[:1]
             self.failure.partial = {"tables": [entry], "stopped_by": None, "snapshots": []}
@@ -202,6 +215,42 @@ def test_another_run_is_not_joined():
         run(busy)
     assert refused.value.kind == "lock_held" and "pid 7" in refused.value.message
     assert run(busy, check=True)[0]["changed"]
+
+
+LEFT = {"name": "api_secretevent", "place": "public.api_secretevent", "who": "somebody", "swapped": False}
+
+
+def test_what_a_killed_rewrite_left_is_put_right_before_anything_is_decided():
+    result, target, said = run(Known(leftovers=LEFT))
+    assert [name for name, _request in target.requests] == ["survey", "recover", "survey", "apply"]
+    assert result["recovered"] == LEFT and any("cut off" in text for text in said)
+    result, target, said = run(Known(leftovers=LEFT), check=True)
+    assert [name for name, _request in target.requests] == ["survey"]
+    assert result["changed"] and result["recovered"] == LEFT
+
+
+def test_putting_right_is_a_change_by_itself():
+    target = Known(leftovers=LEFT)
+    target.survey["tables"] = target.survey["tables"][1:]
+    result, target, _said = run(target)
+    assert result["changed"] and result["statements"] == []
+
+
+def test_a_rewrite_at_work_is_not_put_right():
+    with pytest.raises(PhaseError) as refused:
+        run(Known(leftovers=LEFT, running="rewrite: phase.console rewriting (pid 7)"))
+    assert refused.value.kind == "lock_held" and refused.value.partial["changed"] is False
+
+
+def test_the_table_of_tags_is_no_reason_to_refuse_unless_it_was_named():
+    target = Known()
+    target.survey["tables"][1] = dict(purged("api_secretevent_tags"), rewrite={"refused": ["an identity column"]})
+    result, _target, said = run(target, mode="rewrite", check=True)
+    assert [entry["mode"] for entry in result["tables"]] == ["rewrite", "plain"]
+    assert any("identity column" in text and "plain VACUUM" in text for text in said)
+    with pytest.raises(PhaseError) as refused:
+        run(target, mode="rewrite", tables=["api_secretevent", "api_secretevent_tags"])
+    assert refused.value.kind == "unsuitable"
 
 
 def test_a_failure_midway_tells_what_was_done():
