@@ -110,10 +110,7 @@ def purge(call: Call) -> Facts:
         call.warn(text)
     if call.check:
         return result
-    running = [
-        item["text"] for item in plan["obstacles"] if plan["strategy"] in item["blocks"] and item["what"] == "purge"
-    ]
-    if plan["exact"] and not plan["eligible"] and not plan["recovery"] and not running:
+    if plan["exact"] and not plan["eligible"] and not plan["recovery"]:
         return dict(result, deleted=0, remaining=0, stopped_by=None, rows_per_second=0, after=plan["before"])
     try:
         done = call.target.run(operations.apply, dict(request, **settings, plan=plan), call.report)

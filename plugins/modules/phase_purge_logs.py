@@ -193,6 +193,22 @@ rows_per_second:
   description: Rows deleted per second, pauses included.
   returned: when not in check mode
   type: int
+remaining_exact:
+  description: Whether RV(remaining) was counted. It is an estimate where counting would have taken too long.
+  returned: when not in check mode
+  type: bool
+seconds:
+  description: How long deleting took, pauses included.
+  returned: when something was to delete
+  type: float
+batches:
+  description: In how many transactions.
+  returned: when something was to delete
+  type: int
+tokens_kept:
+  description: For how many service-account tokens the time of last use was written into its column.
+  returned: when something was to delete
+  type: int
 paused:
   description: Seconds of waiting by reason.
   returned: when something was to delete

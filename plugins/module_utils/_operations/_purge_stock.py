@@ -26,13 +26,13 @@ NAME = "purge_app_logs"
 BATCH = re.compile(r"batch \d+: deleted=(\d+) total=\d+")
 
 
-def inspect_command(context: Context, request: Request) -> Result:
-    """``in_batches``: whether the command is the one since v2.73.0, which deletes read events only.
+def inspect_command() -> bool:
+    """Whether the command is the one since v2.73.0, which works in batches and deletes read events only.
 
     The database's release is no proof: an older image may run on a newer database.
     """
 
-    def look() -> Result:
+    def look() -> bool:
         from django.core.management import get_commands, load_command_class
 
         app = get_commands().get(NAME)
@@ -41,7 +41,7 @@ def inspect_command(context: Context, request: Request) -> Result:
         command: Any = load_command_class(app, NAME) if isinstance(app, str) else app
         options = {action.dest for action in command.create_parser("manage.py", NAME)._actions}
         source = inspect.getsource(type(command))
-        return {"in_batches": "batch_size" in options and "SecretEvent.READ" in source}
+        return "batch_size" in options and "SecretEvent.READ" in source
 
     return with_django(look)
 

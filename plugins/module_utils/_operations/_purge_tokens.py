@@ -31,6 +31,19 @@ where t.deleted_at is null {unknown} and {condition}
 order by a.name, t.name, t.id
 """
 
+# The same without an index by token and time (before v2.54.0), in one pass: the newest event of all that goes is newer
+# than the newest that stays.
+_LAST_AT_ONCE = """
+select t.id, t.name, a.name, to_char(e.gone at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"+00:00"')
+from (select e.service_account_token_id as token, max(e.timestamp) filter (where {condition}) as gone,
+             max(e.timestamp) filter (where not ({condition})) as stays
+      from api_secretevent e where e.service_account_token_id is not null group by 1) e
+join api_serviceaccounttoken t on t.id = e.token join api_serviceaccount a on a.id = t.service_account_id
+where t.deleted_at is null {unknown} and e.gone > coalesce(e.stays, '-infinity')
+order by a.name, t.name, t.id
+"""
+_INDEX = "select exists (select from pg_catalog.pg_indexes where indexname = 'sa_token_last_used_idx')"
+
 
 def has_column(connection: Any) -> bool:
     with connection.cursor() as cursor:
@@ -40,9 +53,11 @@ def has_column(connection: Any) -> bool:
 
 def affected(connection: Any, rule: Rule, column: bool) -> List[Dict[str, str]]:
     """Tokens whose time of last use is known by a row that goes: ``id``, ``name``, ``account``, ``last_used``."""
-    query = _LAST.format(unknown="and t.last_used_at is null" if column else "", condition=rule.condition)
+    unknown = "and t.last_used_at is null" if column else ""
     with connection.cursor() as cursor:
-        cursor.execute(query, rule.values)
+        cursor.execute(_INDEX)
+        query = _LAST if cursor.fetchone()[0] else _LAST_AT_ONCE
+        cursor.execute(query.format(unknown=unknown, condition=rule.condition), rule.values)
         return [dict(zip(("id", "name", "account", "last_used"), row)) for row in cursor.fetchall()]
 
 

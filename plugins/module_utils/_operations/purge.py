@@ -37,13 +37,13 @@ from ._purge_walk import facts as walk_facts
 COUNTING = 20_000  # milliseconds for counting what is left after a stop; then it is an estimate
 
 _SERVER = """
-select current_setting('server_version_num')::int, pg_is_in_recovery(), current_setting('full_page_writes')::bool,
+select current_setting('server_version_num')::int as server_version,
+       current_setting('full_page_writes')::bool as full_page_writes, current_user::text as "user",
        exists (select from pg_catalog.pg_index i join pg_catalog.pg_attribute a
                on (a.attrelid, a.attnum) = (i.indrelid, i.indkey[0])
                join pg_catalog.pg_attribute b on (b.attrelid, b.attnum) = (i.indrelid, i.indkey[1])
                where i.indrelid = 'api_secretevent'::regclass and i.indisvalid and i.indpred is null
-                 and a.attname = 'environment_id' and b.attname = 'timestamp'),
-       current_user::text
+                 and a.attname = 'environment_id' and b.attname = 'timestamp') as time_index
 """
 
 
@@ -59,11 +59,12 @@ def plan(context: Context, request: Request) -> Result:
     connection = context.connect("purge plan")
     try:
         require_phase(connection)
+        server = read_server(connection)
         marker = foreign_key.marker(connection)
         obstacles = look(connection)
         with connection.cursor() as cursor:
             cursor.execute("begin isolation level repeatable read read only")
-        result = _plan(context, connection, request, marker)
+        result = _plan(context, connection, request, server, marker)
         with connection.cursor() as cursor:
             cursor.execute("commit")
         seen = {item["what"] for item in obstacles}
@@ -74,46 +75,49 @@ def plan(context: Context, request: Request) -> Result:
         connection.close()
 
 
-def _plan(context: Context, connection: Any, request: Request, marker: Any) -> Result:
+def read_server(connection: Any) -> Dict[str, Any]:
+    """``server_version``, ``full_page_writes``, ``time_index`` (there is one by environment and time), ``user`` and
+    ``release`` (of Phase). Raises NotAllowed for a standby."""
+    with connection.cursor() as cursor:
+        cursor.execute("select pg_is_in_recovery()")
+        if cursor.fetchone()[0]:
+            raise NotAllowed("This server is a standby, which cannot be written.", "Name the primary server.")
+        cursor.execute(_SERVER)
+        server = dict(zip([column[0] for column in cursor.description], cursor.fetchone()))
+        cursor.execute("select app, name from django_migrations")
+        server["release"] = release_of(cursor.fetchall())
+    return server
+
+
+def _plan(context: Context, connection: Any, request: Request, server: Dict[str, Any], marker: Any) -> Result:
     layout = check_layout(connection, foreign_key_missing=marker is not None)
     scope = resolve(connection, request)
-    with connection.cursor() as cursor:
-        cursor.execute(_SERVER)
-        version, standby, images, time_index, user = cursor.fetchone()
-        cursor.execute("select app, name from django_migrations")
-        release = release_of(cursor.fetchall())
-    if standby:
-        raise NotAllowed("This server is a standby, which cannot be written.", "Name the primary server.")
     if request["foreign_key"] == "set_aside" and not layout["owner"]:
         raise NotAllowed(
-            "foreign_key=set_aside needs the owner of the tables, and %s is not." % user,
+            "foreign_key=set_aside needs the owner of the tables, and %s is not." % server["user"],
             "Run it as that owner (DATABASE_USER), or with foreign_key=keep.",
         )
     holds = read_holds(connection, scope)
     rule = Rule(scope, holds if request["log_streams"] == "respect" else ())
     before = sizes(connection)
-    numbers: Dict[str, Any] = {"eligible": None, "held_back": 0, "by_hold": [None] * len(holds), "months": None}
-    if request["count"]:
+    exact = bool(request["count"] or rule.holds)
+    if exact:
         context.report("Counting in %d blocks of %s" % (before["blocks"], EVENTS))
         numbers = count(connection, scope, rule)
-    elif rule.holds:
-        context.report("Counting what log streams hold back")
-        numbers = count(connection, scope, rule)
-    exact = numbers["eligible"] is not None
-    eligible = numbers["eligible"] if exact else estimate(connection, rule)
-    facts = {
-        "server_version": version,
-        "time_index": time_index,
-        "application": request["application"],
-        "release": release,
-        "release_deletes_history": not releases_in_batches(release),
-        "held": bool(rule.holds) and numbers["held_back"] > 0,
-        "eligible": eligible,
-        "total": before["rows"],
-        "share": share(eligible, before["rows"]),
-        "blocks": before["blocks"],
-        "full_page_writes": images,
-    }
+    else:
+        numbers = {"eligible": estimate(connection, rule), "held_back": 0, "by_hold": [], "months": None}
+    eligible = numbers["eligible"]
+    facts = dict(
+        server,
+        application=request["application"],
+        release_deletes_history=not releases_in_batches(server["release"])
+        or (request["strategy"] == "stock" and request["application"] and not _purge_stock.inspect_command()),
+        held=numbers["held_back"] > 0,
+        eligible=eligible,
+        total=before["rows"],
+        share=share(eligible, before["rows"]),
+        blocks=before["blocks"],
+    )
     choice = choose(request["strategy"], facts)
     if choice.strategy is None:
         raise refusal(request["strategy"], choice.against, facts["held"])
@@ -140,7 +144,7 @@ def _plan(context: Context, connection: Any, request: Request, marker: Any) -> R
             "tokens": _purge_tokens.affected(connection, rule, column),
         },
         "recovery": {"constraint": marker["name"]} if marker else None,
-        "release": release,
+        "release": server["release"],
         "triggers": layout["triggers"],
     }
 
@@ -290,7 +294,7 @@ def _count_rest(place: Workplace, planned: Result, walk: Walk, rule: Rule, done:
 
 def _stock(context: Context, request: Request, place: Workplace, rule: Rule, control: Control, done: Result) -> None:
     """The application's command, organisation by organisation; the rows are counted before and after."""
-    if not _purge_stock.inspect_command(context, {})["in_batches"]:
+    if not _purge_stock.inspect_command():
         reason = "the command of this image also deletes updates and deletions, the secrets' version history"
         raise refusal("stock", [reason], held=False)
     with place.session.transaction() as cursor:

@@ -318,7 +318,11 @@ def test_a_dump_keeps_the_foreign_key_in_place(full: Filled) -> None:
 
 def test_a_replica_that_is_behind(instance: LocalInstance, full: Filled) -> None:
     """A real standby that applies what it gets two seconds late."""
-    with standby(instance, "2s"):
+    with standby(instance, "2s") as url:
+        follower = eventually(lambda: reachable(url), 20)
+        with pytest.raises(PhaseError) as refused:
+            follower.purge(check=True)
+        assert refused.value.kind == "not_allowed" and "standby" in refused.value.message
         with instance.server.administrator() as administrator, administrator.cursor() as cursor:
             cursor.execute("grant pg_monitor to phase")
         done = full.purge(throttle={"replica_lag": "500ms"}, max_duration="4s", foreign_key="keep")
@@ -327,9 +331,16 @@ def test_a_replica_that_is_behind(instance: LocalInstance, full: Filled) -> None
     assert "1 replica will receive" in told
 
 
+def reachable(url: str) -> Instance | None:
+    try:
+        return Instance(url)
+    except psycopg2.OperationalError:
+        return None
+
+
 @contextlib.contextmanager
-def standby(instance: LocalInstance, delay: str) -> Iterator[None]:
-    """A second server that follows the instance's, as late as that."""
+def standby(instance: LocalInstance, delay: str) -> Iterator[str]:
+    """The URL of a second server that follows the instance's, as late as that."""
     server = instance.server
     (server.data / "pg_hba.conf").open("a", encoding="utf-8").write("local replication postgres trust\n")
     with server.administrator() as administrator, administrator.cursor() as cursor:
@@ -340,14 +351,16 @@ def standby(instance: LocalInstance, delay: str) -> Iterator[None]:
     where = ["--host", str(server.home), "--port", str(server.port), "--username", "postgres"]
     backup = [programs() / "pg_basebackup", *where, "--pgdata", copy, "--write-recovery-conf", "--checkpoint=fast"]
     subprocess.run(backup, check=True, cwd="/", **account)
-    command = [programs() / "postgres", "-D", copy, f"--port={free_port()}", "--listen_addresses=", "--fsync=off"]
+    port = free_port()
+    command = [programs() / "postgres", "-D", copy, f"--port={port}", "--fsync=off"]
     command += [f"--unix_socket_directories={server.home}", f"--recovery_min_apply_delay={delay}"]
+    command.append("--listen_addresses=127.0.0.1")
     with subprocess.Popen(command, cwd="/", stderr=subprocess.DEVNULL, **account) as process:
         try:
             with server.administrator() as administrator, administrator.cursor() as cursor:
                 query = "select 1 from pg_stat_replication where state = 'streaming'"
                 eventually(lambda: cursor.execute(query) or cursor.fetchall(), 20)
-            yield
+            yield instance.database_url.replace(f":{server.port}/", f":{port}/")
         finally:
             process.send_signal(signal.SIGQUIT)
             process.wait(20)
