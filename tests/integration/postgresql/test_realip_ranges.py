@@ -233,32 +233,40 @@ def test_of_aws_only_what_connects_to_origins_counts(publisher, fetch):
 
 
 def test_the_role_writes_the_file_and_follows_the_list(publisher, ansible, tmp_path):
-    """Check mode first, then converge, once more, and the refresh when the list has changed."""
-    url = publisher.says(api(FOUR, SIX))
+    """Check mode by the playbook; then in one run: converge, another order, a new range, a hostile value."""
+    lists = {
+        "first": api(FOUR, SIX),
+        "reordered": api(list(reversed(FOUR)), SIX),
+        "grown": api([*FOUR, "8.8.8.0/24"], SIX),
+    }
+    urls = {name: publisher.says(body, f"/{name}") for name, body in lists.items()}
     variables = {
         "phase_hosts": "localhost",
         "phase_realip_dest": str(tmp_path / "default.conf"),
         "phase_realip_sources": [{"name": "cloudflare"}, {"name": "aws_alb", "ranges": ["10.0.16.0/20"]}],
-        "phase_realip_ranges_urls": {"cloudflare": [url]},
         "phase_realip_ranges_cache": str(tmp_path / "cache"),
         "phase_realip_timer": True,
         "phase_realip_timer_folder": str(tmp_path),
         "phase_realip_timer_start": False,
     }
-    foreseen = ansible.playbook("realip", variables, check=True, diff=True)
+    from_first = {"phase_realip_ranges_urls": {"cloudflare": [urls["first"]]}}
+    foreseen = ansible.playbook("realip", {**variables, **from_first}, check=True, diff=True)
     assert foreseen.changed > 0
     assert "+set_real_ip_from 10.0.16.0/20;" in foreseen.stdout
     assert not (tmp_path / "default.conf").exists()
-    ansible.playbook("realip", variables)
+
+    steps = [{"phase_realip_ranges_urls": {"cloudflare": [url]}} for url in urls.values()]
+    steps.append({**from_first, "phase_realip_backend_host": "backend; deny all"})
+    tasks = [{"ansible.builtin.include_role": {"name": "phase.console.realip"}, "vars": step} for step in steps]
+    plays = [{"hosts": "localhost", "gather_facts": False, "tasks": tasks}]
+    done = ansible.playbook(plays, variables, diff=True, expect_failure=True)
+    written = [task.status for task in done.tasks if task.name.endswith("Write the file")]
+    assert written == ["changed", "ok", "changed"]
+    ranges = [task.status for task in done.tasks if task.action.endswith("phase_realip_ranges")]
+    assert ranges[:3] == ["changed", "ok", "changed"]
+    assert "+    8.8.8.0/24 1;" in done.stdout
+    assert "phase_realip_backend_host is not a host" in done.message
     text = (tmp_path / "default.conf").read_text(encoding="utf-8")
     assert "    104.16.0.0/13 1;\n" in text
     assert "proxy_set_header X-Real-IP $phase_client_ip;\n" in text
     assert (tmp_path / "phase-realip.timer").exists()
-    assert ansible.playbook("realip", variables).changed == 0
-    publisher.says(api(["8.8.8.0/24", *reversed(FOUR)], SIX))
-    refreshed = ansible.playbook("realip", variables, diff=True)
-    assert "+    8.8.8.0/24 1;" in refreshed.stdout
-    hostile = ansible.playbook(
-        "realip", {**variables, "phase_realip_backend_host": "backend; deny all"}, expect_failure=True
-    )
-    assert "phase_realip_backend_host is not a host" in hostile.message
