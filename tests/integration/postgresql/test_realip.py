@@ -164,6 +164,8 @@ WORKER = "2001:db8:c::103"  # an address of Cloudflare's own, as the clients of 
 CHAINED = [
     ("two", ALB, chain(CLIENT, CDN), CLIENT),
     ("two", ALB, chain(CLIENT6, CDN, connecting=CLIENT6), CLIENT6),
+    ("two", ALB, chain(CLIENT6, "2001:db8:c::5", connecting=CLIENT6), CLIENT6),
+    ("three", ALB, chain(CLIENT6, FAR, "2001:db8:c:0:1::5", connecting=FAR), CLIENT6),
     # From inside Cloudflare: searched recursively, the forged address would be the client's.
     ("two", ALB, chain(WORKER, CDN, connecting=WORKER), WORKER),
     # Past Cloudflare, straight to the balancer, with a forged CF-Connecting-IP.
