@@ -61,13 +61,13 @@ class Known(Target):
 
 @pytest.fixture
 def logs():
-    def run(check=False, diff=False, plan=PLAN, done=DONE, **given):
+    def run(check=False, diff=False, plan=None, done=None, **given):
         params = {name: option.get("default") for name, option in phase_purge_logs.SPEC.options.items()}
         params.update(deployment="docker", lock_timeout="5s")
         params["throttle"] = {name: option["default"] for name, option in THROTTLE.items()}
         params.update(given or {"organisation": "SpaceX"})
         warned = []
-        target = Known(plan, done)
+        target = Known(plan or PLAN, done or DONE)
         call = Call(params, check, diff, target, lambda message, **counters: None, warned.append)
         return phase_purge_logs.logic(call), target.asked, warned
 
