@@ -15,6 +15,7 @@ from typing import Any, Dict, List, Optional, Sequence
 from .._errors import BadOption, NotPhase, NotSupported
 from . import _access, _rows
 from ._database import require_phase
+from ._organisations import choose
 
 POLICY = "api_networkaccesspolicy"
 ATTACHED = {
@@ -160,16 +161,9 @@ def quoted(name: str) -> str:
 
 def find_organisation(data: Data, wanted: str) -> Item:
     """The organisation of this name or id. Names are unique in Phase, and their case counts."""
-    for key in ("id", "name"):
-        for one in data["organisations"]:
-            if one[key] == wanted:
-                return dict(one)
-    near = [one["name"] for one in data["organisations"] if one["name"].lower() == wanted.lower()]
-    if near:
-        step = "Its name is %s: the case counts." % " or ".join(map(quoted, near))
-    else:
-        step = "There are: %s." % _some([one["name"] for one in data["organisations"]])
-    raise NoSuchThing("There is no organisation %s." % quoted(wanted), step)
+    by_id = {one["id"]: one for one in data["organisations"]}
+    by_name = {one["name"]: one for one in data["organisations"]}
+    return dict(by_id[wanted] if wanted in by_id else by_name[choose(wanted, list(by_name))])
 
 
 def _some(names: Sequence[str]) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.phase.console.plugins.module_utils._operations import network_policy
+from ansible_collections.phase.console.plugins.module_utils._operations._organisations import OrganisationMissing
 from ansible_collections.phase.console.plugins.module_utils._operations._policies import (
     NoSuchThing,
     find_account,
@@ -168,15 +169,15 @@ def test_the_sentence(data):
 def test_names_that_stand_for_nothing_or_too_much(data):
     known = policies(data)
     for call, step in (
-        (lambda: find_organisation(data, "orbit"), "the case counts"),
-        (lambda: find_organisation(data, "nobody"), '"Orbit"'),
+        (lambda: find_organisation(data, "orbit"), "count to the letter"),
+        (lambda: find_organisation(data, "nobody"), "'Orbit'"),
         (lambda: find_policies(known, ["Office"]), "p1"),
         (lambda: find_policies(known, ["office"]), '"Office"'),
         (lambda: find_account(data, "al@example.com", None), "m3"),
         (lambda: find_account(data, "gone", None), "not deleted"),
         (lambda: diagnose(data, {"address": "192.0.2.1"}, None), "Name one"),
     ):
-        with pytest.raises(NoSuchThing) as refused:
+        with pytest.raises((NoSuchThing, OrganisationMissing)) as refused:
             call()
         assert step in refused.value.next_step
     assert find_account(data, "AL@example.com", data["organisations"][1])["id"] == "m3"
