@@ -194,6 +194,22 @@ def test_a_chain_is_verified_hop_by_hop(proxies, program):
 
 
 @pytest.mark.parametrize("program", NGINX)
+def test_the_part_serves_a_server_of_ones_own(program, parts, tmp_path):
+    """Which sends $remote_addr for one source, as the stock configuration does, and $phase_client_ip for a chain."""
+    for sources, variable, lines, peer in (
+        (ONE_HOP["cloudflare"], "$remote_addr", cloudflare(CLIENT), CDN),
+        (CHAINS["two"], "$phase_client_ip", chain(CLIENT, CDN), ALB),
+    ):
+        ports = dict(zip(("http_port", "https_port"), free_ports(2)))
+        text = render(sources=sources, scope="part", nginx_version=NGINX[program][2])
+        text += f"server {{ listen {ports['http_port']}; location / {{ proxy_set_header X-Real-IP {variable}; "
+        text += f"proxy_pass http://127.0.0.1:{parts['backend_port']}; }} }}\n"
+        with running(unpacked(NGINX[program][1]), tmp_path / variable[1:], text, "nginx", ports) as proxy:
+            assert proxy.ask(lines, peer).believed == CLIENT
+            assert proxy.ask(lines, STRANGER).believed == STRANGER
+
+
+@pytest.mark.parametrize("program", NGINX)
 def test_a_recursive_search_believes_those_inside_its_ranges(proxies, program):
     """Why it is not the default: the documentation says so, and this is what it says."""
     proxy = proxies(program, CHAINS["two"], recursive=True)
