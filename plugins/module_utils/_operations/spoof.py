@@ -97,7 +97,7 @@ def believed(seen: Dict[str, Any]) -> Optional[str]:
 def passed_on(seen: Dict[str, Any], truth: str) -> bool:
     """Whether X-Forwarded-For starts with something else than the truth: Phase before v2.54.2 goes by that."""
     values = [value for name, value in seen["headers"] if name.lower() == "x-forwarded-for"]
-    first = ",".join(values).split(",")[0].strip()
+    first = ",".join(values).partition(",")[0].strip()
     try:
         return bool(first) and plain(first) != truth
     except ValueError:

@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: 2026 The phase.console authors
+"""phase_realip_check on a real server: whom the policies would keep out, by what Phase has recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from ansible_collections.phase.console.plugins.module_utils._errors import PhaseError
+from ansible_collections.phase.console.plugins.module_utils._module import Call
+from ansible_collections.phase.console.plugins.module_utils._operations import realip_check
+from ansible_collections.phase.console.plugins.module_utils._target._base import Limits
+from ansible_collections.phase.console.plugins.module_utils._target._direct import DirectTarget
+from ansible_collections.phase.console.plugins.modules import phase_realip_check
+from sandbox.local import LocalInstance
+from sandbox.phase.api.names import identifier
+
+SPACEX = identifier(1, "organisation", "SpaceX")
+ALICE = identifier(1, "member", "alice.spacex.1")
+EMAIL = "alice.spacex.1@example.com"
+EDGE = "173.245.48.9"
+EVENT = """
+    insert into api_auditevent (id, event_type, resource_type, resource_id, actor_type, actor_id, actor_metadata,
+        resource_metadata, description, ip_address, user_agent, timestamp, organisation_id)
+    values (gen_random_uuid()::text, 'U', 'app', 'x', 'user', %s, '{}', '{}', 'realip', %s, '',
+        now() - %s::interval, %s)
+"""
+
+
+@pytest.fixture(scope="module")
+def running(module_local_instance: Callable[..., LocalInstance]) -> LocalInstance:
+    return module_local_instance("v2.73.2", 400)
+
+
+@pytest.fixture
+def instance(running: LocalInstance) -> Iterator[LocalInstance]:
+    """Only what a test writes was recorded lately."""
+    running.sql("update api_secretevent set timestamp = now() - interval '200 days'")
+    yield running
+    running.sql("delete from api_networkaccesspolicy")
+    running.sql("delete from api_auditevent where description = 'realip'")
+
+
+def policy(instance: LocalInstance, allowed: str) -> None:
+    instance.sql(
+        "insert into api_networkaccesspolicy (id, name, allowed_ips, is_global, created_at, updated_at,"
+        " organisation_id) values ('realip', 'office', %s, true, now(), now(), %s)",
+        allowed,
+        SPACEX,
+    )
+
+
+def came(instance: LocalInstance, address: str, before: str = "1 day", member: str = ALICE) -> None:
+    instance.sql(EVENT, member, address, before, SPACEX)
+
+
+def check(instance: LocalInstance, **more: Any) -> tuple[dict[str, Any], list[str]]:
+    """What the module returns, without Ansible in between, and its warnings."""
+    params = {name: option.get("default") for name, option in phase_realip_check.SPEC.options.items()}
+    warnings: list[str] = []
+    call = Call(
+        params={**params, "trusted": ["173.245.48.0/20"], **more},
+        check=False,
+        diff=False,
+        target=DirectTarget({"dsn": instance.database_url}, Limits()),
+        report=lambda message, **counters: None,
+        warn=warnings.append,
+    )
+    return phase_realip_check.logic(call), warnings
+
+
+def stopped(instance: LocalInstance, **more: Any) -> PhaseError:
+    with pytest.raises(PhaseError) as raised:
+        check(instance, **more)
+    return raised.value
+
+
+def test_audit_events_count_for_so_many_days(instance: LocalInstance) -> None:
+    policy(instance, "192.0.2.0/24, 2001:db8::/32")
+    came(instance, "192.0.2.1")
+    came(instance, "2001:db8::1")
+    came(instance, "198.51.100.7", "40 days")
+    result, _warnings = check(instance)
+    assert not result["changed"] and result["check"]["recorded"]["addresses"] == 2
+    assert result["check"]["organisations"] == ["SpaceX"]
+    error = stopped(instance, days=60)
+    assert error.kind == "would_lock_out" and f"{EMAIL} of SpaceX (198.51.100.7)" in error.message
+
+
+def test_events_of_secrets_count_too(instance: LocalInstance) -> None:
+    policy(instance, "192.0.2.0/24")
+    instance.sql(
+        "update api_secretevent set timestamp = now(), user_id = %s, service_account_id = null,"
+        " service_token_id = null, ip_address = '198.51.100.8' where id = (select v.id from api_secretevent v"
+        " join api_environment e on e.id = v.environment_id join api_app a on a.id = e.app_id"
+        " where a.organisation_id = %s limit 1)",
+        ALICE,
+        SPACEX,
+    )
+    (one,) = stopped(instance).partial["check"]["locked_out"]
+    assert (one["account"]["name"], one["address"], one["events"]) == (EMAIL, "198.51.100.8", 1)
+
+
+def test_a_proxys_address_says_nothing_of_its_client(instance: LocalInstance) -> None:
+    policy(instance, "173.245.48.0/20")
+    came(instance, EDGE)
+    error = stopped(instance)
+    assert "with a proxy's address only" in error.message
+    assert error.partial["check"]["behind_proxy"][0]["entry"] == "173.245.48.0/20"
+    _result, warnings = check(instance, lockout="warn")
+    assert any("with a proxy's address only" in text for text in warnings)
+
+
+def test_the_operators_own_account_counts(instance: LocalInstance) -> None:
+    policy(instance, "192.0.2.0/24")
+    assert check(instance, addresses=["192.0.2.4"], account=EMAIL)[0]["check"]["operator"][0]["allowed"]
+    error = stopped(instance, addresses=["192.0.2.4", "198.51.100.9"], account=EMAIL)
+    assert "own address in: 198.51.100.9 (SpaceX)" in error.message and "192.0.2.4" not in error.message
+    assert stopped(instance, addresses=["x"]).kind == "bad_option"
+    assert stopped(instance, account="nobody", addresses=["192.0.2.4"]).kind == "not_found"
+
+
+def test_what_was_not_looked_at_is_said(instance: LocalInstance, monkeypatch: pytest.MonkeyPatch) -> None:
+    policy(instance, "0.0.0.0/0, ::/0")
+    instance.sql(
+        "with one as (select environment_id from api_secretevent limit 1)"
+        " update api_secretevent v set timestamp = now() from one where v.environment_id = one.environment_id"
+    )
+    result, warnings = check(instance)
+    assert result["check"]["truncated"] is False and not any("more events" in text for text in warnings)
+    monkeypatch.setattr(realip_check, "NEWEST", 1)
+    result, warnings = check(instance)
+    assert result["check"]["truncated"] is True and any("more events" in text for text in warnings)
+
+
+def test_earlier_releases(local_instance: Callable[..., LocalInstance]) -> None:
+    """Without network policies nobody is kept out; without audit events those of secrets are left."""
+    instance = local_instance("v2.37.2", 50)
+    assert check(instance, addresses=["198.51.100.1"])[0]["check"]["organisations"] == []
+    instance.manage("migrate", version="v2.42.0")
+    policy(instance, "192.0.2.0/24")
+    assert stopped(instance, days=3650).partial["check"]["locked_out"]
