@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: 2026 The phase.console authors
-"""The upgrade under the oldest and the newest ansible-core; all other tests run under the one in .venv."""
+"""An upgrade and a recovery under the oldest and the newest ansible-core; other tests run under the one in .venv."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from integration.harness import Ansible, upgrade_variables
+from integration import lockouts
+from integration.harness import Ansible, target, upgrade_variables
 
 FROM, TO = "v2.66.0", "v2.73.2"
 CORES: dict[str, dict[str, str]] = json.loads(os.environ.get("PHASE_CONSOLE_CORES") or "{}")
@@ -37,3 +38,23 @@ def test_an_upgrade_and_a_second_run(core: Any, local_instance: Any, tmp_path: P
     assert ansible.playbook("upgrade", variables, environ=environ).changed
     assert (instance.version, instance.healthy()) == (TO, True)
     assert ansible.playbook("upgrade", variables, environ=environ).changed == 0
+
+
+def test_a_recovery_that_nobody_confirms(core: Any, local_instance: Any, tmp_path: Path) -> None:
+    ansible, environ = core
+    instance = local_instance(TO)
+    lockouts.by_policy(instance)
+    before = lockouts.policies(instance)
+    variables = {
+        "phase_hosts": "localhost",
+        "phase_target": target(instance),
+        "phase_recover_url": instance.url,
+        "phase_recover_organisation": "SpaceX",
+        "phase_recover_address": lockouts.HOME,
+        "phase_recover_dir": str(tmp_path / "recover"),
+        "phase_recover_confirm_within": "1s",
+    }
+    result = ansible.playbook("recover_network_lockout", variables, environ=environ, expect_failure=True)
+    assert result.custom["phase_recover"]["outcome"] == "expired", result.stdout
+    assert lockouts.HOME in str(result.custom["phase_recover"]["text"])
+    assert lockouts.policies(instance) == before
