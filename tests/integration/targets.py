@@ -158,3 +158,16 @@ def old_reads_go(ansible: Ansible, instance: Any, options: Options) -> None:
     assert instance.sql(old) == [("C",)]
     assert ansible.module("phase_purge_logs", given)["changed"] is False
     instance.sql("delete from api_secretevent where timestamp < now() - interval '31 days'")
+
+
+def a_table_is_vacuumed(ansible: Ansible, instance: Any, options: Options) -> None:
+    """Beside the database, with what can be seen of its disk from there."""
+    counted = "select vacuum_count from pg_stat_user_tables where relname = 'api_secretevent'"
+    before = instance.sql(counted)
+    given = {**options, "mode": "plain", "force": True}
+    assert ansible.module("phase_vacuum", given, check=True)["changed"] and instance.sql(counted) == before
+    made = ansible.module("phase_vacuum", given)
+    assert made["changed"] and made["session"]["user"] == "phase"
+    assert instance.sql(counted) == [(before[0][0] + 1,)]
+    if options["deployment"] in ("docker", "compose"):
+        assert made["free_bytes"] > 0

@@ -47,6 +47,10 @@ def test_rows_are_changed_and_put_back(ansible: Ansible, instance: Any, tmp_path
     targets.rows_are_changed_and_put_back(ansible, instance, target(instance), tmp_path)
 
 
+def test_a_table_is_vacuumed(ansible: Ansible, instance: Any) -> None:
+    targets.a_table_is_vacuumed(ansible, instance, target(instance))
+
+
 def test_a_lockout_by_sso_ends_at_once(ansible: Ansible, instance: Any, tmp_path: Path) -> None:
     targets.a_lockout_by_sso_ends_at_once(ansible, instance, target(instance), tmp_path)
 

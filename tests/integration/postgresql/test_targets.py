@@ -74,6 +74,10 @@ def test_a_lockout_by_sso_ends_at_once(
     targets.a_lockout_by_sso_ends_at_once(ansible, instance, options, tmp_path)
 
 
+def test_a_table_is_vacuumed(ansible: Ansible, instance: Any, options: dict[str, Any]) -> None:
+    targets.a_table_is_vacuumed(ansible, instance, options)
+
+
 def test_local_ends_when_its_caller_dies(ansible: Ansible, instance: Any) -> None:
     targets.ends_when_the_caller_dies(ansible, instance, target(instance))
 

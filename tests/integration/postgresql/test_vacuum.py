@@ -445,6 +445,22 @@ def test_through_ansible(ansible: Ansible, purged: Fork) -> None:
     assert refused["error"]["kind"] == "not_confirmed" and refused["tables"][0]["predicted"]["stall_seconds"] >= 0
 
 
+def test_the_playbook(ansible: Ansible, purged: Fork) -> None:
+    variables = {
+        "phase_hosts": "localhost",
+        "phase_target": purged.options(),
+        "phase_log_retention_reclaim_free_space": "50GB",
+        "phase_log_retention_reclaim_tables": "api_secretevent",
+    }
+    sizes = purged.sql(SIZES)
+    checked = ansible.playbook("reclaim_space", variables, check=True)
+    assert purged.sql(SIZES) == sizes and checked.custom["phase_reclaim_space"]["check"] is True
+    made = ansible.playbook("reclaim_space", variables)
+    handed_on = made.custom["phase_reclaim_space"]
+    assert handed_on["reclaimed_bytes"] == pytest.approx(handed_on["predicted_bytes"], rel=0.1)
+    assert "api_secretevent: rewrite, " in made.stdout and "were expected back" in made.stdout
+
+
 def test_the_oldest_release_as_well(instance: LocalInstance) -> None:
     """Where the table of tags and some indexes are not there yet."""
     with instance.server.administrator() as administrator, administrator.cursor() as cursor:
