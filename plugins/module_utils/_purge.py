@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import socket
-from typing import Any, Dict, List, Mapping
+from typing import Any, Dict, List, Mapping, Tuple
 
 from ._argspec import ArgumentSpec, duration
 from ._errors import BadOption, PhaseError
@@ -118,6 +118,9 @@ def purge(call: Call) -> Facts:
         error.partial = dict(brief(result), **dict(error.partial, changed=changed(error.partial)))
         raise
     result.update(done, changed=changed(done))
+    unfinished = done.get("rewrite", {}).get("unfinished")
+    if unfinished:
+        call.warn("What the rewrite replaced is tidied up by the next run: %s" % unfinished)
     result["eligible"] = done["deleted"] + done["remaining"]
     if not call.diff:
         result.pop("diff")
@@ -135,7 +138,13 @@ def shown(plan: Facts) -> Facts:
     if plan["foreign_key"] == "set_aside":
         blocking += [item for item in plan["obstacles"] if "set_aside" in item["blocks"] and item not in blocking]
     after = dict(plan["before"])
-    after["dead_rows"] += plan["eligible"]
+    if plan["strategy"] == "rewrite":
+        total = after["table_bytes"] + after["index_bytes"]
+        part = plan["rewrite"]["expected"]["bytes_after"] / total if total else 1.0
+        after.update({name: round(after[name] * part) for name in ("table_bytes", "index_bytes", "blocks")})
+        after["dead_rows"] = 0
+    else:
+        after["dead_rows"] += plan["eligible"]
     if after["rows"] is not None:
         after["rows"] = max(0, after["rows"] - plan["eligible"])
     return {
@@ -158,6 +167,7 @@ def shown(plan: Facts) -> Facts:
             "obstacles": plan["obstacles"],
             "blocked_by": [item["text"] for item in blocking],
             "recovery": plan["recovery"],
+            "rewrite": plan.get("rewrite"),
             "summary": summary(plan),
         },
         "token_last_used": plan["token_last_used"],
@@ -180,18 +190,38 @@ def summary(plan: Facts) -> List[str]:
         % (about, plan["eligible"], scope["cutoff"][:19] + "Z", megabytes(plan["bytes"]), plan["strategy"]),
         "Found by %s: %s. Expected: %.0f s, %s of WAL."
         % (plan["path"], plan["path_why"], plan["expected"]["seconds"], megabytes(plan["expected"]["wal_bytes"])),
-        "The space becomes free for new rows after the next vacuum; the files do not shrink.",
+        space(plan),
     ]
     for place, rows in by_environment(plan).items():
         lines.append("%s: %d" % (place, rows))
     if plan["held_back"]:
         lines.append("%d are held back for log streams." % plan["held_back"])
     if plan["recovery"]:
-        lines.append(
-            "First foreign key %s is put back, which a purge that was cut off had set aside."
-            % plan["recovery"]["constraint"]
-        )
+        lines.append("First %s." % to_recover(plan["recovery"])[1])
     return lines + [item["text"] + "." for item in plan["obstacles"]]
+
+
+def space(plan: Facts) -> str:
+    if plan["strategy"] != "rewrite":
+        return "The space becomes free for new rows after the next vacuum; the files do not shrink."
+    rewrite = plan["rewrite"]
+    return "The files shrink by about %s at once; until then about %s have to be free." % (
+        megabytes(rewrite["expected"]["returned_bytes"]),
+        megabytes(rewrite["space_bytes"]),
+    )
+
+
+def to_recover(recovery: Facts) -> Tuple[str, str]:
+    """What an earlier run that was cut off left, as a line of the diff and as what is done about it."""
+    if "constraint" in recovery:
+        name = recovery["constraint"]
+        return (
+            "foreign key %s: set aside" % name,
+            "foreign key %s is put back, which a purge that was cut off had set aside" % name,
+        )
+    place = recovery["place"]
+    ends = "carried to its end" if recovery["swapped"] else "undone"
+    return "rewrite of %s: cut off" % place, "the rewrite of %s that was cut off is %s" % (place, ends)
 
 
 def by_environment(plan: Facts) -> Dict[str, int]:
@@ -206,9 +236,10 @@ def difference(plan: Facts) -> Dict[str, str]:
     """Read events before the cutoff by environment, before and after."""
     before = "".join("%s: %d\n" % item for item in by_environment(plan).items())
     if plan["recovery"]:
-        before += "foreign key %s: set aside\n" % plan["recovery"]["constraint"]
+        before += to_recover(plan["recovery"])[0] + "\n"
     header = "read events before " + plan["scope"]["cutoff"]
-    after = "foreign key %s: in place\n" % plan["recovery"]["constraint"] if plan["recovery"] else ""
+    constraint = (plan["recovery"] or {}).get("constraint")
+    after = "foreign key %s: in place\n" % constraint if constraint else ""
     return {"before_header": header, "after_header": header, "before": before, "after": after}
 
 
@@ -229,6 +260,8 @@ def warnings(plan: Facts) -> List[str]:
             found.append("Log stream %s holds back %d events: %s." % (stream["name"], stream["rows"], stream["why"]))
         elif stream["rows"] is not None and not plan["held_back"]:
             found.append("Log stream %s is ignored: %s." % (stream["name"], stream["why"]))
+    if plan["strategy"] == "rewrite":
+        found += plan["rewrite"]["notes"]
     if plan["triggers"]:
         found.append("Triggers will run for each row that goes: %s." % ", ".join(plan["triggers"]))
     return found

@@ -57,11 +57,16 @@ options:
   strategy:
     description:
       - V(delete) deletes in transactions of about O(transaction_time).
+      - V(rewrite) copies the events that stay beside the table, keeps the copy up to date, and lets it take the table's
+        place. It gives the space back at once, writes a fraction of the WAL and is the fastest where most of the table
+        goes. It needs room for the copy, the right to create a schema in the database, and a moment without long
+        transactions. Stopped before the swap, it has deleted nothing.
       - V(stock) runs the application's own command C(purge_app_logs), where that deletes read events only (v2.73.0
         and newer), and reads back what it did. It knows neither log streams nor pauses.
-      - V(auto) takes V(delete) wherever that can work, and tells why.
+      - V(auto) takes V(rewrite) where at least half of the table goes, the server's disk can be seen and has room, and
+        nothing stands in the way; otherwise V(delete) wherever that can work. It tells why.
     type: str
-    choices: [auto, delete, stock]
+    choices: [auto, rewrite, delete, stock]
     default: auto
   foreign_key:
     description:

@@ -23,7 +23,7 @@ from ansible_collections.phase.console.plugins.module_utils._operations import _
 from ansible_collections.phase.console.plugins.module_utils._operations._api import Context
 from ansible_collections.phase.console.plugins.module_utils._operations._database import connect
 from ansible_collections.phase.console.plugins.module_utils._operations._rewrite_catalog import EVENTS
-from integration.forks import Database
+from integration.forks import Database, eventually
 from sandbox.local import LocalInstance
 from sandbox.postgresql import programs
 
@@ -171,6 +171,8 @@ def killed(subject: Subject, statement: int, delay: float | None = None) -> bool
         os._exit(code)
     status = os.waitpid(child, 0)[1]
     assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0, status
+    # The server notices that the lock's session has gone a moment later; a busy one may go on for a while.
+    eventually(lambda: not any(name.startswith("phase.console rewriting") for name in subject.sessions()), 10, 0.01)
     return os.WIFSIGNALED(status)
 
 

@@ -24,10 +24,37 @@ WAL_PER_ROW = 80  # bytes, without the images of pages
 IMAGE = 0.85  # of a page, after each checkpoint that falls into the purge
 
 
+WORTH_A_REWRITE = 0.5  # of the table
+
+
+def nothing(facts: Facts) -> List[str]:
+    return []
+
+
 @dataclass(frozen=True)
 class Strategy:
+    """``not_by_itself``: reasons for which auto leaves it, though it would work when it is asked for."""
+
     name: str
     reasons_against: Callable[[Facts], List[str]]
+    why: str
+    not_by_itself: Callable[[Facts], List[str]] = nothing
+
+
+def against_rewrite(facts: Facts) -> List[str]:
+    return list(facts["rewrite"]["refused"]) if facts.get("rewrite") else ["it was not looked at"]
+
+
+def rewrite_not_by_itself(facts: Facts) -> List[str]:
+    """It needs room for a copy and a moment in which nobody stays in the table."""
+    reasons = []
+    if (facts["share"] or 0.0) < WORTH_A_REWRITE:
+        reasons.append("most of the table stays")
+    if facts["rewrite"]["free_bytes"] is None:
+        reasons.append("whether the disk has room for a copy cannot be seen from here")
+    if facts["rewrite"]["waits_for"]:
+        reasons.append("it would wait for %s" % facts["rewrite"]["waits_for"])
+    return reasons
 
 
 def against_delete(facts: Facts) -> List[str]:
@@ -54,8 +81,18 @@ def against_stock(facts: Facts) -> List[str]:
 
 
 STRATEGIES: Dict[str, Strategy] = {
-    "delete": Strategy("delete", against_delete),
-    "stock": Strategy("stock", against_stock),
+    "rewrite": Strategy(
+        "rewrite",
+        against_rewrite,
+        "most of the table goes, and a rewrite gives its space back at once",
+        rewrite_not_by_itself,
+    ),
+    "delete": Strategy(
+        "delete",
+        against_delete,
+        "it is online, needs no more than the tables' owner, and can be stopped and taken up at any time",
+    ),
+    "stock": Strategy("stock", against_stock, "it is what is left"),
 }
 
 
@@ -72,12 +109,9 @@ def choose(wanted: str, facts: Facts) -> Choice:
         return Choice(None if against else wanted, "it was asked for", against)
     reasons: List[str] = []
     for strategy in STRATEGIES.values():
-        against = strategy.reasons_against(facts)
+        against = strategy.reasons_against(facts) or strategy.not_by_itself(facts)
         if not against:
-            why = "it is online, needs no more than the tables' owner, and can be stopped and taken up at any time"
-            return Choice(
-                strategy.name, "; ".join(reasons + [why]) if strategy.name == "delete" else "; ".join(reasons), []
-            )
+            return Choice(strategy.name, "; ".join(reasons + [strategy.why]), [])
         reasons += ["not %s: %s" % (strategy.name, reason) for reason in against]
     return Choice(None, "", reasons)
 

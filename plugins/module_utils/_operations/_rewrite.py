@@ -11,7 +11,7 @@ a schema. What the phases are and why they come in this order: ``_rewrite_sql`` 
 from __future__ import annotations
 
 import socket
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Optional, Sequence
 
 from .._errors import PhaseError
 from ._api import Context, Result
@@ -20,10 +20,11 @@ from ._rewrite_catalog import Subject, Table, find, obstacles, read
 from ._rewrite_copy import Copied, Copy, Gate
 from ._rewrite_errors import RewriteBlocked, RewriteRefused, RewriteStopped
 from ._rewrite_recovery import PATIENCE, leftovers, put_right, take_lock
-from ._rewrite_session import Session, Sessions
+from ._rewrite_session import CALM_LOCK, Session, Sessions
 from ._rewrite_sql import guard, work_schema
 from ._rewrite_swap import LOCKS, Swap
 from ._rewrite_watch import Watch, told
+from .information import free_bytes
 
 WAIT = 600.0  # seconds that the swap may have to wait for others
 SHORT_PATIENCE = 5.0  # seconds for the locks to tidy up after a run that failed
@@ -36,12 +37,16 @@ select pg_relation_size(%(oid)s), pg_table_size(%(oid)s), pg_indexes_size(%(oid)
 """
 
 
-def plan(connection: Any, subject: Subject, share_kept: float = 1.0, filtered: bool = True) -> Dict[str, Any]:
+def plan(
+    connection: Any, subject: Subject, share_kept: float = 1.0, filtered: bool = True, own: Sequence[int] = ()
+) -> Dict[str, Any]:
     """What a rewrite would do and what stands in its way. Reads only, on a connection outside any transaction.
 
-    ``share_kept`` is the part of the rows that stays, 0 to 1. Result: ``refused`` (reasons, in words), ``waits_for``
-    (sessions that the swap would wait for now), ``notes``, ``space_bytes`` (that have to be free for a while),
-    ``expected`` (``seconds``, ``wal_bytes``, ``bytes_after``, ``returned_bytes``), ``leftovers``.
+    ``share_kept`` is the part of the rows that stays, 0 to 1; ``own`` are the caller's own server processes.
+
+    Result: ``refused`` (reasons, in words), ``waits_for`` (sessions that the swap would wait for now, in words),
+    ``notes``, ``space_bytes`` (that have to be free for a while: the copy and its WAL), ``free_bytes`` (None where it
+    cannot be seen), ``expected`` (``seconds``, ``wal_bytes``, ``bytes_after``, ``returned_bytes``), ``leftovers``.
     """
     with connection.cursor() as cursor:
         cursor.execute("begin isolation level repeatable read read only")
@@ -60,14 +65,18 @@ def plan(connection: Any, subject: Subject, share_kept: float = 1.0, filtered: b
             cursor.execute("rollback")
     if standby:
         refused.append("this server is a standby")
-    watch = Watch(connection, [oid] + related, [], [])
-    waits = told(watch.in_the_way())
     after = round((whole + indexes) * share_kept)
+    free = free_bytes(connection)
+    if free is not None and free < 2 * after:
+        refused.append("%.1f GB have to be free on the server's disk, and %.1f are" % (2 * after / 1e9, free / 1e9))
+    watch = Watch(connection, [oid] + related, [], own)
+    waits = told(watch.in_the_way())
     return {
         "refused": refused,
         "waits_for": waits,
         "notes": notes(replicas),
         "space_bytes": 2 * after,
+        "free_bytes": free,
         "expected": {
             "seconds": round(FIXED + heap * PER_BYTE_READ + after * PER_BYTE_KEPT, 1),
             "wal_bytes": round(after * 1.05),
@@ -220,7 +229,7 @@ class Run:
         def work() -> None:
             with session.connection.cursor() as cursor:
                 oid = find(cursor, self._subject.table)
-            with session.transaction() as cursor:
+            with session.transaction(lock_timeout=CALM_LOCK) as cursor:
                 found[:] = [self._examine(cursor, oid)]
                 cursor.execute(work_schema(found[0], self._goes, self._who))
 
@@ -259,7 +268,7 @@ class Run:
         session = self._sessions[1]
 
         def work() -> None:
-            cursor = session.begin()
+            cursor = session.begin(lock_timeout=CALM_LOCK)
             try:
                 cursor.execute(guard(table))
             except psycopg2.Error:

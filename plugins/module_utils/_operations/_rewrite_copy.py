@@ -17,7 +17,7 @@ from ._api import Context
 from ._purge_walk import scaled
 from ._rewrite_catalog import WORK, Table, grants, portrait
 from ._rewrite_errors import RewriteBlocked, RewriteStopped
-from ._rewrite_session import REPEATABLE_READ, Session
+from ._rewrite_session import CALM_LOCK, REPEATABLE_READ, Session
 from ._rewrite_sql import block_range, fill, finish, leaving, make_copy, make_index
 
 SMALLEST, LARGEST = 256, 65536  # blocks in a statement
@@ -145,7 +145,7 @@ class Copy:
 
     def finish(self, session: Session) -> None:
         """Constraints, options, grants, comments and statistics."""
-        with session.transaction(lock_timeout=5000) as cursor:
+        with session.transaction(lock_timeout=CALM_LOCK) as cursor:
             cursor.execute("select %s::regclass::oid::bigint", (self._table.copy,))
             for statement in finish(self._table, grants(cursor, cursor.fetchone()[0])):
                 cursor.execute(statement)
@@ -168,7 +168,7 @@ class Copy:
 
 
 def build(session: Session, statement: str) -> Session:
-    session.run(statement, lock_timeout=5000)
+    session.run(statement, lock_timeout=CALM_LOCK)
     return session
 
 

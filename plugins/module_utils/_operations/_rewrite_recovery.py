@@ -13,15 +13,15 @@ from __future__ import annotations
 import json
 import os
 import socket
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Dict, List, Optional
 
 from ._api import Context, Request, Result
 from ._lock import Lock, holder_of, key_of, session_name
 from ._purge_session import blocker, patiently
 from ._rewrite_catalog import MARK, OLD, TRIGGER, WORK
 from ._rewrite_errors import RewriteBlocked
-from ._rewrite_session import DDL_LOCK, NAME, Session, Sessions
-from ._rewrite_sql import orphans
+from ._rewrite_session import CALM_LOCK, DDL_LOCK, NAME, Session, Sessions
+from ._rewrite_sql import calm, orphans
 
 KEY = key_of("rewrite")
 PATIENCE = 60.0  # seconds that tidying up waits for locks
@@ -154,21 +154,18 @@ class Steps:
         self._session = session
         self._deadline = context.clock() + patience
 
-    def run(self, what: str, statements: str, *tables: str, lock_timeout: int = DDL_LOCK) -> int:
+    def run(self, what: str, statements: str, *tables: str, lock_timeout: int = CALM_LOCK) -> int:
+        """How many rows the last statement concerned. ``tables`` are those whose locks are waited for."""
         rows: List[int] = []
-        self.work(what, lambda: rows.append(self._session.run(statements, lock_timeout)), *tables)
-        return rows[0]
-
-    def work(self, what: str, work: Callable[[], Any], *tables: str) -> None:
-        patience = max(self._deadline - self._context.clock(), 1.0)
         patiently(
-            work,
+            lambda: rows.append(self._session.run(statements, lock_timeout)),
             self._context,
-            patience,
+            max(self._deadline - self._context.clock(), 1.0),
             lambda: blocker(self._session.connection, tables),
             what,
             blocked=RewriteBlocked,
         )
+        return rows[0]
 
 
 def roll_back(context: Context, session: Session, place: str, name: str, patience: float) -> None:
@@ -182,8 +179,9 @@ def roll_back(context: Context, session: Session, place: str, name: str, patienc
         there = cursor.fetchone()[0]
     drop = drop_work()
     if there:
-        steps.run("Disabling the trigger", "alter table only %s disable trigger %s" % (place, TRIGGER), place)
-        drop = "drop trigger %s on %s; %s" % (TRIGGER, place, drop)
+        disable = "%s; alter table only %s disable trigger %s" % (calm(place), place, TRIGGER)
+        steps.run("Disabling the trigger", disable, place)
+        drop = "%s; drop trigger %s on %s; %s" % (calm(place), TRIGGER, place, drop)
     steps.run("Dropping the trigger", drop, place)
 
 
@@ -207,7 +205,7 @@ def aftermath(context: Context, session: Session, place: str, name: str, patienc
     for table, constraint, incoming, column, key in unvalidated:
         if incoming:
             statement = orphans(place, key, table, column)
-            deleted += steps.run("Deleting rows of %s that lost theirs" % table, statement, table, lock_timeout=5000)
+            deleted += steps.run("Deleting rows of %s that lost theirs" % table, statement, table)
         statement = "alter table only %s validate constraint %s" % (table, constraint)
         steps.run("Validating %s" % constraint, statement, table)
     replaced = "%s.%s" % (OLD, name)
@@ -216,7 +214,8 @@ def aftermath(context: Context, session: Session, place: str, name: str, patienc
         keys = cursor.fetchall()
     for constraint, parent in keys:
         statement = "alter table only %s drop constraint %s" % (replaced, constraint)
-        steps.run("Dropping the replaced table's foreign key %s" % constraint, statement, parent)
+        what = "Dropping the replaced table's foreign key %s" % constraint
+        steps.run(what, statement, parent, lock_timeout=DDL_LOCK)
     statement = "drop table if exists %s; %s; drop schema %s" % (replaced, drop_work(), OLD)
     steps.run("Dropping the replaced table", statement)
     return deleted

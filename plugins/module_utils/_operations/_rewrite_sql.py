@@ -16,6 +16,7 @@ import re
 from typing import Dict, List, Optional, Sequence, Tuple
 
 from ._rewrite_catalog import MARK, OLD, TRIGGER, WORK, Constraint, Index, Table
+from ._rewrite_session import DDL_LOCK
 
 Grants = Sequence[Tuple[str, str, bool]]
 
@@ -95,6 +96,7 @@ def work_schema(table: Table, goes: Optional[str], who: str) -> str:
     settings = "set search_path = pg_catalog, pg_temp"
     return "; ".join(
         [
+            calm(table.place),
             "create schema %s" % WORK,
             "comment on schema %s is %s" % (WORK, literal(mark(table, who))),
             "revoke all on schema %s from public" % WORK,
@@ -110,9 +112,16 @@ def work_schema(table: Table, goes: Optional[str], who: str) -> str:
     )
 
 
+def calm(*tables: str) -> str:
+    """Keeps TRUNCATE, DDL and vacuum away, while rows may be written: SHARE UPDATE EXCLUSIVE conflicts with itself.
+
+    Before a stronger lock it sends an autovacuum away, which would go on for longer than the stronger one may wait.
+    """
+    return "lock table %s in share update exclusive mode; set local lock_timeout = %d" % (only(tables), DDL_LOCK)
+
+
 def guard(table: Table) -> str:
-    """Keeps TRUNCATE, DDL and vacuum away, while rows may be written: SHARE UPDATE EXCLUSIVE conflicts with itself."""
-    return "lock table %s in share update exclusive mode" % only([table.place] + table.followers)
+    return calm(table.place, *table.followers)
 
 
 def only(tables: Sequence[str]) -> str:

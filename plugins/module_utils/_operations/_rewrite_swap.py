@@ -98,14 +98,16 @@ class Swap:
         cursor.execute("savepoint attempt")
         try:
             self._swap(cursor, begun, who)
-            self.held = self._context.clock() - begun
-            return ""
         except NotNow as error:
             reason = str(error)
         except psycopg2.Error as error:
             if error.pgcode not in LOCKS:
                 raise
             reason = "locks did not come at once"
+        else:
+            self.held = self._context.clock() - begun
+            cursor.execute("commit")  # which lets go of the locks before it removes the old files
+            return ""
         cursor.execute("rollback to savepoint attempt; release savepoint attempt")
         self.held = self._context.clock() - begun
         return reason + self._who()
@@ -129,7 +131,7 @@ class Swap:
         dumps = [one for one in self._watch.snapshots(True) if "pg_dump" in one.text]
         if dumps:
             raise NotNow(told(dumps))
-        cursor.execute("%s; commit" % swap(self._table, who))
+        cursor.execute(swap(self._table, who))
 
     def _wait_for_snapshots(self, begun: float) -> None:
         """Until all who have one now are gone; those that are taken from now on see all rows of the copy."""

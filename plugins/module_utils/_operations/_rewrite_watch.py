@@ -23,7 +23,7 @@ select a.pid, v.virtualtransaction, coalesce(nullif(a.application_name, ''), 'a 
        coalesce(a.state, 'hidden'), extract(epoch from clock_timestamp() - a.xact_start)::float8, 'a snapshot'
 from pg_catalog.pg_stat_activity a
 join pg_catalog.pg_locks v on v.pid = a.pid and v.locktype = 'virtualxid' and v.granted
-where a.datname = current_database() and a.usesysid is not null and a.pid <> pg_backend_pid()
+where a.datname = current_database() and a.usesysid is not null and a.pid <> pg_backend_pid() and a.pid <> all(%(own)s)
   and (a.backend_xmin is not null or a.application_name = 'pg_dump')
   and (a.application_name = 'pg_dump' or not exists (
     select from pg_catalog.pg_locks w where w.pid = a.pid and not w.granted and w.relation = any(%(waited)s::oid[])))

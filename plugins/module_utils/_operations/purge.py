@@ -4,7 +4,7 @@
 """Purging read events: ``plan`` says what would go and what stands in the way, ``apply`` deletes it.
 
 Request of both: ``organisation`` or None for all, ``app_id`` or None, ``retain_days``, ``minimum_retain_days``,
-``log_streams`` (respect, ignore), ``strategy`` (auto, delete, stock), ``foreign_key`` (keep, set_aside),
+``log_streams`` (respect, ignore), ``strategy`` (auto, delete, rewrite, stock), ``foreign_key`` (keep, set_aside),
 ``application`` (whether the operation runs where the application is).
 """
 
@@ -17,7 +17,7 @@ from typing import Any, Callable, Dict, List
 
 from .._errors import PhaseError
 from . import _purge_foreign_key as foreign_key
-from . import _purge_stock, _purge_tokens
+from . import _purge_rewrite, _purge_stock, _purge_tokens
 from ._api import Context, Request, Result
 from ._database import database_error, require_phase
 from ._lock import Lock, holder_of, session_name
@@ -33,6 +33,7 @@ from ._purge_surroundings import KEY, look
 from ._purge_throttle import Control, Throttle
 from ._purge_walk import Walk
 from ._purge_walk import facts as walk_facts
+from ._rewrite_errors import RewriteRefused
 
 COUNTING = 20_000  # milliseconds for counting what is left after a stop; then it is an estimate
 
@@ -54,7 +55,8 @@ def plan(context: Context, request: Request) -> Result:
 
     Result: ``scope`` (``_purge_scope``), ``eligible``, ``exact``, ``held_back``, ``log_streams``, ``months``,
     ``bytes``, ``before`` (``_purge_count.sizes``), ``strategy``, ``why``, ``path`` (blocks or index), ``path_why``,
-    ``foreign_key`` (kept or set_aside), ``expected``, ``obstacles``, ``token_last_used``, ``recovery``, ``release``.
+    ``foreign_key`` (kept or set_aside), ``expected``, ``obstacles``, ``token_last_used``, ``recovery``, ``release``,
+    ``rewrite`` (``_rewrite.plan``, where that was looked at).
     """
     connection = context.connect("purge plan")
     try:
@@ -70,6 +72,7 @@ def plan(context: Context, request: Request) -> Result:
         seen = {item["what"] for item in obstacles}
         # A stock purge is invisible between two of its batches: a second look may see it.
         result["obstacles"] = obstacles + [item for item in look(connection) if item["what"] not in seen]
+        result["obstacles"] += _purge_rewrite.obstacles(result["rewrite"])
         return result
     finally:
         connection.close()
@@ -118,6 +121,9 @@ def _plan(context: Context, connection: Any, request: Request, server: Dict[str,
         share=share(eligible, before["rows"]),
         blocks=before["blocks"],
     )
+    facts["rewrite"] = None
+    if request["strategy"] in ("auto", "rewrite"):
+        facts["rewrite"] = _purge_rewrite.examine(context, connection, facts["share"])
     choice = choose(request["strategy"], facts)
     if choice.strategy is None:
         raise refusal(request["strategy"], choice.against, facts["held"])
@@ -138,12 +144,15 @@ def _plan(context: Context, connection: Any, request: Request, server: Dict[str,
         "path": "index" if index_why else "blocks",
         "path_why": index_why or "each block is visited once",
         "foreign_key": "set_aside" if aside else "kept",
-        "expected": expected(facts, index_why is not None, "set_aside" if aside else "kept"),
+        "expected": facts["rewrite"]["expected"]
+        if choice.strategy == "rewrite"
+        else expected(facts, index_why is not None, "set_aside" if aside else "kept"),
+        "rewrite": facts["rewrite"],
         "token_last_used": {
             "kept_in_column": column,
             "tokens": _purge_tokens.affected(connection, rule, column),
         },
-        "recovery": {"constraint": marker["name"]} if marker else None,
+        "recovery": {"constraint": marker["name"]} if marker else _purge_rewrite.left(connection),
         "release": server["release"],
         "triggers": layout["triggers"],
     }
@@ -158,6 +167,8 @@ def releases_in_batches(release: str) -> bool:
 def refusal(strategy: str, reasons: List[str], held: bool) -> PhaseError:
     """The error for a strategy that will not do, or for auto when none does."""
     text = "; ".join(reasons)
+    if strategy == "rewrite":
+        return RewriteRefused("strategy=rewrite is refused: %s." % text, "Use strategy=delete.")
     if strategy != "stock":
         return NotAllowed("No strategy can purge here: %s." % text, "Upgrade PostgreSQL or Phase.")
     kind = NotDelivered if held and len(reasons) == 1 else StockUnsafe
@@ -208,7 +219,8 @@ def apply(context: Context, request: Request) -> Result:
     place = Workplace(context, request["lock_timeout"], request["host"])
     try:
         _apply(context, request, place, done)
-        done["after"] = after(place.watcher, done["deleted"])
+        # A rewritten table has been analyzed; elsewhere the planner learns of the purge by the next vacuum.
+        done["after"] = after(place.watcher, 0 if "rewrite" in done else done["deleted"])
         return done
     except psycopg2.Error as error:
         failure = database_error(error)
@@ -229,6 +241,8 @@ def _apply(context: Context, request: Request, place: Workplace, done: Result) -
     if marker is not None:
         context.report("Putting back the foreign key that a purge before had set aside")
         done["recovered"] = foreign_key.restore(context, session)
+    recovered = _purge_rewrite.recover(context, needed=planned["strategy"] == "rewrite")
+    done["recovered"] = done["recovered"] or recovered
     if planned["exact"] and planned["eligible"] == 0:
         done.update(remaining=0, remaining_exact=True, seconds=0.0, rows_per_second=0, batches=0, paused={})
         return
@@ -331,5 +345,6 @@ def after(connection: Any, deleted: int) -> Dict[str, Any]:
 # One for each entry of _purge_strategy.STRATEGIES.
 RUNNERS: Dict[str, Callable[[Context, Request, Workplace, Rule, Control, Result], None]] = {
     "delete": _delete,
+    "rewrite": _purge_rewrite.run,
     "stock": _stock,
 }

@@ -147,7 +147,7 @@ def test_auto_takes_delete_and_falls_back_where_it_cannot():
     fallback = choose("auto", OLD)
     assert fallback.strategy == "stock" and "not delete: PostgreSQL 13" in fallback.why
     nothing = choose("auto", dict(OLD, release_deletes_history=True, application=False))
-    assert nothing.strategy is None and len(nothing.against) == 3
+    assert nothing.strategy is None and len(nothing.against) == 4
 
 
 @pytest.mark.parametrize("more", [{"application": False}, {"release_deletes_history": True}, {"held": True}])
