@@ -108,7 +108,7 @@ def test_the_swap_keeps_its_order():
         "alter table public.log set schema phase_console_replaced",
         "alter table phase_console_rewrite.log set schema public",
         "truncate table only phase_console_replaced.log",
-        "alter table only public.log add constraint up FOREIGN KEY (a) REFERENCES public.parent(id) DEFERRABLE not valid",
+        f"alter table only public.log add constraint up {PARENT.definition} not valid",
         "alter table only public.tags add constraint down FOREIGN KEY (log_id) REFERENCES public.log(id) not valid",
         "comment on constraint down on public.tags is 'the tags'",
     ]
