@@ -65,8 +65,8 @@ def check_options(params: Mapping[str, Any]) -> None:
             "Nothing says whose events shall go.", "Name an organisation or an app_id, or set all_organisations=true."
         )
     for name in named:
-        if not params[name].strip() or "\x00" in params[name]:
-            raise BadOption("%s is empty." % name, "Name one, or leave it out.")
+        if not params[name].strip() or re.search("[\x00\ud800-\udfff]", params[name]):
+            raise BadOption("%s is %r, which can be none." % (name, params[name]), "Name one, or leave it out.")
     for name in ("retain_days", "minimum_retain_days"):
         if not 0 <= params[name] <= MOST_DAYS:
             raise BadOption("%s is %d." % (name, params[name]), "It is a number of days from 0 to %d." % MOST_DAYS)

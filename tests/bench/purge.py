@@ -165,6 +165,9 @@ def main() -> None:
         with instance:
             for service in ("backend", "worker"):
                 instance.stop_service(service)  # a database is copied only when nobody is in it
+            for (left,) in instance.sql("select datname from pg_database where datname like 'fork%'"):
+                with instance.server.administrator() as connection, connection.cursor() as cursor:
+                    cursor.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(left)))
             outcomes = compare(ansible, instance, arguments.only)
     rival = outcomes.get("stock, no sleep")
     print("| strategy | s | times faster | WAL MB | writer p50/p99/max ms |\n|---|---|---|---|---|")

@@ -8,10 +8,6 @@ from __future__ import annotations
 from .._errors import PhaseError
 
 
-class UnknownOrganisation(PhaseError):
-    kind = "unknown_organisation"
-
-
 class UnknownApp(PhaseError):
     kind = "unknown_app"
 

@@ -15,10 +15,10 @@ organisation}].
 from __future__ import annotations
 
 import os
-import unicodedata
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
-from ._purge_errors import NotAllowed, RetainTooShort, UnknownApp, UnknownLayout, UnknownOrganisation
+from . import _organisations
+from ._purge_errors import NotAllowed, RetainTooShort, UnknownApp, UnknownLayout
 
 EVENTS, TAGS = "api_secretevent", "api_secretevent_tags"
 FLOOR = "PHASE_CONSOLE_MINIMUM_RETAIN_DAYS"  # in the backend's environment: a playbook cannot go below it
@@ -157,7 +157,7 @@ def floor(request: Mapping[str, Any], environment: Optional[Mapping[str, str]] =
 def resolve(connection: Any, request: Mapping[str, Any]) -> Scope:
     """The scope of a request: ``organisation`` (name) or None for all, ``app_id`` or None, ``retain_days``.
 
-    Raises RetainTooShort, UnknownOrganisation and UnknownApp.
+    Raises RetainTooShort, OrganisationMissing and UnknownApp.
     """
     least = floor(request)
     if request["retain_days"] < least:
@@ -165,16 +165,10 @@ def resolve(connection: Any, request: Mapping[str, Any]) -> Scope:
             "retain_days is %d, and at least %d days have to be kept here." % (request["retain_days"], least),
             "Raise retain_days; the minimum is set by minimum_retain_days or by %s of the backend." % FLOOR,
         )
+    named = request["organisation"] is not None
+    chosen = [_organisations.find(connection, request["organisation"])] if named else _organisations.known(connection)
     with connection.cursor() as cursor:
-        cursor.execute("select id, name from api_organisation order by name")
-        known = [{"id": row[0], "name": row[1]} for row in cursor.fetchall()]
-        chosen = known
-        if request["organisation"] is not None:
-            chosen = [row for row in known if row["name"] == request["organisation"]]
-            if not chosen:
-                raise unknown_organisation(request["organisation"], [row["name"] for row in known])
-        organisation = chosen[0]["id"] if request["organisation"] is not None else None
-        values = {"organisation": organisation, "app": request["app_id"]}
+        values = {"organisation": chosen[0]["id"] if named else None, "app": request["app_id"]}
         cursor.execute(_ENVIRONMENTS, values)
         names = [column[0] for column in cursor.description]
         environments = [dict(zip(names, row)) for row in cursor.fetchall()]
@@ -188,7 +182,7 @@ def resolve(connection: Any, request: Mapping[str, Any]) -> Scope:
         "retain_days": request["retain_days"],
         "everything": request["organisation"] is None and request["app_id"] is None,
         "app_id": request["app_id"],
-        "organisations": chosen,
+        "organisations": [{"id": row["id"], "name": row["name"]} for row in chosen],
         "environments": environments,
     }
 
@@ -205,20 +199,6 @@ def _organisation_of_app(cursor: Any, request: Mapping[str, Any], chosen: List[D
             "Give the id of an app (a UUID, in the address of its page in the console), not its name.",
         )
     return own
-
-
-def unknown_organisation(name: str, known: Sequence[str]) -> UnknownOrganisation:
-    """The error for a name that is not there, with what was probably meant."""
-
-    def plain(text: str) -> str:
-        return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
-
-    close = [other for other in known if plain(other) == plain(name)]
-    hint = "Names are case-sensitive: did you mean %s?" % " or ".join(map(repr, close)) if close else ""
-    listed = ", ".join(map(repr, known[:10])) + (" and %d more" % (len(known) - 10) if len(known) > 10 else "")
-    return UnknownOrganisation(
-        "There is no organisation named %r." % name, hint or "This instance has: %s." % (listed or "none")
-    )
 
 
 class Rule:

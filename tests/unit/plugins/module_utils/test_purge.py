@@ -17,7 +17,6 @@ from ansible_collections.phase.console.plugins.module_utils._operations._purge_s
     Rule,
     floor,
     layout_problems,
-    unknown_organisation,
 )
 from ansible_collections.phase.console.plugins.module_utils._operations._purge_strategy import (
     by_index,
@@ -62,11 +61,6 @@ def test_the_floor_is_the_higher_of_both():
     assert floor({}, {FLOOR: ""}) == 0
     with pytest.raises(RetainTooShort):
         floor({}, {FLOOR: "a year"})
-
-
-def test_an_almost_right_name_gets_a_hint():
-    assert "case-sensitive: did you mean 'SpaceX'?" in unknown_organisation("spacex ", ["Contoso", "SpaceX"]).next_step
-    assert "'Contoso', 'SpaceX'" in unknown_organisation("Tyrell", ["Contoso", "SpaceX"]).next_step
 
 
 PLAIN = {"plain": True, "permanent": True, "row_security": False, "rules": False}

@@ -118,6 +118,7 @@ def test_a_failure_tells_what_was_done(logs):
         {"organisation": None},
         {"organisation": " "},
         {"organisation": "a\0b"},
+        {"app_id": "\ud800"},
         {"organisation": "SpaceX", "all_organisations": True},
         {"app_id": "a", "all_organisations": True},
         {"organisation": "SpaceX", "retain_days": -1},
