@@ -111,6 +111,15 @@ def test_a_purge(instance: LocalInstance, pooled: Instance, foreign_key: str) ->
     assert direct.foreign_key()[0][1] is True and len(direct.tags()) == 200
 
 
+def test_a_rewrite(instance: LocalInstance, pooled: Instance) -> None:
+    direct = Instance(instance.database_url)
+    events = direct.make(Event(kind="RC"[number % 2], environment=number, tags=1) for number in range(400))
+    result = pooled.purge(strategy="rewrite", all_organisations=True)
+    assert (result["deleted"], result["rewrite"]["orphans"], result["rewrite"]["unfinished"]) == (200, 200, None)
+    assert direct.ids() == {event.id for event in events if event.kind == "C"}
+    assert direct.foreign_key()[0][1] is True and len(direct.tags()) == 200
+
+
 def test_one_purge_at_a_time(instance: LocalInstance, pooled: Instance) -> None:
     from ansible_collections.phase.console.plugins.module_utils._operations import _lock
     from ansible_collections.phase.console.plugins.module_utils._operations._purge_surroundings import KEY
