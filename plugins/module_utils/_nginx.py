@@ -17,13 +17,14 @@ from dataclasses import dataclass
 from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
 from . import _nginx_conf as conf
-from ._errors import BadOption, ContainerNotRunning, PhaseError
+from ._errors import BadOption, PhaseError
 from ._nginx_file import only_one, read, read_journal, remove_journal, write_in_place, write_journal
 from ._nginx_host import Look, NginxFailed, NginxHost, build
 from ._operations import spoof, spoof_live
 from ._operations._forgeries import edges_of
 from ._target._base import Report, Target
 
+COMES_BACK = 10.0  # seconds for a container that restarts by itself
 POLL = 0.1  # seconds between two looks at the workers
 SLACK = 2.0  # seconds by which the clocks of a file and of a process may differ
 CONFIRMATIONS = 60  # lies to the nginx that serves; each is a question to Phase
@@ -90,32 +91,38 @@ class Configurator:
         """Undo a run that was cut off: it may have got as far as half a file."""
         self._report("An earlier run was cut off; putting back what nginx had before it.")
         write_in_place(self._file, before)
-        if not self._await_running():
+        look = self._await_serving()
+        if look is None:
             self._host.restart()
-            if not self._await_running():
-                self._host.ensure_running()
-        self._serve(before, self._host.look())
+            look = self._await_serving()
+        if look is None:
+            self._host.ensure_running()
+            raise NginxFailed("nginx does not serve with what it had before either.", "See its log.")
+        self._serve(before, look)
         remove_journal(self._file)
 
-    def _await_running(self) -> bool:
-        """Whether nginx runs, or comes back by itself: a container with half a file may have been restarting."""
-        deadline = self._clock() + 10
-        while not self._runs():
-            if self._clock() > deadline:
-                return False
+    def _await_serving(self) -> Optional[Look]:
+        """nginx once it serves; None if it does not come back by itself. Half a file had it restart again and again."""
+        deadline = self._clock() + COMES_BACK
+        while True:
+            look = self._serving()
+            if look is not None or self._clock() > deadline:
+                return look
             self._sleep(0.5)
-        return True
 
-    def _runs(self) -> bool:
+    def _serving(self) -> Optional[Look]:
+        """A look at nginx if it has workers. One that restarts again and again seems to run for moments."""
         try:
             self._host.ensure_running()
-        except ContainerNotRunning:
-            return False
-        return True
+            look = self._host.look()
+            master = self._host.master(look)
+        except PhaseError:
+            return None
+        return look if master is not None and look.workers(master) else None
 
     def _work(self, check: bool, recovered: Optional[bytes]) -> Dict[str, Any]:
         wanted, host = self._wanted.content, self._host
-        if check and recovered is not None and not self._runs():
+        if check and recovered is not None and self._serving() is None:
             return {"changed": True, "reload": True, "recovered": True, "path": host.path, "file": self._file}
         host.ensure_running()
         look = host.look()
@@ -273,7 +280,7 @@ class Configurator:
         old = {worker.pid for worker in look.workers(master)} if master is not None else set()
         if restart:
             self._host.restart()
-            self._await_running()
+            self._await_serving()
         inside = self._host.look().content
         if inside != content:
             raise StaleMount(
