@@ -18,6 +18,7 @@ from ._operations._rewrite_recovery import recover
 from ._operations._vacuum_errors import LockHeld, Unsuitable
 from ._vacuum_advice import MODES, decide
 from ._vacuum_case import FEW, STALE, Decision, snapshot_text
+from ._vacuum_repack import client_version, repack
 
 Facts = Dict[str, Any]
 
@@ -73,6 +74,7 @@ def request_of(params: Mapping[str, Any]) -> Facts:
         "tables": tables_of(params["tables"]),
         "force": params["force"],
         "confirm_full": params["confirm_full"],
+        "repack": None,
         "max_lock_wait": wait,
         "max_duration": duration("max_duration", params["max_duration"]),
     }
@@ -84,6 +86,8 @@ def vacuum(call: Call) -> Facts:
     free = call.params["free_space"]
     if free is None:
         free = seen["free_bytes"] if seen["free_bytes"] is not None else call.target.free_disk()
+    if request["mode"] in ("auto", "repack") and seen["server"]["pg_repack"] and seen["server"]["superuser"]:
+        request["repack"] = client_version(call.target)
     decisions = [decide(table, seen["server"], request, free) for table in seen["tables"]]
     if TAGS not in call.params["tables"]:
         decisions = [along(decision, table, seen, request, free) for decision, table in zip(decisions, seen["tables"])]
@@ -129,7 +133,11 @@ def carry_out(
 ) -> Facts:
     order: Facts = {
         "tables": [
-            {"name": table["name"], "quoted": table["quoted"], "steps": decision.steps}
+            {
+                "name": table["name"],
+                "quoted": table["quoted"],
+                "steps": [step for step in decision.steps if step["kind"] != "repack"],
+            }
             for table, decision in zip(seen["tables"], decisions)
             if decision.steps
         ],
@@ -138,16 +146,29 @@ def carry_out(
         "host": socket.gethostname(),
         "run": os.urandom(4).hex(),
     }
+    repacked: Dict[str, List[str]] = {}
     try:
-        done = call.target.run(operations.apply, order, call.report)
+        for table, decision in zip(seen["tables"], decisions):
+            for step in decision.steps:
+                if step["kind"] == "repack":
+                    repack(call.target, step, call.report)
+                    repacked[table["name"]] = [step["statement"]]
+        done = with_repacked(call.target.run(operations.apply, order, call.report), repacked)
     except PhaseError as error:
-        error.partial = finished(result, error.partial)
+        error.partial = finished(result, with_repacked(error.partial, repacked))
         error.partial.pop("diff", None)
         raise
     result = finished(result, done)
     for text in afterwards(result, done):
         call.warn(text)
     return result
+
+
+def with_repacked(done: Facts, repacked: Mapping[str, List[str]]) -> Facts:
+    """What was done beside the database comes first."""
+    for entry in done.get("tables", []):
+        entry["done"] = repacked.get(entry["name"], []) + entry["done"]
+    return done
 
 
 def raise_refusal(seen: Facts, decisions: Sequence[Decision], result: Facts) -> None:

@@ -35,6 +35,7 @@ from ._vacuum_case import (
     predicted,
     share_text,
 )
+from ._vacuum_repack import arguments
 
 # The modes
 
@@ -137,6 +138,36 @@ def rewrite(case: Case) -> Decision:
     return decision
 
 
+def repack(case: Case) -> Decision:
+    if not case.worth(case.freed, case.state["total_bytes"], "rewrite"):
+        return nothing(case, "only %s of it would be given back" % share_text(case.freed, case.state["total_bytes"]))
+    reason = "%s of it would be given back by pg_repack" % share_text(case.freed, case.state["total_bytes"])
+    argv = arguments(case.name, case.request["max_lock_wait"])
+    step = {"kind": "repack", "statement": " ".join(argv), "argv": argv}
+    decision = Decision("repack", reason, [step, case.vacuum()])
+    seconds = FIXED + case.state["heap_bytes"] * PER_BYTE_READ + case.after * PER_BYTE_KEPT
+    decision.predicted = predicted(case.freed, SWAPPED, case.room(case.after), seconds=seconds)
+    against, lacking = unusable_repack(case), case.lacks_room(case.after)
+    if against:
+        decision.refusal = Unsuitable("pg_repack cannot be used: %s." % "; ".join(against), "Use mode=rewrite.")
+    elif lacking:
+        decision.refusal = no_space(case, lacking)
+    return decision
+
+
+def unusable_repack(case: Case) -> List[str]:
+    extension, client = case.server["pg_repack"], case.request["repack"]
+    if not extension:
+        return ["its extension is not in this database"]
+    if not case.server["superuser"]:
+        return ["the role is no superuser"]
+    if not client:
+        return ["its program is not where the database's tools are"]
+    if client != extension:
+        return ["its program is of version %s and its extension of %s" % (client, extension)]
+    return []
+
+
 def compact(case: Case) -> Decision:
     against = against_compact(case)
     heap = case.state["heap_bytes"]
@@ -233,12 +264,22 @@ def against_rewrite(case: Case) -> List[str]:
     return found + (["it would wait for %s" % old] if old else [])
 
 
+def against_repack(case: Case) -> List[str]:
+    lacking, old = case.lacks_room(case.after), case.old_snapshot()
+    found = unusable_repack(case) + ([lacking] if lacking else [])
+    return found + (["it would wait for %s" % old] if old else [])
+
+
 def compact_for_long(case: Case) -> List[str]:
     old = case.old_snapshot()
     return against_compact(case) + (["%s keeps the space from coming back" % old] if old else [])
 
 
-ONLINE: List[Way] = [Way("rewrite", against_rewrite, rewrite), Way("compact", compact_for_long, compact)]
+ONLINE: List[Way] = [
+    Way("rewrite", against_rewrite, rewrite),
+    Way("repack", against_repack, repack),
+    Way("compact", compact_for_long, compact),
+]
 
 
 def auto(case: Case) -> Decision:
@@ -247,7 +288,8 @@ def auto(case: Case) -> Decision:
     table_bytes = case.state["table_bytes"]
     against: List[str] = []
     decision: Optional[Decision] = None
-    if case.table_freed >= least and case.table_freed >= share * table_bytes:
+    end = 0 if case.held_back() else case.empty_end() * case.block  # plain VACUUM gives that back by itself
+    if case.table_freed - end >= max(least, share * (table_bytes - end)):
         for way in ONLINE:
             reasons = way.against(case)
             if not reasons:
@@ -323,6 +365,7 @@ MODES: Dict[str, Callable[[Case], Decision]] = {
     "plain": plain,
     "reindex": reindex,
     "rewrite": rewrite,
+    "repack": repack,
     "compact": compact,
     "full": full,
 }

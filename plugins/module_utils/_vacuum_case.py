@@ -3,7 +3,7 @@
 
 """A table as the decision sees it: what its facts say of it, and the steps that could be taken. Pure.
 
-A step is plain data: ``kind`` (drop, analyze, vacuum, reindex, full, rewrite, compact), ``statement``, and of a
+A step is plain data: ``kind`` (drop, analyze, vacuum, reindex, full, rewrite, repack, compact), ``statement``, and of a
 compaction its numbers.
 """
 
@@ -62,8 +62,11 @@ class Decision:
 
 
 class Case:
-    """A table of ``_vacuum_facts.examine`` on a server, and what was asked for: ``mode``, ``force``, ``confirm_full``.
-    ``free``: bytes of disk, or None where nobody can see them."""
+    """A table of ``_vacuum_facts.examine`` on a server, and what was asked for.
+
+    ``request``: ``mode``, ``force``, ``confirm_full``, ``max_lock_wait``, and ``repack``, the version of its program or
+    None. ``free``: bytes of disk, or None where nobody can see them.
+    """
 
     def __init__(self, table: Facts, server: Facts, request: Facts, free: Optional[int]) -> None:
         self.table, self.server, self.request, self.free = table, server, request, free

@@ -44,13 +44,15 @@ options:
       - V(rewrite) copies the rows into a new table beside the old one, keeps it up to date, and puts it in the old
         one's place, once 5 % would come back. Others wait for a moment at the swap. It needs room for the copy and the
         right to create a schema, and is refused for a table with something that a copy would lose.
+      - V(repack) is C(pg_repack), where its extension is in the database, a program of the same version is among the
+        database's own tools, and the role is a superuser.
       - V(compact) moves the last rows to the front, in small transactions that change no value, so that the end can be
         cut off. It needs no room for a copy, and is several times slower than writing the table anew.
       - V(full) is C(VACUUM FULL), once 5 % would come back. Nobody can read or write the table meanwhile, which stops
         Phase. It wants O(confirm_full) and enough free disk.
       - Every mode but V(analyze) also drops the invalid indexes that an interrupted C(REINDEX CONCURRENTLY) has left.
     type: str
-    choices: [auto, analyze, plain, reindex, rewrite, compact, full]
+    choices: [auto, analyze, plain, reindex, rewrite, repack, compact, full]
     default: auto
   tables:
     description:

@@ -72,6 +72,8 @@ def server(**more):
         "freeze_max_age": 200000000,
         "max_wal_bytes": GB,
         "snapshots": [],
+        "pg_repack": None,
+        "superuser": False,
         **more,
     }
 
@@ -80,15 +82,15 @@ def snapshot(since="2026-11-21T11:00:00.000000Z", seconds=10.0):
     return {"pid": 71, "name": "pg_dump", "since": since, "seconds": seconds}
 
 
-def advise(facts, mode="auto", free=100 * GB, force=False, confirm_full=False, **more):
-    request = {"mode": mode, "force": force, "confirm_full": confirm_full}
+def advise(facts, mode="auto", free=100 * GB, force=False, confirm_full=False, repack=None, **more):
+    request = {"mode": mode, "force": force, "confirm_full": confirm_full, "repack": repack, "max_lock_wait": 60.0}
     return decide(facts, server(**more), request, free)
 
 
 # Nothing to do
 
 
-@pytest.mark.parametrize("mode", ["auto", "analyze", "plain", "reindex", "rewrite", "compact", "full"])
+@pytest.mark.parametrize("mode", ["auto", "analyze", "plain", "reindex", "rewrite", "repack", "compact", "full"])
 def test_a_table_in_order_is_left_alone(mode):
     decision = advise(table(), mode)
     assert (decision.mode, decision.steps, decision.refusal) == ("nothing", [], None)
@@ -269,6 +271,37 @@ def test_rewrite_is_refused_for_what_a_copy_would_lose():
     assert refused.kind == "unsuitable" and "a view reads it" in refused.message
 
 
+# pg_repack
+
+NEITHER = {"refused": ["a view reads it"]}
+BOTH = {"pg_repack": "1.4.8", "superuser": True, "repack": "1.4.8"}
+
+
+def test_pg_repack_is_used_where_both_halves_of_it_are():
+    for mode in ("auto", "repack"):
+        decision = advise(wide(rewrite=NEITHER), mode, **BOTH)
+        assert decision.refusal is None and decision.mode == "repack"
+        assert decision.statements[0].startswith(
+            "pg_repack --table=public.api_secretevent --no-order --no-kill-backend"
+        )
+        assert "--wait-timeout=60" in decision.statements[0] and decision.statements[1] == VACUUM
+
+
+@pytest.mark.parametrize(
+    "lacking, said",
+    [
+        ({"pg_repack": None}, "extension"),
+        ({"superuser": False}, "superuser"),
+        ({"repack": None}, "program"),
+        ({"repack": "1.5.0"}, "version 1.5.0"),
+    ],
+)
+def test_half_of_pg_repack_is_none(lacking, said):
+    have = {**BOTH, **lacking}
+    assert said in advise(wide(), "repack", **have).refusal.message
+    assert advise(wide(rewrite=NEITHER), **have).mode == "compact"
+
+
 # Compact
 
 
@@ -340,6 +373,13 @@ def test_postgresql_19_can_do_it_itself():
     decision = advise(stuck, server_version_num=190000)
     assert "REPACK (CONCURRENTLY) public.api_secretevent" in decision.warnings[0]
     assert all(not statement.startswith("REPACK") for statement in decision.statements)
+
+
+def test_an_empty_end_needs_no_copy():
+    """Plain VACUUM cuts it off; what it would leave is in order."""
+    decision = advise(wide(empty_end_blocks=71 * 128, indexes=table()["indexes"]))
+    assert (decision.mode, decision.statements) == ("plain", [VACUUM])
+    assert decision.predicted["reclaimed_bytes"] == 71 * MB
 
 
 def test_a_little_air_is_left():

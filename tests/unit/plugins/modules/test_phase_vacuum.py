@@ -49,6 +49,7 @@ SERVER = {
     "freeze_max_age": 200000000,
     "max_wal_bytes": 1 << 30,
     "snapshots": [],
+    "pg_repack": None,
 }
 
 
@@ -89,10 +90,15 @@ class Known(Target):
             "leftovers": None,
             **survey,
         }
-        self.free, self.failure, self.requests = free, failure, []
+        self.free, self.failure, self.requests, self.piped = free, failure, [], (0, "")
 
     def free_disk(self):
         return self.free
+
+    def pipe(self, argv, sink, *, image=None, stdin=None):
+        self.requests.append(("pipe", argv[4:]))
+        sink(b"pg_repack 1.4.8\n" if argv[-1] == "--version" else b"")
+        return self.piped if argv[-1] != "--version" else (0, "")
 
     def run(self, operation, request, report, *, image=None, detached=False):
         self.requests.append((operation.__name__, request))
@@ -251,6 +257,21 @@ def test_the_table_of_tags_is_no_reason_to_refuse_unless_it_was_named():
     with pytest.raises(PhaseError) as refused:
         run(target, mode="rewrite", tables=["api_secretevent", "api_secretevent_tags"])
     assert refused.value.kind == "unsuitable"
+
+
+def test_pg_repack_runs_beside_the_database_and_vacuum_follows():
+    able = dict(SERVER, pg_repack="1.4.8", superuser=True)
+    result, target, _said = run(Known(server=able), mode="repack")
+    assert [name for name, _request in target.requests] == ["survey", "pipe", "pipe", "apply"]
+    assert [text.split(" ")[0] for text in result["statements"]] == ["pg_repack", "VACUUM"]
+    assert result["tables"][0]["reclaimed_bytes"] == 76 * MB
+    for piped, kind in (((1, "ERROR: no"), "repack_failed"), ((0, "WARNING: timed out"), "skipped")):
+        target = Known(server=able)
+        target.piped = piped
+        with pytest.raises(PhaseError) as failed:
+            run(target, mode="repack")
+        assert failed.value.kind == kind and piped[1] in failed.value.message
+        assert failed.value.partial["changed"] is False
 
 
 def test_a_failure_midway_tells_what_was_done():
