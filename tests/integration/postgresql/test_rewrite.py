@@ -30,13 +30,16 @@ from sandbox.postgresql import programs
 NEXT = ("v2.66.0",) if not os.environ.get("PHASE_REWRITE_KILLS") else facts.LEVELS[:-1]
 """The levels whose next migrations run on what was rewritten."""
 
-KILLS = int(os.environ.get("PHASE_REWRITE_KILLS") or 24)
+KILLS = int(os.environ.get("PHASE_REWRITE_KILLS") or 16)
 """How many times the client is killed; some hundreds find what a few do not."""
 
 
 @pytest.fixture(scope="module")
 def instance(module_local_instance: Callable[..., LocalInstance]) -> LocalInstance:
-    return module_local_instance("v2.73.2", events=3000, superuser=False)
+    started = module_local_instance("v2.73.2", events=3000, superuser=False)
+    for service in ("backend", "worker"):
+        started.stop_service(service)
+    return started
 
 
 @pytest.fixture(scope="module")
