@@ -21,6 +21,7 @@ from integration import lockouts
 from integration.forks import eventually
 from integration.harness import Ansible, PlayResult, Run, target
 from integration.lockouts import HOME, SPACEX, enter
+from integration.watch import Watch
 from sandbox.local import LocalInstance
 
 NETWORK, SSO = "recover_network_lockout", "recover_sso_lockout"
@@ -127,12 +128,19 @@ def test_an_address_gets_in_and_out_again(ansible: Ansible, instance: LocalInsta
     assert lockouts.policies(instance) == before and enter(instance.url) == "IP_RESTRICTED"
 
 
-def test_time_runs_out(ansible: Ansible, instance: LocalInstance, variables: dict[str, Any]) -> None:
+def test_time_runs_out_and_no_secret_shows(
+    ansible: Ansible, instance: LocalInstance, variables: dict[str, Any], tmp_path: Path
+) -> None:
     lockouts.by_sso(instance)
     assert enter(instance.url) == "SSO_REQUIRED"
-    run = ansible.popen_playbook(SSO, {**variables, "phase_recover_confirm_within": "4s"})
-    run.wait_until(lambda: enter(instance.url) == "in", poll=0.5)
-    result = run.wait()
+    planted = {name: instance.environment[name] for name in ("DATABASE_PASSWORD", "SECRET_KEY", "SERVER_SECRET")}
+    with Watch(planted, [ansible.folder, tmp_path], [instance.directory]) as watching:
+        run = ansible.popen_playbook(SSO, {**variables, "phase_recover_confirm_within": "4s"}, verbosity=3, diff=True)
+        run.wait_until(lambda: enter(instance.url) == "in", poll=0.5)
+        result = run.wait()
+    watching.look_at_run(run)
+    assert (watching.found, watching.samples > 0) == ([], True)
+    assert "sessionid" not in run.output()
     assert result.rc != 0 and "Nobody confirmed it within 4s" in result.message and outcome(result) == "expired"
     assert enter(instance.url) == "SSO_REQUIRED"
 
