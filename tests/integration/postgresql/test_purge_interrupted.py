@@ -95,7 +95,9 @@ class Filled:
             mock.patch.object(_purge_throttle, "EVERY", 0.02),
             mock.patch.object(_purge_throttle.Control, "gate", slow),
         ):
-            return self.database.purge(**{"all_organisations": True, "foreign_key": "set_aside", **options})
+            return self.database.purge(
+                **{"all_organisations": True, "strategy": "delete", "foreign_key": "set_aside", **options}
+            )
 
     def is_right(self) -> None:
         database = self.database
@@ -323,12 +325,17 @@ def test_a_replica_that_is_behind(instance: LocalInstance, full: Filled) -> None
         with pytest.raises(PhaseError) as refused:
             follower.purge(check=True)
         assert refused.value.kind == "not_allowed" and "standby" in refused.value.message
-        with instance.server.administrator() as administrator, administrator.cursor() as cursor:
-            cursor.execute("grant pg_monitor to phase")
+        as_administrator(instance, "grant pg_monitor to phase")
         done = full.purge(throttle={"replica_lag": "500ms"}, max_duration="4s", foreign_key="keep")
         assert done["paused"]["replica_lag"] > 0 and any("a replica is" in line for line in full.database.told)
         told = " ".join(item["text"] for item in full.database.purge(check=True)["plan"]["obstacles"])
+    as_administrator(instance, "revoke pg_monitor from phase")
     assert "1 replica will receive" in told
+
+
+def as_administrator(instance: LocalInstance, statement: str) -> None:
+    with instance.server.administrator() as administrator, administrator.cursor() as cursor:
+        cursor.execute(statement)
 
 
 def reachable(url: str) -> Instance | None:
@@ -389,10 +396,9 @@ def test_a_deadline_and_a_second_run(full: Filled) -> None:
     ],
 )
 def test_throttles(instance: LocalInstance, full: Filled, limit: str, value: str, words: str) -> None:
-    if limit == "free_disk":  # seen by who may know where the data are
-        with instance.server.administrator() as administrator, administrator.cursor() as cursor:
-            cursor.execute("grant pg_read_all_settings to phase")
+    as_administrator(instance, "grant pg_read_all_settings to phase")  # who may know where the data are sees the disk
     done = full.purge(throttle={limit: value}, max_duration="400ms", foreign_key="keep")
+    as_administrator(instance, "revoke pg_read_all_settings from phase")
     assert limit in done["paused"] and any(line.startswith("Paused: ") and words in line for line in full.database.told)
 
 
