@@ -65,7 +65,10 @@ def flat(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
 
 
 def shown(variables: str) -> str:
-    """The text of -e, with what looks like a secret starred. What cannot be read is starred as a whole."""
+    """The text of -e, with what looks like a secret starred. What cannot be read is starred as a whole.
+
+    Ansible shows messages as JSON, where a double quote is escaped, and nobody could copy that; so there is none.
+    """
     if variables.startswith("@"):
         return variables
     try:
@@ -77,6 +80,8 @@ def shown(variables: str) -> str:
     values: list[str] = []
     for name, value in flat(parsed):
         values += secret_values({name: value}, read=lambda path: path)
+    if '"' in variables:
+        variables = yaml.safe_dump(dict(parsed), default_flow_style=True, width=sys.maxsize, allow_unicode=True).strip()
     return masker(values)(variables)
 
 

@@ -44,5 +44,19 @@ def test_secrets_are_starred(variables):
         assert "hunter22" not in again(*arguments) and "****" in again(*arguments)
 
 
+@pytest.mark.parametrize(
+    ("variables", "kept"),
+    [
+        (
+            '{"phase_target": {"deployment": "local", "ports": [1, 2]}}',
+            "'{phase_target: {deployment: local, ports: [1, 2]}}'",
+        ),
+        ('a="b c"', "'{a: b c}'"),
+    ],
+)
+def test_what_is_shown_can_be_copied(variables, kept):
+    assert again("-e", variables) == f"cd /srv && {' '.join(PLAY)} -e {kept} -e x=1"
+
+
 def test_a_folder_with_a_space_is_quoted():
     assert again(folder="/srv/my plays").startswith("cd '/srv/my plays' && ")
