@@ -8,7 +8,8 @@ Phase's Compose file (v2.73.2) has a one-shot service ``migrations``; backend an
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Mapping, Optional, Sequence
+import contextlib
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence
 
 from ._argspec import duration
 from ._errors import PhaseError
@@ -16,6 +17,7 @@ from ._module import Call
 from ._operations import migration_sessions
 from ._operations._secrets import masker, secret_values
 from ._target import _clone
+from ._target._base import Target
 from ._target._docker import DockerTarget, _seconds
 from ._target._engine import engine_errors
 
@@ -98,8 +100,8 @@ def waiting(components: Mapping[str, Mapping[str, Any]]) -> List[str]:
 class Containers:
     """The instance's containers; none where the deployment has none."""
 
-    def __init__(self, call: Call) -> None:
-        self.target = call.target if isinstance(call.target, DockerTarget) else None
+    def __init__(self, target: Target) -> None:
+        self.target = target if isinstance(target, DockerTarget) else None
         self.found: Facts = {}
         if self.target is not None:
             self.found = self.target.siblings(self.target.backend())
@@ -142,10 +144,17 @@ class Containers:
             self.target.client.stop(self.found[SERVICE]["Id"], timeout=STOP)
 
 
+@contextlib.contextmanager
+def _reached(target: Target) -> Iterator[None]:
+    """The engine's errors as ours. Without containers there may be no library for them either."""
+    with engine_errors() if isinstance(target, DockerTarget) else contextlib.nullcontext():
+        yield
+
+
 def manage(call: Call) -> Facts:
     """The module's result."""
-    with engine_errors():
-        containers = Containers(call)
+    with _reached(call.target):
+        containers = Containers(call.target)
         job = containers.job()
     image = call.params["image"] or (job["image"] if job else None)
     # A backend that does not run cannot be asked; a container of its image can.
@@ -163,7 +172,7 @@ def manage(call: Call) -> Facts:
     if call.params["state"] == "cleared" and found["state"] in ("blocked", "stuck"):
         result["changed"] = True
         if not call.check:
-            with engine_errors():
+            with _reached(call.target):
                 containers.stop()
             call.report("Stopped %s" % result["job"]["container"])
             pids = [session["pid"] for session in sessions]
@@ -173,6 +182,6 @@ def manage(call: Call) -> Facts:
     if call.params["state"] == "started" and result["waiting"]:
         result["changed"] = True
         if not call.check:
-            with engine_errors():
+            with _reached(call.target):
                 containers.start(result["waiting"])
     return result
