@@ -248,6 +248,25 @@ def test_without_the_application_the_tables_count(
     assert outcome(done) == "kept" and enter(instance.url) == "in"
 
 
+def test_an_old_release(ansible: Ansible, local_instance: Callable[..., LocalInstance], tmp_path: Path) -> None:
+    """v2.37.2 has neither policies nor single sign-on, and does not tell which address it saw."""
+    old = local_instance("v2.37.2")
+    variables = {
+        "phase_hosts": "localhost",
+        "phase_target": target(old),
+        "phase_recover_url": old.url,
+        "phase_recover_organisation": "SpaceX",
+        "phase_recover_address": HOME,
+        "phase_recover_dir": str(tmp_path / "recover"),
+    }
+    network = recover(ansible, NETWORK, variables)
+    (access,) = (result["access"] for result in network.results("phase_access_check"))
+    assert (outcome(network), access["granted"], access["address"]) == ("nothing", True, None)
+    assert (access["password_login"], access["account"]["email"]) == (None, lockouts.ALICE)
+    sso = recover(ansible, SSO, variables, fails=True)
+    assert sso.changed == 0 and "v2.67.0" in sso.message
+
+
 def test_names_that_mean_harm_are_refused_in_words(ansible: Ansible, instance: LocalInstance) -> None:
     names = ["spacex", "'; drop table api_organisation; --", "Ünïcode ☃" * 7, '"%s\\']
     task = {
