@@ -190,7 +190,7 @@ class Run:
         copy = Copy(context, table, self._goes, self._gate, watch.strong_waiter)
         worker = self._sessions[2]
         context.report("Copying the rows of %s that stay" % table.name)
-        copied: Copied = copy.rows(worker)
+        copied: Copied = copy.rows([worker, self._sessions[3]])
         self._lap("copy")
         context.report("Building %d indexes over %d rows" % (len(table.indexes), copied.kept))
         copy.indexes([worker, self._sessions[3]])

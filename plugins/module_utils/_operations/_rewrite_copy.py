@@ -9,9 +9,10 @@ was changed since is in the log; catching up takes keys from it and, on one snap
 
 from __future__ import annotations
 
+import contextlib
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from typing import Any, Callable, List, Optional, Set
+from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple, TypeVar
 
 from ._api import Context
 from ._purge_walk import scaled
@@ -19,6 +20,8 @@ from ._rewrite_catalog import WORK, Table, grants, portrait
 from ._rewrite_errors import RewriteBlocked, RewriteStopped
 from ._rewrite_session import CALM_LOCK, REPEATABLE_READ, Session
 from ._rewrite_sql import block_range, fill, finish, leaving, make_copy, make_index
+
+T = TypeVar("T")
 
 SMALLEST, LARGEST = 256, 65536  # blocks in a statement
 TARGET = 0.5  # seconds for a statement
@@ -47,6 +50,22 @@ class Gate:
 class Copied:
     kept: int
     left_out: int
+
+
+class Ranges:
+    """Ranges of blocks, of about TARGET seconds each."""
+
+    def __init__(self, blocks: int, size: int) -> None:
+        self.blocks = blocks
+        self.begun = 0  # blocks that somebody has taken
+        self._size = size
+
+    def take(self) -> Tuple[int, int]:
+        first, self.begun = self.begun, min(self.begun + self._size, self.blocks)
+        return first, self.begun
+
+    def took(self, seconds: float) -> None:
+        self._size = scaled(self._size, seconds, TARGET, SMALLEST, LARGEST)
 
 
 class Copy:
@@ -81,29 +100,73 @@ class Copy:
                 "Run it again when nobody changes the table's definition.",
             )
 
-    def rows(self, session: Session) -> Copied:
+    def rows(self, sessions: List[Session]) -> Copied:
+        """All that stay, on one snapshot that the sessions share; each takes the next range when it is free."""
+        first = sessions[0]
+        first.run(make_copy(self._table))
         kept = left_out = 0
-        with session.transaction(REPEATABLE_READ) as cursor:
-            cursor.execute(make_copy(self._table))
+        with contextlib.ExitStack() as transactions:
+            cursor = transactions.enter_context(first.transaction(REPEATABLE_READ))
+            cursor.execute("select pg_export_snapshot()")
+            (snapshot,) = cursor.fetchone()
+            cursors = [cursor]
+            for session in sessions[1:]:
+                cursors.append(transactions.enter_context(session.transaction(REPEATABLE_READ)))
+                cursors[-1].execute("set transaction snapshot %s", (snapshot,))
             # The size is read after the snapshot is taken: what comes into blocks beyond is not in the snapshot.
             cursor.execute("select pg_relation_size(%s) / current_setting('block_size')::int", (self._table.oid,))
-            blocks, size, first = cursor.fetchone()[0], SMALLEST, 0
-            if session.connection.server_version < 140000:
-                size = max(blocks, 1)  # without a range scan each range would read the whole table
-            while first < blocks:
-                self.checkpoint()
-                begun = self._context.clock()
-                end = min(first + size, blocks)
+            blocks = cursor.fetchone()[0]
+            # Without a range scan (before version 14) each range would read the whole table.
+            ranges = Ranges(blocks, SMALLEST if first.connection.server_version >= 140000 else max(blocks, 1))
+            for rows, without in self._side_by_side(sessions, self._fillings(cursors, ranges)):
+                kept, left_out = kept + rows, left_out + without
+                self._tell("Copying", ranges.begun / max(blocks, 1), kept)
+        return Copied(kept, left_out)
+
+    def _fillings(self, cursors: List[Any], ranges: Ranges) -> Iterator[Callable[[int], Tuple[int, int]]]:
+        def filling(first: int, end: int) -> Callable[[int], Tuple[int, int]]:
+            def fill_range(number: int) -> Tuple[int, int]:
+                cursor, begun = cursors[number], self._context.clock()
                 where = block_range(first, end)
                 cursor.execute(fill(self._table, self._goes, where))
-                kept += cursor.rowcount
+                rows, without = cursor.rowcount, 0
                 if self._goes is not None:
                     cursor.execute(leaving(self._table, self._goes, where))
-                    left_out += cursor.fetchone()[0]
-                first = end
-                size = scaled(size, self._context.clock() - begun, TARGET, SMALLEST, LARGEST)
-                self._tell("Copying", end / blocks, kept)
-        return Copied(kept, left_out)
+                    without = cursor.fetchone()[0]
+                ranges.took(self._context.clock() - begun)
+                return rows, without
+
+            return fill_range
+
+        while ranges.begun < ranges.blocks:
+            self.checkpoint()
+            yield filling(*ranges.take())
+
+    def _side_by_side(self, sessions: List[Session], work: Iterator[Callable[[int], T]]) -> Iterator[T]:
+        """What each piece of work returns, given the number of a session that is free. Looks meanwhile whether to stop,
+        and then cancels what is running.
+        """
+        idle, more = list(range(len(sessions))), True
+        running: Dict[Future[T], int] = {}
+        with ThreadPoolExecutor(len(sessions)) as pool:
+            try:
+                while more or running:
+                    while more and idle:
+                        piece = next(work, None)
+                        if piece is None:
+                            more = False
+                        else:
+                            number = idle.pop()
+                            running[pool.submit(piece, number)] = number
+                    for future in wait(running, LOOK, FIRST_COMPLETED)[0]:
+                        idle.append(running.pop(future))
+                        yield future.result()
+                    if self._gate.over():
+                        raise RewriteStopped("max_duration")
+                    self._context.check_cancelled()
+                    self.give_way()
+            finally:
+                cancel({future: sessions[number] for future, number in running.items()})
 
     def _tell(self, what: str, done: float, rows: int) -> None:
         now = self._context.clock()
@@ -115,27 +178,14 @@ class Copy:
     def indexes(self, sessions: List[Session]) -> None:
         """All of them, the largest first, as many at once as there are sessions."""
         self.checkpoint()
-        idle, todo = list(sessions), list(self._table.indexes)
-        total, done = len(todo), 0
-        building: Set[Future[Session]] = set()
-        with ThreadPoolExecutor(len(sessions)) as pool:
-            try:
-                while todo or building:
-                    while todo and idle:
-                        building.add(pool.submit(build, idle.pop(), make_index(self._table, todo.pop(0))))
-                    finished, building = wait(building, LOOK, FIRST_COMPLETED)
-                    for future in finished:
-                        idle.append(future.result())
-                        done += 1
-                    if self._gate.over():
-                        raise RewriteStopped("max_duration")
-                    self._context.check_cancelled()
-                    self.give_way()
-                    self._tell_indexes(done, total)
-            finally:
-                if building:
-                    for session in sessions:
-                        session.connection.cancel()
+
+        def building(statement: str) -> Callable[[int], int]:
+            return lambda number: sessions[number].run(statement, lock_timeout=CALM_LOCK)
+
+        statements = [make_index(self._table, index) for index in self._table.indexes]
+        work: Iterator[Callable[[int], int]] = iter([building(statement) for statement in statements])
+        for done, _rows in enumerate(self._side_by_side(sessions, work), 1):
+            self._tell_indexes(done, len(statements))
 
     def _tell_indexes(self, done: int, total: int) -> None:
         now = self._context.clock()
@@ -167,9 +217,16 @@ class Copy:
         return count
 
 
-def build(session: Session, statement: str) -> Session:
-    session.run(statement, lock_timeout=CALM_LOCK)
-    return session
+def cancel(running: Dict[Future[T], Session]) -> None:
+    """Cancel until all have ended: what a session is told between two statements does not reach the next."""
+    import psycopg2
+
+    pending = set(running)
+    while pending:
+        for future in pending:
+            with contextlib.suppress(psycopg2.Error):  # one that is lost ends by itself
+                running[future].connection.cancel()
+        pending = wait(pending, LOOK)[1]
 
 
 def catch_up(session: Session, most: int = AT_ONCE) -> int:
