@@ -3,8 +3,8 @@
 
 """phase_confirm, asking in the terminal as well where there is one.
 
-The module waits in slices, so that a run that is cut off leaves nothing behind for long, a connection that breaks can
-come back, and the terminal and the host can both be heard.
+What is said has to be seen even if the run is killed a moment later. The module waits in slices, so that a run that is
+cut off leaves nothing behind for long, a connection that breaks can come back, and terminal and host are both heard.
 """
 
 from __future__ import annotations
@@ -30,6 +30,11 @@ def remaining(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds >= 120 else f"{seconds:.0f} s"
 
 
+def tell(line: str) -> None:
+    """Show it at once. Standard output is held back where it is no terminal, and a kill would take it along."""
+    display.display(line, stderr=True)
+
+
 def answer_in(typed: bytes) -> str | None:
     """The answer that what was typed ends in."""
     line = typed.strip().lower()
@@ -45,6 +50,8 @@ class ActionModule(ActionBase):
     def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result = super().run(tmp, task_vars)
         self._variables = task_vars or {}
+        for line in self._task.args.get("text") or []:
+            tell(str(line))
         if self._task.args.get("answer", "keep") == "ask" and not self._task.check_mode:
             result.update(self._wait())
         else:
@@ -71,7 +78,7 @@ class ActionModule(ActionBase):
                 continue
             if time.monotonic() - told >= TOLD:
                 told = time.monotonic()
-                display.display(f"{self._name()}: waiting for an answer, {remaining(found['left'])} left")
+                tell(f"{self._name()}: waiting for an answer, {remaining(found['left'])} left")
             found = self._patient(look=SLICE)
         return {**found, "changed": False}
 
@@ -90,7 +97,7 @@ class ActionModule(ActionBase):
                 lost = lost or time.monotonic()
                 if time.monotonic() - lost > PATIENCE:
                     raise
-                display.display(f"{self._name()}: connection lost, trying again: {error}")
+                tell(f"{self._name()}: connection lost, trying again: {error}")
                 with contextlib.suppress(AnsibleConnectionFailure, AttributeError):
                     self._connection.reset()
                 time.sleep(1)

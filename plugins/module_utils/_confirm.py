@@ -104,6 +104,8 @@ def give(path: str, answer: str, check: bool) -> Dict[str, Any]:
 def confirm(params: Mapping[str, Any], check: bool) -> Dict[str, Any]:
     """The module's result. Asking changes nothing that matters, so it is never ``changed``."""
     path = os.path.abspath(os.path.expanduser(params["path"])).rstrip("/")
+    if params["answer"] == "none":
+        return {"changed": False, "answer": answer_of(path), "left": 0.0, "path": path}
     if params["answer"] != "ask":
         return dict(give(path, ANSWERS[params["answer"]], check), path=path)
     within = duration("within", params["within"])

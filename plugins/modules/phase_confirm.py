@@ -40,10 +40,17 @@ options:
     type: path
     required: true
   answer:
-    description: V(ask) to wait for an answer, V(keep) or V(put_back) to give one.
+    description: V(ask) to wait for an answer, V(keep) or V(put_back) to give one, V(none) to show O(text) alone.
     type: str
-    choices: [ask, keep, put_back]
+    choices: [ask, keep, put_back, none]
     default: keep
+  text:
+    description:
+      - Lines to show first, as they are, so that they can be copied. They go to standard error, at once, where Ansible
+        may hold other output back until its end.
+    type: list
+    elements: str
+    default: []
   within:
     description: With O(answer=ask), how long the question is open.
     type: str
@@ -93,7 +100,8 @@ from ansible_collections.phase.console.plugins.module_utils._module import Call,
 SPEC = ArgumentSpec(
     {
         "path": {"type": "path", "required": True},
-        "answer": {"type": "str", "choices": ["ask", "keep", "put_back"], "default": "keep"},
+        "answer": {"type": "str", "choices": ["ask", "keep", "put_back", "none"], "default": "keep"},
+        "text": {"type": "list", "elements": "str", "default": []},
         "within": {"type": "str", "default": "30m"},
         "look": {"type": "float"},
     }

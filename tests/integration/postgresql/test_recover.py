@@ -25,7 +25,7 @@ from integration.watch import Watch
 from sandbox.local import LocalInstance
 
 NETWORK, SSO = "recover_network_lockout", "recover_sso_lockout"
-COMMAND = re.compile(r"cd \S+ && [^\"]*ansible-playbook[^\"]*-e phase_recover_(restore|confirm)=[^\"\s]+")
+COMMAND = re.compile(r"^cd \S+ && .*-e phase_recover_(restore|confirm)=\S+$", re.MULTILINE)
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,11 @@ def variables(instance: LocalInstance, tmp_path: Path) -> dict[str, Any]:
 
 @pytest.fixture
 def by_hand(ansible: Ansible, variables: dict[str, Any], tmp_path: Path) -> Iterator[Callable[..., Any]]:
-    """A run as an operator types it, whose command can be typed again: its variables are in the inventory."""
+    """A run as an operator types it, whose command can be typed again: its variables are in the inventory.
+
+    Its output goes to a file, where Ansible holds it back.
+    """
+    environment = ansible.environment({"PYTHONUNBUFFERED": ""})
     inventory = tmp_path / "inventory.json"
     host = {
         "ansible_connection": "local",
@@ -78,7 +82,7 @@ def by_hand(ansible: Ansible, variables: dict[str, Any], tmp_path: Path) -> Iter
         mark = folder / "mark"
         command = [str(ansible.programs / "ansible-playbook"), f"phase.console.{playbook}", "-i", str(inventory)]
         command += [argument for variable in (f"mark={mark}", *more) for argument in ("-e", variable)]
-        runs.append(Run(folder, command, tmp_path, ansible.environment(), [mark]))
+        runs.append(Run(folder, command, tmp_path, environment, [mark]))
         return runs[-1]
 
     yield start
