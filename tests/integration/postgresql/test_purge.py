@@ -313,25 +313,23 @@ def test_the_last_use_of_a_token(databases: Callable[[str], Instance], version: 
 # The stock command
 
 
-def test_stock_deletes_the_same(ansible: Ansible, instance: LocalInstance) -> None:
-    """Read back, not believed; refused where it would do harm. Through the application, so by Ansible."""
+def test_stock_deletes_the_same(instance: LocalInstance) -> None:
+    """Through the application; read back, not believed; refused where it would do harm."""
     with instance.server.administrator() as administrator, administrator.cursor() as cursor:
         cursor.execute("create database stock template phase owner phase")
     theirs = Instance(instance.database_url.rpartition("/")[0] + "/stock")
     ours = Instance(instance.database_url)
-    options = {**target(instance), "organisation": "SpaceX", "strategy": "stock", "retain_days": 60}
-    options["environment"] = {"DATABASE_NAME": "stock"}
-    result = ansible.module("phase_purge_logs", options)
-    assert result["strategy"] == "stock" and result["deleted"] > 100 and result["remaining"] == 0
-    assert ours.purge(retain_days=60)["deleted"] == result["deleted"]
+    here = {**target(instance), "env_file": str(instance.env_file), "environment": {"DATABASE_NAME": "stock"}}
+    done = theirs.purge(strategy="stock", retain_days=60, **here)
+    assert done["strategy"] == "stock" and done["deleted"] > 100 and done["remaining"] == 0
+    assert any("batch 1: deleted=" in line for line in theirs.told)
+    assert ours.purge(retain_days=60)["deleted"] == done["deleted"]
     assert theirs.ids() == ours.ids()
-    old = {**options, "manage_dir": str(instance.release("v2.66.0"))}
-    refused = ansible.module("phase_purge_logs", {**old, "retain_days": 1}, expect_failure=True)
-    assert refused["error"]["kind"] == "stock_unsafe" and "version history" in refused["msg"]
-    theirs.sql(STREAM, "s1", "datadog", '["secrets"]', True, None, 10, None)
-    theirs.sql("update api_logstream set created_at = now() - interval '59 days'")
-    held = ansible.module("phase_purge_logs", {**options, "retain_days": 30}, expect_failure=True)
-    assert held["error"]["kind"] == "not_delivered" and theirs.ids() == ours.ids()
+    older = {**here, "manage_dir": str(instance.release("v2.66.0"))}
+    assert "version history" in theirs.refused("stock_unsafe", strategy="stock", retain_days=1, **older).message
+    theirs.sql(STREAM, "s1", "datadog", '["secrets"]', True, None, 59, None)
+    theirs.refused("not_delivered", strategy="stock", retain_days=30, **here)
+    assert theirs.ids() == ours.ids()
 
 
 def test_stock_is_refused_where_it_deletes_history(databases: Callable[[str], Instance]) -> None:
