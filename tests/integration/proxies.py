@@ -177,7 +177,7 @@ class Proxy:
         cookies = [line for line in head.decode().splitlines() if line.lower().startswith("set-cookie:")]
         start, end = body.index(b"{"), body.rindex(b"}") + 1  # a chunked answer has numbers around it
         told = json.loads(body[start:end])
-        return Seen(told["part"], told["path"], [(name, value) for name, value in told["headers"]], "".join(cookies))
+        return Seen(told["part"], told["path"], [tuple(pair) for pair in told["headers"]], "".join(cookies))
 
 
 NGINX = """

@@ -84,8 +84,10 @@ def serving(wrap=None):
         if wrap:
             server.socket = wrap.wrap_socket(server.socket, server_side=True)
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
-        yield Publisher(server, f"http{'s' if wrap else ''}://127.0.0.1:{server.server_address[1]}")
-        server.shutdown()
+        try:
+            yield Publisher(server, f"http{'s' if wrap else ''}://127.0.0.1:{server.server_address[1]}")
+        finally:
+            server.shutdown()
 
 
 @pytest.fixture
