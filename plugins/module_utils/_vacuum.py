@@ -313,6 +313,7 @@ def afterwards(result: Facts, done: Mapping[str, Any]) -> List[str]:
         said, real = entry["predicted"]["reclaimed_bytes"], entry["reclaimed_bytes"]
         if entry["statements"] and not result["stopped_by"] and real < said / 2.0 and said - real > 8 << 20:
             found.append(
-                "%s gave back %s instead of about %s." % (entry["name"], people_bytes(max(0, real)), people_bytes(said))
+                "%s gave back %s instead of about %s; where others wrote meanwhile, run it again."
+                % (entry["name"], people_bytes(max(0, real)), people_bytes(said))
             )
     return found

@@ -197,6 +197,7 @@ def compact(case: Case) -> Decision:
         "blocks": case.blocks,
         "target": target,
         "window": WINDOW,
+        "vacuum": case.vacuum(analyze=False)["statement"],
     }
     # The first VACUUM tells where there is room at the front, the last cuts off the end.
     decision = Decision("compact", reason, case.drop_leftovers() + [case.vacuum(analyze=False), step, case.vacuum()])

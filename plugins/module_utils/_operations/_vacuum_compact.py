@@ -24,6 +24,7 @@ LOCK_TIMEOUT = "150ms"  # below deadlock_timeout, so that no one else becomes th
 AIM = 0.25  # seconds of a transaction
 SMALLEST, LARGEST = 8, 2048  # blocks of a transaction
 PASSES = 400  # a block holds at most 291 rows (MaxHeapTuplesPerPage)
+GROWTH = 256  # blocks by which the table may grow meanwhile, since others write too
 PAUSE = 0.2  # seconds after a lock that was not to be had
 TOLD = 2.0
 SWEEPS = 3  # looks at the emptied end for rows that others put there meanwhile
@@ -38,7 +39,7 @@ select count(*), count(*) filter (where place >= {edge}), (max(place)::text::poi
 
 
 class NoRoom(Exception):
-    """The front is full: a row came to lie behind the old end of the table."""
+    """The front is full: rows came to lie far behind the old end of the table."""
 
 
 def compact(context: Context, step: Mapping[str, Any], patience: float, deadline: Optional[float]) -> Dict[str, Any]:
@@ -142,7 +143,7 @@ class _Compaction:
                 if not above:
                     cursor.execute("commit")
                     return first
-                if highest >= self._blocks:
+                if highest >= self._blocks + GROWTH:
                     raise NoRoom
                 end = max(end, highest + 1)
         raise NoRoom
