@@ -251,8 +251,8 @@ class Configurator:
                 self._confirm(endpoints, result)
         except PhaseError as error:
             self._report("It failed; putting back what nginx had before.")
-            write_in_place(self._file, before)
             try:
+                write_in_place(self._file, before)
                 self._serve(before, self._host.look(), dump, restart)
             except PhaseError as second:
                 raise not_put_back(error, second) from second
@@ -342,7 +342,7 @@ def put_back(error: PhaseError) -> PhaseError:
 
 def not_put_back(error: PhaseError, second: PhaseError) -> PhaseError:
     """The first error, and that nginx did not take the old configuration either."""
-    error.message = "%s. The old file is back, but nginx may not run it: %s" % (
+    error.message = "%s. nginx may not run the old configuration yet either: %s" % (
         error.message.rstrip("."),
         second.message,
     )
@@ -352,16 +352,8 @@ def not_put_back(error: PhaseError, second: PhaseError) -> PhaseError:
 
 
 def wanted_from(params: Mapping[str, Any]) -> Wanted:
-    content: Any = params["content"]
-    if content is None:
-        try:
-            content = read(os.path.expanduser(params["src"]))
-        except OSError as error:
-            raise BadOption(
-                "src cannot be read: %s." % error.strerror, "Name a file on the host of the task."
-            ) from error
-    else:
-        content = content.encode()
+    given = params["content"]
+    content = read(os.path.expanduser(params["src"])) if given is None else given.encode()
     if not content.strip():
         raise BadOption("The new configuration is empty.", "Give content or src.")
     hops: List[Mapping[str, Any]] = list(params["hops"] or [])

@@ -16,7 +16,7 @@ import json
 import os
 from typing import Iterator, Optional
 
-from ._errors import BadOption, PhaseError
+from ._errors import PhaseError
 from ._files import sync_folder, write_private
 
 
@@ -24,52 +24,65 @@ class Busy(PhaseError):
     kind = "busy"
 
 
+class FileTrouble(PhaseError):
+    """The operating system does not let this user read or write."""
+
+    kind = "file_trouble"
+
+
+@contextlib.contextmanager
+def _told(path: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise FileTrouble(
+            "%s: %s." % (path, error.strerror or error), "Run as a user that may read and write there (become: true)."
+        ) from error
+
+
 def journal_of(path: str) -> str:
     return os.path.join(os.path.dirname(path), ".%s.phase-console" % os.path.basename(path))
 
 
 def read_journal(path: str) -> Optional[bytes]:
-    """What the file held before a run that has not ended; None where every run has."""
-    try:
-        with open(journal_of(path), encoding="ascii") as file:
-            return base64.b64decode(json.load(file)["before"])
-    except FileNotFoundError:
+    """What the file held before a run that has not ended; None where every run has. Raises FileTrouble."""
+    if not os.path.lexists(journal_of(path)):
         return None
+    return base64.b64decode(json.loads(read(journal_of(path)))["before"])
 
 
 def write_journal(path: str, before: bytes) -> None:
-    write_private(journal_of(path), json.dumps({"before": base64.b64encode(before).decode()}).encode())
+    with _told(journal_of(path)):
+        write_private(journal_of(path), json.dumps({"before": base64.b64encode(before).decode()}).encode())
 
 
 def remove_journal(path: str) -> None:
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(journal_of(path))
-    sync_folder(os.path.dirname(path))
+    with _told(journal_of(path)):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(journal_of(path))
+        sync_folder(os.path.dirname(path))
 
 
 def write_in_place(path: str, content: bytes) -> None:
-    """Change what is in the file, and leave the file itself: its inode, owner and mode."""
-    descriptor = os.open(path, os.O_WRONLY)
-    try:
-        view = memoryview(content)
-        written = 0
-        while written < len(view):
-            written += os.pwrite(descriptor, view[written:], written)
-        os.ftruncate(descriptor, len(content))
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    """Change what is in the file, and leave the file itself: its inode, owner and mode. Raises FileTrouble."""
+    with _told(path):
+        descriptor = os.open(path, os.O_WRONLY)
+        try:
+            view = memoryview(content)
+            written = 0
+            while written < len(view):
+                written += os.pwrite(descriptor, view[written:], written)
+            os.ftruncate(descriptor, len(content))
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 @contextlib.contextmanager
 def only_one(path: str) -> Iterator[None]:
-    """One run at a time, by a lock on the file itself, which ends with the process. Raises Busy, BadOption."""
-    try:
+    """One run at a time, by a lock on the file itself, which ends with the process. Raises Busy, FileTrouble."""
+    with _told(path):
         descriptor = os.open(path, os.O_RDWR)
-    except OSError as error:
-        raise BadOption(
-            "%s cannot be written: %s." % (path, error.strerror), "Run as a user that may (become: true)."
-        ) from error
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -81,5 +94,5 @@ def only_one(path: str) -> Iterator[None]:
 
 
 def read(path: str) -> bytes:
-    with open(path, "rb") as file:
+    with _told(path), open(path, "rb") as file:
         return file.read()

@@ -273,11 +273,16 @@ class ContainerNginx(NginxHost):
         with engine_errors():
             made = self._client.exec_create(container["Id"], ["/bin/sh", "-c", script, "sh", *arguments], stdin=True)
             hijacked = self._client.exec_start(made["Id"], socket=True)
-        channel = StreamChannel(hijacked, lambda: self._client.exec_inspect(made["Id"])["ExitCode"])
+        channel = StreamChannel(hijacked, lambda: self._exit_code(made["Id"]))
         try:
             yield channel
         finally:
             channel.close()
+
+    def _exit_code(self, command: str) -> Optional[int]:
+        with engine_errors():
+            code: Optional[int] = self._client.exec_inspect(command)["ExitCode"]
+            return code
 
     def ensure_running(self) -> None:
         container = self.inspect()

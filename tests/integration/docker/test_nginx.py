@@ -193,7 +193,8 @@ def test_a_whole_chain_by_ipv4_and_ipv6(ansible: Ansible, instance: Any, hops: H
 
 
 def test_a_single_source(ansible: Ansible, instance: Any, hops: Hops, cookie: str) -> None:
-    assert realip(ansible, instance, [{"name": "cloudflare", "ranges": hops.addresses("cloudflare")}]).changed == 1
+    sources = [{"name": "cloudflare", "ranges": hops.addresses("cloudflare")}]
+    assert realip(ansible, instance, sources, probe="trial").changed == 1
     for place in zip(hops.addresses("cloudflare"), (8001, 8002)):
         own, address = seen(hops, place, cookie, "CF-Connecting-IP: 192.0.2.6", "X-Forwarded-For: 192.0.2.6")
         assert own == address

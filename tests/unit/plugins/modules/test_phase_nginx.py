@@ -6,6 +6,7 @@ from __future__ import annotations
 import pytest
 from ansible_collections.phase.console.plugins.module_utils._errors import BadOption, NotSupported
 from ansible_collections.phase.console.plugins.module_utils._module import Call
+from ansible_collections.phase.console.plugins.module_utils._nginx_file import FileTrouble
 from ansible_collections.phase.console.plugins.module_utils._target._base import Target
 from ansible_collections.phase.console.plugins.modules import phase_nginx
 
@@ -25,7 +26,7 @@ def nginx(**given):
 
 @pytest.mark.parametrize("given", [{}, {"content": " \n"}, {"src": "/nowhere/at/all"}])
 def test_without_a_configuration_nothing_is_done(given):
-    with pytest.raises(BadOption):
+    with pytest.raises((BadOption, FileTrouble)):
         nginx(**given)
 
 
