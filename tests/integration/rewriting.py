@@ -157,16 +157,21 @@ class Dying:
                 threading.Timer(self.delay, os.kill, (os.getpid(), signal.SIGKILL)).start()
 
 
-def killed(subject: Subject, statement: int, delay: float | None = None) -> bool:
-    """Rewrite in a child that is killed at a statement; whether it was, or came to its end before."""
+def killed(subject: Subject, statement: int, delay: float | None = None, message: str = "") -> bool:
+    """Rewrite in a child that is killed at a statement, or at a message; whether it was, or came to its end before."""
     child = os.fork()
     if child == 0:
         dying = Dying(statement, delay)
         context = subject.context()
         counted = lambda purpose="": dying.connect(context.connect(purpose))  # noqa: E731
         code = 3
+
+        def report(text: str, **counters: Any) -> None:
+            if message and message in text:
+                os.kill(os.getpid(), signal.SIGKILL)
+
         with contextlib.suppress(BaseException):
-            subject.rewrite(context=subject.context(connect=counted))
+            subject.rewrite(context=subject.context(connect=counted, report=report))
             code = 0
         os._exit(code)
     status = os.waitpid(child, 0)[1]

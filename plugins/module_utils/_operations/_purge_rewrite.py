@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Optional
 
 from . import _rewrite, _rewrite_recovery
 from ._api import Context, Request, Result
@@ -73,10 +73,15 @@ def complete(connection: Any, rule: Rule) -> str:
 
 def run(context: Context, request: Request, place: Any, rule: Rule, control: Control, done: Result) -> None:
     """As the other strategies of ``purge``; ``place`` is its Workplace. Stopped before the swap, nothing is deleted."""
+
+    def watched(look: Callable[[], None]) -> None:
+        control.look = look
+
     begun = context.clock()
     done.update(batches=0, paused={})
     try:
-        result = _rewrite.apply(context, EVENTS, complete(place.session.connection, rule), control.gate, control.over)
+        condition = complete(place.session.connection, rule)
+        result = _rewrite.apply(context, EVENTS, condition, control.gate, control.over, watched=watched)
     except RewriteStopped as error:
         planned = request["plan"]
         done.update(stopped_by=error.reason, remaining=planned["eligible"], remaining_exact=planned["exact"])

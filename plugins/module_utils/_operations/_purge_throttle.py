@@ -116,6 +116,7 @@ class Control:
         self._deadline = self._started + max_duration if max_duration else None
         self._looked = float("-inf")
         self.paused: Dict[str, float] = {}  # seconds by reason
+        self.look: Callable[[], None] = lambda: None  # called each second of a pause; may raise
 
     def seconds(self) -> float:
         return self._context.clock() - self._started
@@ -142,6 +143,7 @@ class Control:
                 self._context.report("Paused: " + text, throttle=name)
                 told, last = begun, name
             self._context.sleep(EVERY)
+            self.look()
             self.paused[name] = self.paused.get(name, 0.0) + self._context.clock() - begun
 
     def _reasons(self) -> List[Reason]:

@@ -21,7 +21,7 @@ from ._rewrite_copy import Copied, Copy, Gate
 from ._rewrite_errors import RewriteBlocked, RewriteRefused, RewriteStopped
 from ._rewrite_recovery import PATIENCE, leftovers, put_right, take_lock
 from ._rewrite_session import CALM_LOCK, Session, Sessions
-from ._rewrite_sql import guard, work_schema
+from ._rewrite_sql import guard, guard_copy, work_schema
 from ._rewrite_swap import LOCKS, Swap
 from ._rewrite_watch import Watch, told
 from .information import free_bytes
@@ -48,11 +48,12 @@ def plan(
     ``notes``, ``space_bytes`` (that have to be free for a while: the copy and its WAL), ``free_bytes`` (None where it
     cannot be seen), ``expected`` (``seconds``, ``wal_bytes``, ``bytes_after``, ``returned_bytes``), ``leftovers``.
     """
+    left = leftovers(connection)
     with connection.cursor() as cursor:
         cursor.execute("begin isolation level repeatable read read only")
         try:
             oid = find(cursor, subject.table)
-            refused = obstacles(cursor, oid, subject if filtered else None)
+            refused = obstacles(cursor, oid, subject if filtered else None, bool(left and left["swapped"]))
             related: List[int] = []
             try:
                 table = read(cursor, oid)
@@ -83,7 +84,7 @@ def plan(
             "bytes_after": after,
             "returned_bytes": whole + indexes - after,
         },
-        "leftovers": leftovers(connection),
+        "leftovers": left,
     }
 
 
@@ -108,11 +109,14 @@ def apply(
     gate: Callable[[], Optional[str]] = lambda: None,
     over: Callable[[], bool] = lambda: False,
     wait: float = WAIT,
+    watched: Callable[[Callable[[], None]], None] = lambda look: None,
 ) -> Result:
     """Rewrite the table without the rows for which ``goes`` is true, a complete SQL condition on the table as ``e``.
 
     ``gate`` and ``over``: see ``Gate``. ``wait``: seconds for others to get out of the way, before the copy and at the
-    swap. Rows of ``subject.followers`` that lose theirs are deleted after the swap.
+    swap. ``watched`` is given, once there is something to watch, what ``gate`` has to call about once a second while it
+    keeps the rewrite waiting: that ends the rewrite when somebody needs the table more. Rows of ``subject.followers``
+    that lose theirs are deleted after the swap.
 
     Result: ``kept``, ``deleted``, ``orphans`` (rows of followers), ``recovered`` (what an earlier run had left),
     ``seconds`` by phase, ``rounds``, ``attempts``, ``held_seconds`` (for which writers waited at the swap),
@@ -124,7 +128,7 @@ def apply(
     lock = take_lock(context)
     try:
         recovered = put_right(context, PATIENCE)
-        run = Run(context, subject, goes, Gate(gate, over), wait)
+        run = Run(context, subject, goes, Gate(gate, over), wait, watched)
         try:
             result = run.to_the_swap()
         except (PhaseError, psycopg2.Error) as error:
@@ -163,12 +167,21 @@ def _tidy(context: Context) -> None:
 class Run:
     """One rewrite up to its swap."""
 
-    def __init__(self, context: Context, subject: Subject, goes: Optional[str], gate: Gate, wait: float) -> None:
+    def __init__(
+        self,
+        context: Context,
+        subject: Subject,
+        goes: Optional[str],
+        gate: Gate,
+        wait: float,
+        watched: Callable[[Callable[[], None]], None],
+    ) -> None:
         self._context = context
         self._subject = subject
         self._goes = goes
         self._gate = gate
         self._wait = wait
+        self._watched = watched
         self._who = "%s, %s" % (socket.gethostname(), "filtered" if goes is not None else "all rows")
         self._sessions = Sessions(context.connect, "watch", "guard", "copy", "index")
         self._seconds: Dict[str, float] = {}
@@ -188,6 +201,7 @@ class Run:
         self._lap("prepare")
         table, watch = self._guard(table)
         copy = Copy(context, table, self._goes, self._gate, watch.strong_waiter)
+        self._watched(copy.give_way)
         worker = self._sessions[2]
         context.report("Copying the rows of %s that stay" % table.name)
         copied: Copied = copy.rows([worker, self._sessions[3]])
@@ -196,6 +210,8 @@ class Run:
         copy.indexes([worker, self._sessions[3]])
         self._lap("indexes")
         copy.finish(worker)
+        with self._sessions[1].connection.cursor() as cursor:
+            cursor.execute(guard_copy(table))
         rounds = copy.rounds(worker)
         self._lap("catch_up")
         swap = Swap(context, table, self._sessions[1], worker, watch, copy)

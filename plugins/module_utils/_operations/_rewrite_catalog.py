@@ -263,7 +263,7 @@ union all select 'index ' || x.relname || ' has statistics targets' from pg_inde
 union all select x.relname || ' is in a tablespace of its own' from pg_class x, t
   where x.reltablespace <> 0 and (x.oid = t.oid or x.oid in (select indexrelid from pg_index where indrelid = t.oid))
 union all select 'the constraint ' || conname || ' was never validated' from pg_constraint k, t
-  where t.oid in (k.conrelid, k.confrelid) and not k.convalidated
+  where t.oid in (k.conrelid, k.confrelid) and not k.convalidated and not %(swapped)s
 union all select 'the constraint ' || conname || ' is of a kind that is not carried over' from pg_constraint k, t
   where k.conrelid = t.oid and (k.contype not in ('p', 'u', 'f', 'c', 'n') or k.confrelid = k.conrelid)
 union all select 'a foreign key of a partitioned table refers to it' from pg_constraint k
@@ -273,6 +273,9 @@ union all select c.relname || ', which refers to it, has rules' from pg_class c,
   and exists (select from pg_rewrite r where r.ev_class = c.oid and r.rulename <> '_RETURN')
 union all select distinct c.relname || ', which refers to it, belongs to ' || pg_get_userbyid(c.relowner)
   from pg_constraint k join pg_class c on c.oid = k.conrelid, t where k.confrelid = t.oid and c.relowner <> t.relowner
+union all select distinct c.relname || ', to which it refers, belongs to ' || pg_get_userbyid(c.relowner)
+  from pg_constraint k join pg_class c on c.oid = k.confrelid, t
+  where k.conrelid = t.oid and k.contype = 'f' and c.relowner <> t.relowner
 union all select 'logical replication slot ' || slot_name || ' would ship the copy as new rows'
   from pg_replication_slots where slot_type = 'logical' and database = current_database()
 union all select 'this role may not create schemas in database ' || current_database()
@@ -295,13 +298,14 @@ join pg_publication p on p.oid = x.pnpubid join pg_class c on c.relnamespace = x
 """
 
 
-def obstacles(cursor: Cursor, oid: int, subject: Optional[Subject] = None) -> List[str]:
+def obstacles(cursor: Cursor, oid: int, subject: Optional[Subject] = None, swapped: bool = False) -> List[str]:
     """Why the table cannot be rewritten, in words. With a subject also other tables' rows that would be left behind.
 
+    ``swapped``: an earlier rewrite was cut off after its swap, and its foreign keys are validated before the next.
     Within a transaction, whose search_path is pg_catalog from then on.
     """
     cursor.execute("set local search_path = pg_catalog")
-    values = {"oid": oid, "trigger": TRIGGER, "work": WORK, "old": OLD, "mark": MARK + "%"}
+    values = {"oid": oid, "trigger": TRIGGER, "work": WORK, "old": OLD, "mark": MARK + "%", "swapped": swapped}
     cursor.execute(_OBSTACLES, values)
     found = [row[0] for row in cursor.fetchall()]
     cursor.execute("select to_regclass('pg_publication_namespace') is not null")

@@ -101,7 +101,7 @@ def recover(context: Context, request: Request) -> Result:
 
 def find_leftovers(context: Context, request: Request) -> Result:
     """``leftovers``, for check mode."""
-    connection = context.connect(NAME + " plan")
+    connection = context.connect("plan " + NAME)
     try:
         return {"leftovers": leftovers(connection)}
     finally:

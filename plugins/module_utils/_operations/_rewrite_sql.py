@@ -16,7 +16,7 @@ import re
 from typing import Dict, List, Optional, Sequence, Tuple
 
 from ._rewrite_catalog import MARK, OLD, TRIGGER, WORK, Constraint, Index, Table
-from ._rewrite_session import DDL_LOCK
+from ._rewrite_session import CALM_LOCK, DDL_LOCK
 
 Grants = Sequence[Tuple[str, str, bool]]
 
@@ -126,6 +126,11 @@ def guard(table: Table) -> str:
 
 def only(tables: Sequence[str]) -> str:
     return ", ".join("only " + table for table in tables)
+
+
+def guard_copy(table: Table) -> str:
+    """The same for the copy once it is finished: an autovacuum that works on it would keep it from moving."""
+    return "set local lock_timeout = %d; %s" % (CALM_LOCK, calm(table.copy))
 
 
 # The copy

@@ -253,7 +253,10 @@ def _apply(context: Context, request: Request, place: Workplace, done: Result) -
     if column:
         tokens = _purge_tokens.affected(session.connection, rule, column)
         done["tokens_kept"] = _purge_tokens.keep(session, tokens) if tokens else 0
-    throttle = Throttle(context, place.watcher, request["throttle"])
+    limits = dict(request["throttle"])
+    if planned["strategy"] == "rewrite":
+        limits["lock_wait"] = 0  # whoever waits for its own lock, a vacuum say, would keep it waiting for ever
+    throttle = Throttle(context, place.watcher, limits)
     control = Control(context, throttle, place.lock.confirm, request["max_duration"])
     RUNNERS[planned["strategy"]](context, request, place, rule, control, done)
 

@@ -22,6 +22,7 @@ import pytest
 from ansible_collections.phase.console.plugins.module_utils._errors import PhaseError
 from ansible_collections.phase.console.plugins.module_utils._operations import _rewrite
 from integration.forks import eventually
+from integration.purging import Instance
 from integration.rewriting import STATE, Subject, Writers, fork, in_background, killed
 from sandbox import facts, processes
 from sandbox.local import LocalInstance
@@ -421,6 +422,23 @@ def test_gives_way_to_whoever_alters_the_table(subject: Subject) -> None:
     assert subject.sql("select count(extra) from api_secretevent") == [(0,)]
 
 
+def test_gives_way_during_a_pause(subject: Subject) -> None:
+    """Whatever the pause is for: the transaction that waits for the table must not wait for its end."""
+    looks: list[Callable[[], None]] = []
+
+    def gate() -> None:
+        while looks:
+            time.sleep(0.05)
+            looks[-1]()
+
+    with in_background(lambda: subject.rewrite(gate=gate, watched=looks.append)) as outcome:
+        eventually(lambda: looks, 10, 0.01)
+        subject.sql("alter table api_secretevent add column extra text")
+    assert outcome[0].kind == "rewrite_blocked", outcome
+    assert "waits for ACCESS EXCLUSIVE" in outcome[0].message
+    assert subject.leftovers() is None
+
+
 @pytest.mark.parametrize("how", ["gate", "over", "cancelled"])
 def test_a_stop_before_the_swap_leaves_nothing(shared: Subject, how: str) -> None:
     """At each place where the rewrite looks whether it may go on."""
@@ -517,6 +535,19 @@ def test_the_next_run_recovers_by_itself(mortal: Subject) -> None:
     assert result["recovered"]["swapped"] is False
     assert mortal.rows() == kept
     assert mortal.leftovers() is None
+
+
+@pytest.mark.parametrize("strategy", ["delete", "rewrite"])
+def test_the_next_purge_recovers_first(mortal: Subject, strategy: str) -> None:
+    """By the module, whatever it is asked to do; check mode only tells it."""
+    purges = Instance(mortal.url)
+    assert killed(mortal, 0, message="is in place") and mortal.leftovers()["swapped"]
+    checked = purges.purge(check=True, strategy=strategy, all_organisations=True, retain_days=30)
+    assert checked["changed"] and checked["plan"]["recovery"]["swapped"] and mortal.leftovers()
+    done = purges.purge(strategy=strategy, all_organisations=True, retain_days=30)
+    assert done["changed"] and done["recovered"]["swapped"] and not mortal.leftovers()
+    again = purges.purge(strategy=strategy, all_organisations=True, retain_days=30)
+    assert (again["changed"], again.get("recovered")) == (False, None)
 
 
 def test_the_server_crashes(mortal: Subject, instance: LocalInstance) -> None:
