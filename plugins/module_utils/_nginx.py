@@ -364,9 +364,24 @@ def wanted_from(params: Mapping[str, Any]) -> Wanted:
     )
 
 
-def configure(target: Target, params: Mapping[str, Any], check: bool, report: Report) -> Dict[str, Any]:
+def remarks(probe: Mapping[str, Any]) -> List[str]:
+    """What is no failure and yet has to be known."""
+    said = []
+    if probe["stranger"]["passed_on"]:
+        said.append("Forged entries of X-Forwarded-For reach Phase, which before v2.54.2 believes them.")
+    if (probe.get("live") or {}).get("skipped"):
+        said.append("Phase itself was not asked whom it sees: %s." % probe["live"]["skipped"])
+    return said
+
+
+def configure(
+    target: Target, params: Mapping[str, Any], check: bool, report: Report, warn: Callable[[str], None]
+) -> Dict[str, Any]:
     """Give nginx the configuration: the module's result."""
     if params["content"] is None and params["src"] is None:
         raise BadOption("There is no new configuration.", "Give content or src.")
     wanted = wanted_from(params)
-    return Configurator(build(target, params), target, wanted, report).run(check)
+    result = Configurator(build(target, params), target, wanted, report).run(check)
+    for text in remarks(result.get("probe") or {"stranger": {"passed_on": 0}}):
+        warn(text)
+    return result

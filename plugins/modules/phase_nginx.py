@@ -209,7 +209,7 @@ SPEC = ArgumentSpec(
 
 
 def logic(call: Call) -> dict:
-    return configure(call.target, call.params, call.check, call.report)
+    return configure(call.target, call.params, call.check, call.report, call.warn)
 
 
 def main() -> None:

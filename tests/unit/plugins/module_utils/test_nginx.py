@@ -101,3 +101,23 @@ def test_containers_meet_on_the_networks_they_share():
 )
 def test_what_a_mount_covers(folder, path, does):
     assert host.covers(folder, path) == does
+
+
+@pytest.mark.parametrize(
+    ("probe", "words"),
+    [
+        ({"stranger": {"passed_on": 0}, "live": {"skipped": None}}, []),
+        ({"stranger": {"passed_on": 3}}, ["before v2.54.2"]),
+        ({"stranger": {"passed_on": 0}, "live": {"skipped": "no members"}}, ["not asked whom it sees: no members."]),
+    ],
+)
+def test_what_is_no_failure_is_said_all_the_same(probe, words):
+    said = nginx.remarks(probe)
+    assert len(said) == len(words) and all(word in text for word, text in zip(words, said))
+
+
+def test_a_failure_says_what_serves_now():
+    failed = nginx.put_back(nginx.NotReloaded("It was not taken.", "See."))
+    assert failed.message == "It was not taken. The old configuration serves again." and failed.partial["rolled_back"]
+    failed = nginx.not_put_back(nginx.NotReloaded("It was not taken."), nginx.NotReloaded("Nor was that."))
+    assert failed.message.endswith("either: Nor was that.") and failed.partial["rolled_back"] is False
