@@ -2,7 +2,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Purging read events: phase_purge_logs against the stock command and against one DELETE, in the same run.
 
-    PYTHONPATH=tests .venv/bin/python -m bench.purge [--events 2000000] [--only NAME ...]
+    PYTHONPATH=tests .venv/bin/python -m bench.purge [--events 2000000] [--retain 30] [--only NAME ...]
+
+Retaining 30 days purges 78 % of the events, 3 days 93 %, none 95 %.
 
 Each contender gets a copy of the same database, and a second client writes 50 events a second all the while. Prints a
 Markdown table: seconds of the whole command, Ansible's start included, WAL, the writer's latencies and how many times
@@ -27,7 +29,6 @@ from integration.harness import Ansible, target
 from psycopg2 import sql
 from sandbox.local import LocalInstance
 
-RETAIN = 30
 PACE = 0.02  # seconds between two writes
 # What lies within minutes of the cutoff depends on when a contender began.
 SURVIVORS = """
@@ -41,7 +42,7 @@ where e.id is null or not (e.event_type = 'R' and abs(extract(epoch from e.times
 """
 DELETE = """
 with gone as (
-  delete from api_secretevent where event_type = 'R' and timestamp <= now() - interval '30 days' returning id
+  delete from api_secretevent where event_type = 'R' and timestamp <= now() - make_interval(days => %s) returning id
 )
 delete from api_secretevent_tags t using gone where t.secretevent_id = gone.id
 """
@@ -52,6 +53,7 @@ class Outcome(NamedTuple):
     wal: float
     latencies: list[float]
     survivors: tuple[Any, ...]
+    size: int
 
 
 class Writer(threading.Thread):
@@ -113,15 +115,16 @@ def measured(instance: LocalInstance, fork: Fork, cutoff: Any, work: Callable[[F
         seconds = time.perf_counter() - begun
     ((wal,),) = fork.sql("select pg_wal_lsn_diff(pg_current_wal_lsn(), %s)::float8", before)
     survivors = (*fork.sql(SURVIVORS, cutoff), *fork.sql(TAGS, cutoff))
-    return Outcome(seconds, wal, sorted(writer.latencies), survivors)
+    ((size,),) = fork.sql("select pg_total_relation_size('api_secretevent')")
+    return Outcome(seconds, wal, sorted(writer.latencies), survivors, size)
 
 
-def contenders(ansible: Ansible, instance: LocalInstance) -> dict[str, Callable[[Fork], None]]:
+def contenders(ansible: Ansible, instance: LocalInstance, retain: int) -> dict[str, Callable[[Fork], None]]:
     def stock(*more: str) -> Callable[[Fork], None]:
         def work(fork: Fork) -> None:
             for (name,) in fork.sql("select name from api_organisation order by name"):
                 instance.manage(
-                    "purge_app_logs", name, "--retain", str(RETAIN), *more, environment={"DATABASE_NAME": fork.name}
+                    "purge_app_logs", name, "--retain", str(retain), *more, environment={"DATABASE_NAME": fork.name}
                 )
 
         return work
@@ -130,17 +133,27 @@ def contenders(ansible: Ansible, instance: LocalInstance) -> dict[str, Callable[
         def work(fork: Fork) -> None:
             options = {**target(instance), "environment": {"DATABASE_NAME": fork.name}}
             ansible.module(
-                "phase_purge_logs", {**options, "all_organisations": True, "retain_days": RETAIN, **more}, timeout=3600
+                "phase_purge_logs", {**options, "all_organisations": True, "retain_days": retain, **more}, timeout=3600
             )
+
+        return work
+
+    def and_full(purge: Callable[[Fork], None]) -> Callable[[Fork], None]:
+        def work(fork: Fork) -> None:
+            purge(fork)
+            fork.sql("vacuum (full, analyze) api_secretevent")
 
         return work
 
     return {
         "stock": stock(),
         "stock, no sleep": stock("--sleep-ms", "0"),
-        "one DELETE": lambda fork: fork.sql(DELETE) and None,
-        "delete": ours(),
-        "delete, foreign_key=set_aside": ours(foreign_key="set_aside"),
+        "stock, VACUUM FULL": and_full(stock()),
+        "stock, no sleep, VACUUM FULL": and_full(stock("--sleep-ms", "0")),
+        "rewrite": ours(strategy="rewrite"),
+        "one DELETE": lambda fork: fork.sql(DELETE, retain) and None,
+        "delete": ours(strategy="delete"),
+        "delete, foreign_key=set_aside": ours(strategy="delete", foreign_key="set_aside"),
     }
 
 
@@ -151,6 +164,7 @@ def percentile(values: list[float], part: float) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="bench.purge", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--events", type=int, default=2_000_000)
+    parser.add_argument("--retain", type=int, default=30, help="days")
     parser.add_argument("--only", nargs="*", help="contenders, by their names in the table")
     parser.add_argument("--dir", type=Path, help="keep the instance there, for the next run")
     arguments = parser.parse_args()
@@ -168,23 +182,23 @@ def main() -> None:
             for (left,) in instance.sql("select datname from pg_database where datname like 'fork%'"):
                 with instance.server.administrator() as connection, connection.cursor() as cursor:
                     cursor.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(left)))
-            outcomes = compare(ansible, instance, arguments.only)
+            outcomes = compare(ansible, instance, arguments.retain, arguments.only)
     rival = outcomes.get("stock, no sleep")
-    print("| strategy | s | times faster | WAL MB | writer p50/p99/max ms |\n|---|---|---|---|---|")
+    print("| strategy | s | times faster | WAL MB | writer p50/p99/max ms | size MB |\n|---|---|---|---|---|---|")
     for name, one in outcomes.items():
         ratio = f"{rival.seconds / one.seconds:.1f}" if rival else ""
         spread = "/".join(f"{percentile(one.latencies, part):.1f}" for part in (0.5, 0.99, 1.0))
-        print(f"| {name} | {one.seconds:.1f} | {ratio} | {one.wal / 1e6:.0f} | {spread} |")
+        print(f"| {name} | {one.seconds:.1f} | {ratio} | {one.wal / 1e6:.0f} | {spread} | {one.size / 1e6:.0f} |")
     if len({one.survivors for one in outcomes.values()}) > 1:
         sys.exit(f"They left different events: { {name: one.survivors for name, one in outcomes.items()} }")
     mean = statistics.mean(len(one.latencies) / one.seconds for one in outcomes.values())
     print(f"\nAll left the same events and tags; the writer made {mean:.0f} writes a second.")
 
 
-def compare(ansible: Ansible, instance: LocalInstance, only: list[str] | None) -> dict[str, Outcome]:
-    ((cutoff,),) = instance.sql("select now() - interval '30 days'")
+def compare(ansible: Ansible, instance: LocalInstance, retain: int, only: list[str] | None) -> dict[str, Outcome]:
+    ((cutoff,),) = instance.sql("select now() - make_interval(days => %s)", retain)
     outcomes = {}
-    for name, work in contenders(ansible, instance).items():
+    for name, work in contenders(ansible, instance, retain).items():
         if only is None or name in only:
             fork = Fork(instance)
             try:
