@@ -27,6 +27,7 @@ from ._rewrite_watch import Watch, told
 from .information import free_bytes
 
 WAIT = 600.0  # seconds that the swap may have to wait for others
+DISK_FULL = "53100"
 SHORT_PATIENCE = 5.0  # seconds for the locks to tidy up after a run that failed
 # Measured on two cores with the table in memory, so what is said is "about".
 PER_BYTE_READ, PER_BYTE_KEPT, FIXED = 0.6e-9, 14e-9, 1.0  # seconds
@@ -134,6 +135,11 @@ def apply(
         except (PhaseError, psycopg2.Error) as error:
             run.close()
             _tidy(context)
+            if getattr(error, "pgcode", None) == DISK_FULL:
+                raise RewriteRefused(
+                    "The server's disk has no room for the copy: %s" % " ".join(str(error).split()),
+                    "Nothing was changed. Make room, or use another strategy.",
+                ) from error
             if getattr(error, "pgcode", None) in LOCKS:
                 raise RewriteBlocked(
                     "Somebody's lock was in the way of the rewrite: %s" % " ".join(str(error).split()),
