@@ -49,10 +49,13 @@ def options(module: str, folder: Path) -> dict[str, Any]:
         "phase_migrate": {"image": f"phasehq/backend:{TO}"},
         "phase_network_policy": {"state": "allowed", "allow": ["192.0.2.1"], "snapshot_dir": f"{folder}/snapshots"},
         "phase_nginx": {"content": NGINX, "attempts": 20},
+        "phase_purge_logs": {"organisation": "SpaceX"},
         "phase_realip_check": {"addresses": ["192.0.2.1"], "lockout": "warn"},
+        "phase_realip_ranges": {"source": "cloudflare", "urls": ["http://127.0.0.1:1/ips"], "timeout": 1},
         "phase_rollout": {"name": "phase-worker", "image": f"phasehq/backend:{TO}"},
         "phase_sso": {"organisation": "SpaceX", "state": "enforcement_disabled", "snapshot_dir": f"{folder}/snapshots"},
         "phase_upgrade_state": {"path": f"{folder}/state.json"},
+        "phase_vacuum": {"mode": "plain", "force": True},
     }[module]
 
 

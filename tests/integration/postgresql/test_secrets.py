@@ -41,6 +41,7 @@ def options(module: str, instance: LocalInstance, folder: Path) -> dict[str, Any
         "phase_network_policy": {"state": "allowed", "allow": ["192.0.2.1"], "snapshot_dir": f"{folder}/snapshots"},
         "phase_nginx": {"content": "events {}", "path": "/nowhere/nginx.conf"},
         "phase_realip_check": {"addresses": ["192.0.2.1"], "lockout": "warn"},
+        "phase_realip_ranges": {"source": "cloudflare", "urls": ["http://127.0.0.1:1/ips"], "timeout": 1},
         "phase_purge_logs": {"organisation": "SpaceX"},
         "phase_rollout": {"name": "phase-backend", "image": "phasehq/backend:v2.73.2"},
         "phase_sso": {"organisation": "SpaceX", "state": "enforcement_disabled", "snapshot_dir": f"{folder}/snapshots"},
@@ -51,7 +52,7 @@ def options(module: str, instance: LocalInstance, folder: Path) -> dict[str, Any
 
 FOR_CONTAINERS = {"phase_nginx", "phase_rollout"}
 FOR_LATER_RELEASES = {"phase_sso"}  # test_sso.py looks for what it could show of a release that has it
-WITHOUT_DATABASE = {"phase_confirm", "phase_upgrade_state"}  # they need none, so they do not fail without
+WITHOUT_DATABASE = {"phase_confirm", "phase_realip_ranges", "phase_upgrade_state"}  # they need none, so they do not fail without
 MODULES = sorted(path.stem for path in (Path(__file__).parents[3] / "plugins" / "modules").glob("phase_*.py"))
 
 
