@@ -80,6 +80,11 @@ class Case:
         self.after = size_after_rewrite(table, self.guess)
         self.leftovers = [index for index in table["indexes"] if not index["valid"] and LEFTOVER.search(index["name"])]
 
+    def uncopiable(self) -> List[str]:
+        """What a copy would lose; leftovers of a reindexing are dropped first, so they do not count."""
+        gone = ["index %s is invalid" % index["name"] for index in self.leftovers]
+        return [reason for reason in self.table["rewrite"]["refused"] if reason not in gone]
+
     # What is needed and held back
 
     def room(self, new: int) -> int:

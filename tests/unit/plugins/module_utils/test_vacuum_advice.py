@@ -212,6 +212,15 @@ def test_leftovers_go_first():
     assert decision.statements[0].startswith("DROP INDEX CONCURRENTLY") and len(decision.steps) == 3
 
 
+def test_leftovers_stand_in_the_way_of_a_copy_only_until_they_are_dropped():
+    facts = wide(indexes=[*wide()["indexes"], leftover()], rewrite={"refused": ["index pkey_ccnew is invalid"]})
+    for mode in ("auto", "rewrite"):
+        decision = advise(facts, mode)
+        assert decision.refusal is None
+        assert [step["kind"] for step in decision.steps] == ["drop", "rewrite", "vacuum"]
+    assert "drops first" in advise(facts, "repack", pg_repack="1.5.0", superuser=True, repack="1.5.0").refusal.message
+
+
 def test_a_broken_index_of_another_origin_is_only_told():
     decision = advise(table(indexes=[*table()["indexes"], leftover("logstream_idx")]))
     assert decision.mode == "nothing" and "logstream_idx" in decision.warnings[0]
