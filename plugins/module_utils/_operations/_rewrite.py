@@ -152,8 +152,8 @@ def apply(
         try:
             finished = put_right(context, PATIENCE)
             result["orphans"] = finished["orphans"] if finished else 0
-        except RewriteBlocked as error:
-            result["unfinished"] = error.message
+        except (RewriteBlocked, psycopg2.Error) as error:  # the rows have gone, whatever comes now
+            result["unfinished"] = " ".join(str(error).split())
         result["seconds"]["aftermath"] = round(context.clock() - begun, 3)
         return result
     finally:

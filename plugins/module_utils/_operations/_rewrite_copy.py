@@ -16,8 +16,9 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple, TypeVar
 
 from ._api import Context
 from ._purge_walk import scaled
-from ._rewrite_catalog import WORK, Table, grants, portrait
+from ._rewrite_catalog import WORK, Table, grants
 from ._rewrite_errors import RewriteBlocked, RewriteStopped
+from ._rewrite_portrait import Portrait, portrait
 from ._rewrite_session import CALM_LOCK, REPEATABLE_READ, Session
 from ._rewrite_sql import block_range, fill, finish, leaving, make_copy, make_index
 
@@ -242,7 +243,7 @@ def changes(session: Session, most: int) -> int:
         return int(cursor.fetchone()[0])
 
 
-def portraits(session: Session, table: Table) -> List[Any]:
+def portraits(session: Session, table: Table) -> List[Portrait]:
     """Of the table and of its copy."""
     with session.transaction() as cursor:
         cursor.execute("select %s::regclass::oid::bigint", (table.copy,))

@@ -15,9 +15,10 @@ from typing import Any, List
 
 from ._api import Context
 from ._migration_monitor import people_seconds
-from ._rewrite_catalog import Table, differences
+from ._rewrite_catalog import Table
 from ._rewrite_copy import FEW, Copy, catch_up, portraits
 from ._rewrite_errors import RewriteBlocked, RewriteRefused
+from ._rewrite_portrait import differences
 from ._rewrite_session import DDL_LOCK, Session
 from ._rewrite_sql import hold_everybody, hold_writers, swap
 from ._rewrite_watch import Somebody, Watch, both, told

@@ -9,10 +9,10 @@ from ansible_collections.phase.console.plugins.module_utils._operations._rewrite
     Constraint,
     Index,
     Table,
-    differences,
     index,
 )
 from ansible_collections.phase.console.plugins.module_utils._operations._rewrite_errors import RewriteRefused
+from ansible_collections.phase.console.plugins.module_utils._operations._rewrite_portrait import differences
 from ansible_collections.phase.console.plugins.module_utils._operations._rewrite_sql import (
     fill,
     finish,
