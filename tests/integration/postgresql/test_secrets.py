@@ -52,7 +52,8 @@ def options(module: str, instance: LocalInstance, folder: Path) -> dict[str, Any
 
 FOR_CONTAINERS = {"phase_nginx", "phase_rollout"}
 FOR_LATER_RELEASES = {"phase_sso"}  # test_sso.py looks for what it could show of a release that has it
-WITHOUT_DATABASE = {"phase_confirm", "phase_realip_ranges", "phase_upgrade_state"}  # they need none, so they do not fail without
+# They need none, so they do not fail without.
+WITHOUT_DATABASE = {"phase_confirm", "phase_realip_ranges", "phase_upgrade_state"}
 MODULES = sorted(path.stem for path in (Path(__file__).parents[3] / "plugins" / "modules").glob("phase_*.py"))
 
 
