@@ -163,8 +163,10 @@ def killed(subject: Subject, statement: int, delay: float | None = None, message
     if child == 0:
         dying = Dying(statement, delay)
         context = subject.context()
-        counted = lambda purpose="": dying.connect(context.connect(purpose))  # noqa: E731
         code = 3
+
+        def counted(purpose: str = "") -> Any:
+            return dying.connect(context.connect(purpose))
 
         def report(text: str, **counters: Any) -> None:
             if message and message in text:
