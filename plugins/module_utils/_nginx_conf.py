@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
 
 from ._errors import PhaseError
+from ._operations._access import PRIVATE
 
 # A word may hold ${name} and quoted parts; a comment starts where a word could (nginx 1.26, ngx_conf_read_token).
 _TOKEN = re.compile(
@@ -165,6 +166,10 @@ def networks(words: Iterable[str]) -> List[Any]:
     return found
 
 
+def within(one: Any, ranges: Iterable[Any]) -> bool:
+    return any(one.version == range_.version and one.subnet_of(range_) for range_ in ranges)
+
+
 def trusted(block: Block) -> List[str]:
     """Everything that any ``set_real_ip_from`` of the configuration names, in its order."""
     return list(dict.fromkeys(d.words()[0] for d in walk(block) if d.name == "set_real_ip_from" and d.args))
@@ -264,7 +269,7 @@ class _Trial:
     def _distrusts(self, word: str) -> bool:
         """A private network the prober happens to be in. Trust in the whole world is a finding and stays."""
         return not self._insider and any(
-            range_.is_private and range_.version == me.version and me.subnet_of(range_)
+            within(me, [range_]) and any(within(range_, [private]) for private in PRIVATE)
             for range_ in networks([word])
             for me in networks(self._own)
         )
@@ -320,11 +325,22 @@ def trial(tree: Block, mode: str, own: Sequence[str], ports: Mapping[int, int], 
         Directive(["worker_processes", "1"]),
     ]
     unprobed: List[str] = []
-    endpoints = _endpoints(converted, ports, unprobed)
+    endpoints = _endpoints(converted, _trust(tree), ports, unprobed)
     return Trial(text_of(head + converted), endpoints, unprobed)
 
 
-def _endpoints(tree: Block, ports: Mapping[int, int], unprobed: List[str]) -> List[Dict[str, Any]]:
+def _trust(tree: Block) -> Iterator[List[str]]:
+    """What each server trusts, in their order: its own list, else that of all (ngx_http_realip_merge_loc_conf)."""
+    for http in [directive.block or [] for directive in tree if directive.name == "http"]:
+        of_all = trusted([directive for directive in http if directive.name == "set_real_ip_from"])
+        for server in [directive.block or [] for directive in http if directive.name == "server"]:
+            yield trusted(server) or of_all
+
+
+def _endpoints(
+    tree: Block, trust: Iterator[List[str]], ports: Mapping[int, int], unprobed: List[str]
+) -> List[Dict[str, Any]]:
+    """``tree`` is a trial's, ``trust`` that of the configuration as it is meant: it is told of the nginx that serves."""
     found: List[Dict[str, Any]] = []
     original = {stand_in: port for port, stand_in in ports.items()}
     for http in [directive.block or [] for directive in tree if directive.name == "http"]:
@@ -333,7 +349,7 @@ def _endpoints(tree: Block, ports: Mapping[int, int], unprobed: List[str]) -> Li
             def setting(name: str, default: str, server: Block = server, http: Block = http) -> str:
                 return ((last(server, name) or last(http, name) or [default]) + [default])[0]
 
-            ranges = [d.words()[0] for level in (server, http) for d in level if d.name == "set_real_ip_from"]
+            ranges = next(trust)
             paths = _paths(server, unprobed)
             for directive in [d for d in server if d.name == "listen"]:
                 listen = listen_of(directive.words(), tls=setting("ssl", "off") == "on")

@@ -27,6 +27,11 @@ FREE, PRO, ENTERPRISE = "FR", "PR", "EN"
 PLANS = {FREE: "Free", PRO: "Pro", ENTERPRISE: "Enterprise"}
 PEER = "the peer"
 HEADERS = ("X-Real-IP", "X-Forwarded-For")
+# What no client on the internet comes from. Not is_private: before Python 3.11 that holds for the whole world as well.
+PRIVATE = [
+    *(ipaddress.ip_network(text) for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10")),
+    *(ipaddress.ip_network(text) for text in ("127.0.0.0/8", "169.254.0.0/16", "::1/128", "fc00::/7", "fe80::/10")),
+]
 
 
 def address_of(text: Optional[str]) -> Optional[str]:

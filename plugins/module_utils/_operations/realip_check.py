@@ -21,19 +21,6 @@ from ._policies import Data, Item, find_account, policies, read
 
 NEWEST = 2000  # events looked at in each environment; the index on (environment_id, timestamp desc) makes that cheap
 
-PRIVATE = [
-    ipaddress.ip_network(text)
-    for text in (
-        "10.0.0.0/8",
-        "172.16.0.0/12",
-        "192.168.0.0/16",
-        "100.64.0.0/10",
-        "127.0.0.0/8",
-        "fc00::/7",
-        "fe80::/10",
-    )
-]
-
 _SECRETS = """
     select a.organisation_id, v.user_id, v.service_account_id, v.service_token_id, host(v.ip_address),
            count(*), max(v.timestamp)::text, bool_or(v.number = %(newest)s)
@@ -174,7 +161,7 @@ def within(address: str, networks: Sequence[Any]) -> bool:
 def _counts(seen: Sequence[Item], trusted: Sequence[Any]) -> Dict[str, int]:
     addresses = {item["address"] for item in seen}
     proxies = {address for address in addresses if within(address, trusted)}
-    private = {address for address in addresses - proxies if within(address, PRIVATE)}
+    private = {address for address in addresses - proxies if within(address, _access.PRIVATE)}
     return {"addresses": len(addresses), "proxies": len(proxies), "private": len(private)}
 
 

@@ -98,10 +98,25 @@ def test_a_stranger_is_no_longer_trusted_by_its_private_network_and_an_insider_i
     assert [*(hop or [])[-1].raw] == ["172.18.0.5", "1"]
 
 
-def test_trust_in_the_whole_world_stays_to_be_found():
-    everyone = conf.parse("http { set_real_ip_from 0.0.0.0/0; server { } }")
-    text = conf.trial(everyone, "stranger", ["172.18.0.5"], {80: 1}, "a:1").text
-    assert directives(text, "set_real_ip_from") == [["0.0.0.0/0"]] and directives(text, "listen") == [["1"]]
+@pytest.mark.parametrize("range_", ["0.0.0.0/0", "128.0.0.0/1", "172.0.0.0/8", "100.0.0.0/8", "::/0"])
+def test_trust_in_the_whole_world_stays_to_be_found(range_):
+    everyone = conf.parse("http { set_real_ip_from %s; server { } }" % range_)
+    own = ["172.18.0.5", "100.64.0.5", "fd00::5"]
+    text = conf.trial(everyone, "stranger", own, {80: 1}, "a:1").text
+    assert directives(text, "set_real_ip_from") == [[range_]] and directives(text, "listen") == [["1"]]
+
+
+@pytest.mark.parametrize("range_", ["127.0.0.1", "100.64.0.0/10", "172.18.0.0/16", "fd00::/8", "::1"])
+def test_a_private_range_is_left_out_of_the_trial_only(range_):
+    """The prober could not be a stranger otherwise; of the nginx that serves, it is told that it is none."""
+    block = conf.parse(
+        "http { set_real_ip_from 192.0.2.1; server { set_real_ip_from %s; location / { proxy_pass http://x; } }"
+        " server { location / { proxy_pass http://x; } } }" % range_
+    )
+    own = ["127.0.0.1", "100.64.0.5", "172.18.0.5", "fd00::5", "::1"]
+    found = conf.trial(block, "stranger", own, {80: 1}, "a:1")
+    assert directives(found.text, "set_real_ip_from") == [["192.0.2.1"], ["192.0.2.255"]]
+    assert [endpoint["ranges"] for endpoint in found.endpoints] == [[range_], ["192.0.2.1"]]
 
 
 def test_the_endpoints_say_where_and_how_to_ask():
