@@ -11,6 +11,7 @@ import json
 import subprocess
 import urllib.request
 from collections.abc import Callable, Iterator
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -200,6 +201,19 @@ def test_a_single_source(ansible: Ansible, instance: Any, hops: Hops, cookie: st
         assert own == address
     own, address = seen(hops, (hops.addresses("nginx")[0], 80), cookie, "CF-Connecting-IP: 192.0.2.6")
     assert own == address
+
+
+def test_a_proxy_in_the_backends_own_network(ansible: Ansible, instance: Any) -> None:
+    """The backend is trusted itself then, as it is of a proxy on the host: nothing it says to nginx is a lie."""
+    networks = instance.inspect("phase-backend")["NetworkSettings"]["Networks"].values()
+    ranges = [str(ip_network(f"{one['IPAddress']}/{one['IPPrefixLen']}", strict=False)) for one in networks]
+    result = realip(ansible, instance, [{"name": "custom", "ranges": ranges}], probe="full")
+    assert result.changed == 1
+    probe = result.results("phase_nginx")[-1]["probe"]
+    assert probe["stranger"]["wrong"] == probe["insider"]["wrong"] == 0 < probe["insider"]["reached"]
+    assert "among the trusted ranges" in probe["live"]["skipped"]
+    assert "Phase itself was not asked whom it sees" in result.stdout
+    serves(instance, file_of(instance).read_text(encoding="utf-8"))
 
 
 def test_the_proxy_protocol_is_tried_too(ansible: Ansible, instance: Any, hops: Hops) -> None:
