@@ -89,7 +89,7 @@ PUBLISHERS: Dict[str, Publisher] = {
             ("https://www.cloudflare.com/ips-v4", "https://www.cloudflare.com/ips-v6"),
         ),
         least={4: 8, 6: 4},
-        widest={4: 11, 6: 28},
+        widest={4: 12, 6: 28},
         may_overlap=False,
         bundled=tuple(CLOUDFLARE.split()),
         bundled_on="2026-08-01",
@@ -199,18 +199,42 @@ def _covered(one: Network, others: Sequence[Network]) -> bool:
 
 
 def check_change(url: str, previous: Sequence[str], current: Sequence[str], most: float) -> None:
-    """Refuse a list of which too large a share is new, or of whose forerunner too large a share is gone."""
+    """Refuse a list of which too large a share is new, or of whose forerunner too large a share is gone: of the
+    ranges, and of each family's addresses, since one range can hold more than all others."""
     if not previous:
         return
     added, removed = compare(previous, current)
     for changed, whole, what in ((removed, previous, "are gone"), (added, current, "are new")):
         if len(changed) > most * len(whole):
-            raise RangesRefused(
-                "The list from %s is refused: %d of %d ranges %s, more than %d %%."
-                % (url, len(changed), len(whole), what, round(most * 100)),
-                "Compare it with the publisher's page; accept it once with accept_change.",
-                partial={"added": added, "removed": removed},
-            )
+            raise _too_different(url, "%d of %d ranges %s" % (len(changed), len(whole), what), most, added, removed)
+    for version in (4, 6):
+        old, new = _family(previous, version), _family(current, version)
+        for one, other, what in ((old, new, "gone"), (new, old, "new")):
+            total = sum(network.num_addresses for network in one)
+            alone = total - _common(one, other)
+            if alone > most * total:
+                said = "%d %% of its IPv%d addresses are %s" % (round(100 * alone / total), version, what)
+                raise _too_different(url, said, most, added, removed)
+
+
+def _too_different(url: str, what: str, most: float, added: List[str], removed: List[str]) -> RangesRefused:
+    return RangesRefused(
+        "The list from %s is refused: %s, more than %d %%." % (url, what, round(most * 100)),
+        "Compare it with the publisher's page; accept it once with accept_change.",
+        partial={"added": added, "removed": removed},
+    )
+
+
+def _family(ranges: Sequence[str], version: int) -> List[Network]:
+    """Those of a family, none inside another."""
+    found = [ipaddress.ip_network(one) for one in values.canonical([ipaddress.ip_network(one) for one in ranges])]
+    return [one for one in found if one.version == version]
+
+
+def _common(ranges: Sequence[Network], others: Sequence[Network]) -> int:
+    """How many addresses are in both; none of either list is inside another of the same. Of two networks that
+    overlap, one holds the other."""
+    return sum(min(a.num_addresses, b.num_addresses) for a in ranges for b in others if a.overlaps(b))
 
 
 def read_cache(path: str, source: str) -> Optional[Dict[str, Any]]:
@@ -219,6 +243,8 @@ def read_cache(path: str, source: str) -> Optional[Dict[str, Any]]:
         with open(path, encoding="utf-8") as file:
             cache = json.load(file)
         if cache["format"] != 1 or cache["source"] != source:
+            raise ValueError
+        if not isinstance(cache["accepted"], str):
             raise ValueError
         entries = [(one, None) for one in cache["ranges"]]
         return dict(

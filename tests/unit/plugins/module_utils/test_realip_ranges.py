@@ -49,6 +49,23 @@ def test_a_share_of_changes_is_allowed():
         check_change(URL, before, ["9.9.9.0/24", *before], 0.1)
 
 
+@pytest.mark.parametrize(
+    "before, after, said",
+    [
+        (["8.0.0.0/24", "9.0.0.0/24", "11.0.0.0/24"], ["8.0.0.0/23", "9.0.0.0/24", "11.0.0.0/24"], ""),
+        (["8.0.0.0/24", "9.0.0.0/24", "11.0.0.0/24"], ["8.0.0.0/22", "9.0.0.0/24", "11.0.0.0/24"], "50 % .* IPv4 .*new"),
+        (["8.0.0.0/22", "9.0.0.0/24", "11.0.0.0/24"], ["8.0.0.0/24", "9.0.0.0/24", "11.0.0.0/24"], "50 % .* IPv4 .*gone"),
+        (["8.0.0.0/25", "8.0.0.128/25", "2400::/32"], ["8.0.0.0/24", "2400::/32"], ""),
+        (["8.0.0.0/8", "2400::/32", "2401::/32"], ["8.0.0.0/8", "2400::/32", "2402::/32"], "50 % .* IPv6 .*gone"),
+    ],
+)
+def test_a_share_of_each_familys_addresses_is_allowed(before, after, said):
+    if not said:
+        return check_change(URL, before, after, 0.34)
+    with pytest.raises(RangesRefused, match=said):
+        check_change(URL, before, after, 0.34)
+
+
 def test_a_text_list_has_the_family_of_its_name():
     assert parse(URL, b"8.8.8.0/24\r\n\r\n 8.8.4.0/24 \n") == [("8.8.8.0/24", 4), ("8.8.4.0/24", 4)]
     assert parse("https://ranges.example.com/list", b"8.8.8.0/24") == [("8.8.8.0/24", None)]
