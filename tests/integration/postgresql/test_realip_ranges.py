@@ -11,6 +11,7 @@ import contextlib
 import json
 import ssl
 import subprocess
+import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -143,7 +144,12 @@ REFUSED = {
     "everything": (api([*FOUR, "0.0.0.0/0"], SIX), "0.0.0.0/0 is too wide"),
     "everything in IPv6": (api(FOUR, [*SIX, "::/0"]), "::/0 is too wide"),
     "private": (api([*FOUR, "10.1.0.0/16"], SIX), "10.1.0.0/16 is not public"),
-    "around a private one": (api([*FOUR, "172.0.0.0/11"], SIX), "not public"),
+    "wider than any": (api([*FOUR, "8.0.0.0/11"], SIX), "8.0.0.0/11 is too wide"),
+    "one that is large": (api([*FOUR, "8.0.0.0/12"], SIX), "41 % of its IPv4 addresses are new, more than 25 %"),
+    "one in the place of a small one": (api([*FOUR[1:], "8.0.0.0/13"], SIX), "26 % of its IPv4 addresses are new"),
+    "the largest gone": (api([one for one in FOUR if one != "104.16.0.0/13"], SIX), "34 % of its IPv4 addresses are"),
+    "large in IPv6": (api(FOUR, [*SIX, "2a00::/28"]), "53 % of its IPv6 addresses are new"),
+    "around a private one": (api([*FOUR, "172.16.0.0/12"], SIX), "not public"),
     "shared": (api([*FOUR, "100.64.0.0/12"], SIX), "not public"),
     "local in IPv6": (api(FOUR, [*SIX, "fd00::/32"]), "not public"),
     "another family": (api([*FOUR, SIX[0]], SIX), "stands among ranges of IPv4"),
@@ -187,6 +193,16 @@ def test_a_cache_that_somebody_changed_is_not_believed(accepted, publisher, fetc
     cache.write_text(cache.read_text(encoding="utf-8").replace(FOUR[0], "0.0.0.0/0"), encoding="utf-8")
     with pytest.raises(CacheUnreadable):
         fetch(publisher.says(api(FOUR, SIX)))
+
+
+@pytest.mark.parametrize("name", ["accepted", "urls", "etags", "ranges", "format"])
+def test_a_cache_that_lacks_something_is_not_believed(name, accepted, publisher, fetch, tmp_path):
+    cache = tmp_path / "cache" / "ranges.json"
+    known = json.loads(cache.read_text(encoding="utf-8"))
+    del known[name]
+    cache.write_text(json.dumps(known), encoding="utf-8")
+    with pytest.raises(CacheUnreadable):
+        fetch(publisher.says("", status=503))
 
 
 def test_when_nobody_answers_the_last_accepted_ranges_stay(publisher, fetch):
@@ -272,3 +288,23 @@ def test_the_role_writes_the_file_and_follows_the_list(publisher, ansible, tmp_p
     assert "    104.16.0.0/13 1;\n" in text
     assert "proxy_set_header X-Real-IP $phase_client_ip;\n" in text
     assert (tmp_path / "phase-realip.timer").exists()
+    unit = (tmp_path / "phase-realip.service").read_text(encoding="utf-8")
+    again = refreshed(ansible, unit, {**variables, **from_first}, tmp_path / "realip.yml")
+    assert "-    8.8.8.0/24 1;" in again
+    assert "changed=1 " in again.partition("PLAY RECAP")[2]
+
+
+def refreshed(ansible, unit, variables, place):
+    """What the unit's own command says in check mode, with this Ansible's program and the variables in a file."""
+    (line,) = [line for line in unit.splitlines() if line.startswith("ExecStart=")]
+    command = line.partition("=")[2].split()
+    assert (command[0], command[-1]) == ("/usr/bin/ansible-playbook", "@/etc/phase.console/realip.yml")
+    known = {name: value for name, value in variables.items() if name not in ("phase_hosts", "phase_realip_timer")}
+    known["ansible_python_interpreter"] = sys.executable  # what it would discover need not run on this machine
+    place.write_text(json.dumps(known), encoding="utf-8")
+    command = [str(ansible.programs / "ansible-playbook"), *command[1:-1], f"@{place}", "--check", "--diff"]
+    env = ansible.environment()
+    del env["ANSIBLE_INVENTORY"]  # a host that was just set up has none
+    done = subprocess.run(command, capture_output=True, text=True, env=env, cwd=ansible.folder, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
