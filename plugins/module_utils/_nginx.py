@@ -14,7 +14,7 @@ import random
 import re
 import time
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Set, Tuple
 
 from . import _nginx_conf as conf
 from ._errors import BadOption, PhaseError
@@ -90,32 +90,30 @@ class Configurator:
     def _recover(self, before: bytes) -> None:
         """Undo a run that was cut off: it may have got as far as half a file."""
         self._report("An earlier run was cut off; putting back what nginx had before it.")
-        write_in_place(self._file, before)
-        look = self._await_serving()
-        if look is None:
-            self._host.restart()
-            look = self._await_serving()
-        if look is None:
-            self._host.ensure_running()
-            raise NginxFailed("nginx does not serve with what it had before either.", "See its log.")
-        self._serve(before, look)
+        self._bring_back(before)
         remove_journal(self._file)
 
-    def _await_serving(self) -> Optional[Look]:
+    def _bring_back(self, before: bytes, dump: str = "", restart: bool = False) -> None:
+        """Have nginx serve with what it had; its container is restarted where it does not come back by itself."""
+        write_in_place(self._file, before)
+        look = None if restart else self._await_serving(dump)
+        self._serve(before, look, dump)
+
+    def _await_serving(self, dump: str = "") -> Optional[Look]:
         """nginx once it serves; None if it does not come back by itself. Half a file had it restart again and again."""
         deadline = self._clock() + COMES_BACK
         while True:
-            look = self._serving()
+            look = self._serving(dump)
             if look is not None or self._clock() > deadline:
                 return look
             self._sleep(0.5)
 
-    def _serving(self) -> Optional[Look]:
+    def _serving(self, dump: str = "") -> Optional[Look]:
         """A look at nginx if it has workers. One that restarts again and again seems to run for moments."""
         try:
             self._host.ensure_running()
             look = self._host.look()
-            master = self._host.master(look)
+            master = self._host.master(look, self._pid_path(dump, look))
         except PhaseError:
             return None
         return look if master is not None and look.workers(master) else None
@@ -241,23 +239,24 @@ class Configurator:
     def _change(
         self, look: Look, dump: str, restart: bool, endpoints: List[Dict[str, Any]], result: Dict[str, Any]
     ) -> None:
-        """Write, reload, confirm; on any failure the old file goes back, and nginx with it."""
+        """Write, reload, confirm; on any failure or interruption the old file goes back, and nginx with it."""
         before = look.content or b""
         write_journal(self._file, before)
         try:
             write_in_place(self._file, self._wanted.content)
-            self._serve(self._wanted.content, look, dump, restart)
+            self._serve(self._wanted.content, None if restart else look, dump)
             if self._wanted.probe == "full":
                 self._confirm(endpoints, result)
-        except PhaseError as error:
+        except BaseException as error:
             self._report("It failed; putting back what nginx had before.")
             try:
-                write_in_place(self._file, before)
-                self._serve(before, self._host.look(), dump, restart)
+                self._bring_back(before, dump, restart)
             except PhaseError as second:
-                raise not_put_back(error, second) from second
+                raise (not_put_back(error, second) if isinstance(error, PhaseError) else error) from second
             remove_journal(self._file)
-            raise put_back(error) from error
+            if isinstance(error, PhaseError):
+                raise put_back(error) from error
+            raise
         remove_journal(self._file)
 
     def _confirm(self, endpoints: List[Dict[str, Any]], result: Dict[str, Any]) -> None:
@@ -274,24 +273,33 @@ class Configurator:
             wrong = {"stranger": found, "insider": spoof.Finding().as_dict(), "findings": found["findings"]}
             raise Spoofable(sentence(wrong), "All findings are in probe.", partial={"probe": result["probe"]})
 
-    def _serve(self, content: bytes, look: Look, dump: str = "", restart: bool = False) -> None:
-        """Have nginx take the file, and see that it did: the file inside, then new workers in the old ones' place."""
-        master = self._host.master(look, self._pid_path(dump, look))
-        old = {worker.pid for worker in look.workers(master)} if master is not None else set()
-        if restart:
+    def _serve(self, content: bytes, look: Optional[Look], dump: str = "") -> None:
+        """Have nginx take the file, and see that it did: the file inside, then new workers in the old ones' place.
+
+        ``look`` is nginx as it serves now; without one its container is restarted.
+        """
+        old: Set[int] = set()
+        if look is None:
             self._host.restart()
-            self._await_serving()
-        inside = self._host.look().content
-        if inside != content:
+            if self._await_serving(dump) is None:
+                raise NotReloaded("nginx does not serve after a restart.", "Its log says why.")
+        else:
+            master = self._host.master(look, self._pid_path(dump, look))
+            old = {worker.pid for worker in look.workers(master)} if master is not None else old
+        if self._host.look().content != content:
+            if look is not None and self._wanted.restart:
+                # The mount's file was replaced by one with the same content, which nothing told so far.
+                self._serve(content, None, dump)
+                return
             raise StaleMount(
                 "What was written to %s is not what nginx has as %s." % (self._file, self._host.path),
                 "Restart nginx's container, or set restart=true.",
             )
-        if not restart:
+        if look is not None:
             self._host.signal_reload()
-        self._await_workers(old, restart, dump)
+        self._await_workers(old, look is None, dump)
 
-    def _await_workers(self, old: Any, restart: bool, dump: str) -> None:
+    def _await_workers(self, old: Set[int], restart: bool, dump: str) -> None:
         """Workers that were not there before serve, and none that was. A reload that nginx refused leaves the old."""
         deadline = self._clock() + self._wanted.timeout
         while True:

@@ -132,6 +132,13 @@ def seen(hops: Hops, place: tuple[str, int], cookie: str, *lines: str) -> tuple[
     return answer["own"], address
 
 
+def replace(path: Path, content: str) -> None:
+    """As an editor does: the container keeps the file that had the name before."""
+    other = path.with_name("other")
+    other.write_text(content, encoding="utf-8")
+    other.replace(path)
+
+
 def serves(instance: Any, content: str) -> None:
     """This is the file, this is what nginx has, and it answers."""
     assert file_of(instance).read_text(encoding="utf-8") == content == inside(instance)
@@ -335,15 +342,29 @@ def test_half_a_file_and_a_container_that_cannot_start(ansible: Ansible, instanc
 
 def test_a_file_that_was_replaced_under_the_mount(ansible: Ansible, instance: Any) -> None:
     before, path = inside(instance), file_of(instance)
-    other = path.with_name("other")
-    other.write_text(PLAIN, encoding="utf-8")
-    other.replace(path)
+    replace(path, PLAIN)
     result = nginx(ansible, instance, before, expect_failure=True)
     assert result["error"]["kind"] == "stale_mount" and "restart" in result["error"]["next_step"]
     assert inside(instance) == before
     assert nginx(ansible, instance, PLAIN, restart=True, probe="none")["changed"]
     serves(instance, PLAIN)
-    assert nginx(ansible, instance, before, probe="none")["changed"]
+    # The same content in another file: only what is written next shows that it is another.
+    replace(path, PLAIN)
+    result = nginx(ansible, instance, before, probe="none", expect_failure=True)
+    assert result["error"]["kind"] == "stale_mount" and result["rolled_back"], result["msg"]
+    serves(instance, PLAIN)
+    assert nginx(ansible, instance, before, restart=True, probe="none")["changed"]
+    serves(instance, before)
+
+
+def test_a_restart_that_nginx_does_not_survive(ansible: Ansible, instance: Any) -> None:
+    """The test of nginx does not bind, where one listen takes the other's place."""
+    before = inside(instance)
+    content = PLAIN.replace("listen 80;", "listen 80; listen 8765; listen [::]:8765 ipv6only=off;")
+    replace(file_of(instance), PLAIN)
+    result = nginx(ansible, instance, content, restart=True, probe="none", reload_timeout=4, expect_failure=True)
+    assert result["error"]["kind"] == "not_reloaded" and result["rolled_back"], result["msg"]
+    serves(instance, before)
 
 
 def test_a_plain_nginx(instance: Any, hops: Hops) -> None:

@@ -86,13 +86,14 @@ def container(name, networks, mode="default"):
 
 
 def test_containers_meet_on_the_networks_they_share():
-    one = container(
+    nginx_there = container(
         "a", {"x": {"IPAddress": "10.0.0.2", "GlobalIPv6Address": "fd00::2"}, "y": {"IPAddress": "10.1.0.2"}}
     )
-    other = container("b", {"x": {"IPAddress": "10.0.0.3", "GlobalIPv6Address": ""}})
-    assert host.shared(one, other) == ["10.0.0.2", "fd00::2"] and host.shared(other, one) == ["10.0.0.3"]
+    backend = container("b", {"x": {"IPAddress": "10.0.0.3", "GlobalIPv6Address": ""}})
+    assert host.shared(nginx_there, backend) == ["10.0.0.2", "fd00::2"]
+    assert host.shared(backend, nginx_there) == ["10.0.0.3"]
     beside = container("c", {}, "container:a")
-    assert host.namespace(beside) == host.namespace(one) != host.namespace(other)
+    assert host.namespace(beside) == host.namespace(nginx_there) != host.namespace(backend)
 
 
 @pytest.mark.parametrize(
@@ -121,3 +122,29 @@ def test_a_failure_says_what_serves_now():
     assert failed.message == "It was not taken. The old configuration serves again." and failed.partial["rolled_back"]
     failed = nginx.not_put_back(nginx.NotReloaded("It was not taken."), nginx.NotReloaded("Nor was that."))
     assert failed.message.endswith("either: Nor was that.") and failed.partial["rolled_back"] is False
+
+
+@pytest.mark.parametrize("raised", [KeyboardInterrupt(), ValueError("x"), nginx.NotReloaded("Not taken.")])
+def test_whatever_stops_a_change_the_old_file_goes_back(tmp_path, raised):
+    path = tmp_path / "default.conf"
+    path.write_bytes(b"old")
+
+    class Here(host.PlainNginx):
+        def look(self):
+            return host.Look(path.read_bytes(), 0, 0, "", "", (host.Process(7, 1, 0.0, "nginx: worker process"),))
+
+        def master(self, _look, _main_pid_path=None):
+            return 1
+
+        def signal_reload(self):
+            raise raised
+
+    class Stopped(nginx.Configurator):
+        def _bring_back(self, before, *_more):
+            file.write_in_place(str(path), before)
+            assert file.read_journal(str(path)) == b"old"  # until nginx has it again
+
+    change = Stopped(Here(str(path), "nginx"), None, nginx.Wanted(b"new", probe="none"), lambda *_words: None)
+    with pytest.raises(type(raised)) as failed:
+        change._change(change._host.look(), "", False, [], {})
+    assert failed.value is raised and path.read_bytes() == b"old" and file.read_journal(str(path)) is None
