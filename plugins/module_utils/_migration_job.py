@@ -33,12 +33,22 @@ class MigrationAtWork(PhaseError):
     kind = "migration_at_work"
 
 
-def verdict(job: Optional[Mapping[str, Any]], sessions: Sequence[Mapping[str, Any]], stuck_after: float) -> Facts:
+def verdict(
+    job: Optional[Mapping[str, Any]],
+    sessions: Sequence[Mapping[str, Any]],
+    stuck_after: float,
+    *,
+    told_apart: bool,
+    others: Sequence[Mapping[str, Any]] = (),
+) -> Facts:
     """``state`` and ``sentence``.
 
     ``none``, ``done`` and ``failed`` are over. ``working`` is to be left alone, and so is ``own``, a run of this
     collection's, which phase_migrate joins. ``blocked`` (by others' locks) and ``stuck`` have lasted ``stuck_after``
     seconds and may be ended: what they did not commit is rolled back.
+
+    That there is no session says nothing where the database may see another address than the container's
+    (``told_apart`` is false), nor where one of the ``others`` (``migration_sessions.look``) may be its own.
     """
     own = [session for session in sessions if session["own"]]
     if own:
@@ -53,7 +63,24 @@ def verdict(job: Optional[Mapping[str, Any]], sessions: Sequence[Mapping[str, An
         return _said("failed", "%s %s." % (name, how))
     if status in ("restarting", "paused"):
         return _said("stuck", "%s is %s (exit code %s)." % (name, status, job["exit_code"]))
-    return _running(name, job["seconds"], sessions, stuck_after)
+    if sessions:
+        return _running(name, job["seconds"], sessions, stuck_after)
+    return _unseen(name, job["seconds"], stuck_after, told_apart, others)
+
+
+def _unseen(
+    name: str, seconds: float, stuck_after: float, told_apart: bool, others: Sequence[Mapping[str, Any]]
+) -> Facts:
+    by_hand = "If it hangs, stop it with docker stop %s." % name
+    if others:
+        maybe = ["pid %(pid)d from %(client)s" % dict(one, client=one["client"] or "a socket") for one in others[:5]]
+        what = "which of the sessions that may migrate is its own cannot be told (%s)" % ", ".join(maybe)
+        return _said("working", "%s runs, for %d s; %s. %s" % (name, seconds, what, by_hand))
+    if not told_apart:
+        what = "its session cannot be told apart, since the database may see it under another address"
+        return _said("working", "%s runs, for %d s; %s. %s" % (name, seconds, what, by_hand))
+    state = "stuck" if seconds >= stuck_after else "working"
+    return _said(state, "%s runs and has no session in the database, for %d s." % (name, seconds))
 
 
 def _running(name: str, seconds: float, sessions: Sequence[Mapping[str, Any]], stuck_after: float) -> Facts:
@@ -70,8 +97,7 @@ def _running(name: str, seconds: float, sessions: Sequence[Mapping[str, Any]], s
         return _said("working", "%s is at work (pid %d)." % (name, active[0]["pid"]))
     idle = min([session["seconds"] for session in sessions] + [seconds])
     state = "stuck" if idle >= stuck_after else "working"
-    where = "does nothing in its session" if sessions else "has no session in the database"
-    return _said(state, "%s runs and %s, for %d s." % (name, where, idle))
+    return _said(state, "%s runs and does nothing in its session, for %d s." % (name, idle))
 
 
 def _waits(session: Mapping[str, Any]) -> str:
@@ -126,7 +152,18 @@ class Containers:
 
     def addresses(self) -> List[str]:
         networks = self.found[SERVICE]["NetworkSettings"]["Networks"] if SERVICE in self.found else {}
-        return [network["IPAddress"] for network in networks.values() if network["IPAddress"]]
+        known = [network.get(name) for network in networks.values() for name in ("IPAddress", "GlobalIPv6Address")]
+        return [address for address in known if address]
+
+    def told_apart(self) -> bool:
+        """Whether the database sees the container's own address: it is a container beside it, and no pooler is between.
+
+        An external one may see that of a gateway.
+        """
+        if self.target is None or "postgres" not in self.found or not self.addresses():
+            return False
+        database = self.target.database_container(self.found["backend"])
+        return database is not None and bool(database["Id"] == self.found["postgres"]["Id"])
 
     def running(self, name: str) -> bool:
         return bool(name in self.found and self.found[name]["State"]["Running"])
@@ -156,12 +193,15 @@ def manage(call: Call) -> Facts:
     with _reached(call.target):
         containers = Containers(call.target)
         job = containers.job()
+        told_apart = containers.told_apart()
     image = call.params["image"] or (job["image"] if job else None)
     # A backend that does not run cannot be asked; a container of its image can.
     asked = image if containers.found and not containers.running("backend") else None
     addresses = containers.addresses()
-    sessions = call.target.run(migration_sessions.look, {"addresses": addresses}, call.report, image=asked)["sessions"]
-    found = verdict(job, sessions, duration("stuck_after", call.params["stuck_after"]))
+    seen = call.target.run(migration_sessions.look, {"addresses": addresses}, call.report, image=asked)
+    sessions = seen["sessions"]
+    stuck_after = duration("stuck_after", call.params["stuck_after"])
+    found = verdict(job, sessions, stuck_after, told_apart=told_apart, others=seen["others"])
     result: Facts = {
         "changed": False,
         "job": dict(job or {}, **found),

@@ -35,6 +35,9 @@ options:
       - V(info) changes nothing.
       - V(cleared) stops the container when RV(job.state) is V(blocked) or V(stuck), and ends its sessions. One that
         works, or builds an index, is never stopped; that is an error.
+      - A container without a session in the database is V(stuck) only where the database is a container beside it. An
+        external database, or one behind a pooler, may see it under another address; it is V(working) then, and a
+        hanging one has to be stopped by hand.
       - V(started) starts the containers in RV(waiting), without running the migrations' container again, each run of
         which would add one more licence check to Phase's scheduler.
     type: str

@@ -23,6 +23,19 @@ _SESSIONS = """
       and (host(a.client_addr) = any(%s) or a.application_name like %s)
     order by a.pid
 """
+# What Django's migrate may look like from elsewhere: it builds an index, touches its own table, or holds or awaits a lock
+# that goes with DDL (13.3.1: all modes above ROW EXCLUSIVE). A transaction that only reads or writes rows is none.
+_OTHERS = """
+    select a.pid, coalesce(a.application_name, ''), coalesce(host(a.client_addr), '')
+    from pg_stat_activity a
+    where a.datname = current_database() and a.pid <> pg_backend_pid() and a.backend_type = 'client backend'
+      and a.application_name not like 'phase.console%%' and not coalesce(host(a.client_addr) = any(%s), false)
+      and (exists (select from pg_stat_progress_create_index p where p.pid = a.pid)
+        or exists (select from pg_locks l where l.pid = a.pid and l.locktype = 'relation'
+                    and (l.relation = to_regclass('django_migrations')
+                      or l.mode not in ('AccessShareLock', 'RowShareLock', 'RowExclusiveLock'))))
+    order by a.pid
+"""
 _BLOCKERS = """
     select pid, coalesce(application_name, ''), coalesce(state, ''),
            extract(epoch from clock_timestamp() - xact_start)::bigint
@@ -35,10 +48,16 @@ def look(context: Context, request: Request) -> Result:
 
     [{"pid", "application", "client", "state", "waits" (for a lock), "seconds" (in that state), "index" (that it builds
     concurrently, or None), "own", "blocked_by": [{"pid", "application", "state", "seconds" (of its transaction)}]}]
+
+    And the ``others``, sessions from elsewhere that may migrate: [{"pid", "application", "client"}].
     """
     connection = context.connect("migration sessions")
     try:
-        return {"sessions": _sessions(connection, request["addresses"])}
+        addresses = list(request["addresses"])
+        with connection.cursor() as cursor:
+            cursor.execute(_OTHERS, (addresses,))
+            others = [dict(zip(("pid", "application", "client"), row)) for row in cursor.fetchall()]
+        return {"sessions": _sessions(connection, addresses), "others": others}
     finally:
         connection.close()
 

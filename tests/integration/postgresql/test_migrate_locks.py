@@ -7,12 +7,16 @@ from __future__ import annotations
 import contextlib
 import re
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from integration.forks import Fork
+from ansible_collections.phase.console.plugins.module_utils._operations import migration_sessions
+from ansible_collections.phase.console.plugins.module_utils._target._base import Limits
+from ansible_collections.phase.console.plugins.module_utils._target._direct import DirectTarget
+from integration.forks import Fork, eventually
 from integration.harness import Ansible
 
 MODES = (
@@ -184,3 +188,36 @@ def test_other_statements(ansible: Ansible, instance: Any, tmp_path: Path) -> No
     with contextlib.closing(fork.connect(autocommit=False)) as connection:
         assert compare(result["plan"], connection) == len(STATEMENTS)
     assert result["plan"][0]["irreversible"] and result["plan"][0]["class"] == "rewrite"
+
+
+def test_sessions_from_elsewhere_that_may_migrate(instance: Any) -> None:
+    fork = Fork(instance)
+    direct = DirectTarget({"dsn": fork.url}, Limits(lock=5))
+
+    def others(address: str = "192.0.2.1") -> list[int]:
+        request = {"addresses": [address]}
+        found = direct.run(migration_sessions.look, request, lambda message, **counters: None)["others"]
+        return [one["pid"] for one in found]
+
+    with contextlib.closing(fork.connect(autocommit=False)) as session, session.cursor() as cursor:
+        for statement, suspect in (
+            ("select count(*) from api_secret", False),
+            ("update api_secret set version = version", False),
+            ("select count(*) from django_migrations", True),
+            ("alter table api_secret add column t1 integer", True),
+        ):
+            cursor.execute(statement)
+            pid = session.info.backend_pid
+            assert others() == ([pid] if suspect else []), statement
+            client = fork.sql("select host(client_addr) from pg_stat_activity where pid = %s", pid)[0][0]
+            assert others(client) == [], statement
+            session.rollback()
+    with fork.snapshot() as reader:
+        build = "create index concurrently built on api_secret (id)"
+        thread = threading.Thread(target=lambda: fork.sql(build), daemon=True)
+        thread.start()
+        eventually(fork.building)
+        assert len(others()) == 2  # and the reader, of django_migrations
+        reader.close()
+        thread.join(30)
+    assert others() == []

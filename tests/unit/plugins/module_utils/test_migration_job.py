@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.phase.console.plugins.module_utils._migration_job import verdict, waiting
+from ansible_collections.phase.console.plugins.module_utils._migration_job import Containers, verdict, waiting
+from ansible_collections.phase.console.plugins.module_utils._target._docker import DockerTarget
 
 BLOCKER = {"pid": 7, "application": "psql", "state": "idle in transaction", "seconds": 900}
 
@@ -46,8 +47,58 @@ def session(state="active", seconds=5, waits=False, **more):
     ],
 )
 def test_a_verdict(container, sessions, state, words):
-    said = verdict(container, sessions, 60.0)
+    said = verdict(container, sessions, 60.0, told_apart=True)
     assert (said["state"], words in said["sentence"]) == (state, True), said
+
+
+OTHER = {"pid": 9, "application": "", "client": "192.0.2.1"}
+
+
+@pytest.mark.parametrize(
+    ("sessions", "told_apart", "others", "state", "words"),
+    [
+        ([], False, [], "working", "cannot be told apart"),  # an external database, behind NAT
+        ([], False, [OTHER], "working", "pid 9 from 192.0.2.1"),
+        ([], True, [OTHER], "working", "pid 9 from 192.0.2.1"),  # by a pooler, say
+        ([], True, [dict(OTHER, client="")], "working", "pid 9 from a socket"),
+        ([session("idle", 300)], False, [OTHER], "stuck", "does nothing"),  # the address is the container's
+        ([session(waits=True, seconds=300)], False, [], "blocked", "pid 7"),
+    ],
+)
+def test_what_cannot_be_seen_is_not_ended(sessions, told_apart, others, state, words):
+    said = verdict(job(), sessions, 60.0, told_apart=told_apart, others=others)
+    assert (said["state"], words in said["sentence"]) == (state, True), said
+    assert sessions or "docker stop phase-migrations" in said["sentence"]
+
+
+def containers(migrations, host="postgres", **more):
+    """An instance's containers as the engine describes them; DATABASE_HOST is ``host``."""
+    found = Containers.__new__(Containers)
+    found.target = DockerTarget.__new__(DockerTarget)
+    backend = {"Id": "b", "Name": "/phase-backend", "Config": {"Env": ["DATABASE_HOST=" + host]}}
+    network = {"net": {"IPAddress": "", "GlobalIPv6Address": "", "Aliases": None}}
+    found.found = {
+        "backend": backend,
+        "migrations": {"Id": "m", "NetworkSettings": {"Networks": {"net": dict(network["net"], **migrations)}}},
+        **more,
+    }
+    for name, one in found.found.items():
+        one.setdefault("Name", "/phase-" + name)
+        one.setdefault("NetworkSettings", {"Networks": network})
+    found.target.siblings = lambda _backend: found.found
+    return found
+
+
+def test_only_a_database_in_a_container_beside_it_sees_its_address():
+    postgres, pooler = {"Id": "p"}, {"Id": "q"}
+    v4, v6 = {"IPAddress": "172.18.0.5"}, {"GlobalIPv6Address": "fd00::5"}
+    assert containers({**v4, **v6}).addresses() == ["172.18.0.5", "fd00::5"]
+    assert containers(v4, postgres=dict(postgres)).told_apart()
+    assert containers(v6, host="phase-postgres", postgres=dict(postgres)).told_apart()
+    assert not containers({}, postgres=dict(postgres)).told_apart()
+    assert not containers(v4, host="db.example.com").told_apart()
+    assert not containers(v4, host="db.example.com", postgres=dict(postgres)).told_apart()
+    assert not containers(v4, host="pgbouncer", postgres=dict(postgres), pgbouncer=dict(pooler)).told_apart()
 
 
 def test_what_waits_is_what_was_never_started_and_a_backend_that_has_ended():

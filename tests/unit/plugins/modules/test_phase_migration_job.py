@@ -19,7 +19,7 @@ class WithoutContainers(Target):
 
     def run(self, operation, request, report, *, image=None, detached=False):
         self.asked.append((operation.__name__, request, image))
-        return {"sessions": self.sessions}
+        return {"sessions": self.sessions, "others": []}
 
 
 def job(sessions=(), **more):
