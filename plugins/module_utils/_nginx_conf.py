@@ -24,11 +24,14 @@ _TOKEN = re.compile(
 )
 _FILE = re.compile(r"^# configuration file (/.*):$", re.M)
 
-# What a trial must not share with the nginx that serves, or what would keep the prober from its answer.
+# What a trial must not share with the nginx that serves, what would keep the prober from its answer, and what answers
+# with something else than Phase: a trial asks for no passwords, so it has nothing of the host's other sites.
 _NOT_TRIED = {
     *("access_log", "error_log", "pid", "lock_file", "daemon", "master_process", "worker_processes"),
     *("worker_cpu_affinity", "stream", "mail", "limit_req", "limit_conn", "auth_basic", "auth_request"),
     *("ssl_verify_client", "quic_retry", "http3", "thread_pool", "worker_rlimit_nofile"),
+    *("proxy_cache", "proxy_cache_path", "proxy_store", "root", "alias", "dav_methods"),
+    *("fastcgi_pass", "uwsgi_pass", "scgi_pass", "grpc_pass", "memcached_pass"),
 }
 
 
@@ -265,6 +268,23 @@ class _Trial:
     def __init__(self, mode: str, own: Sequence[str], ports: Mapping[int, int], echo: str) -> None:
         self._insider = mode == "insider"
         self._own, self._ports, self._echo = own, ports, echo
+        self._beside = bool(own) and all(ipaddress.ip_address(address).is_loopback for address in own)
+
+    def place(self, listen: Listen) -> str:
+        """Where to listen instead: on all addresses for a prober that comes from elsewhere only."""
+        address = listen.address
+        if self._beside and address in ("", "0.0.0.0", "[::]"):  # noqa: S104 - compared only
+            address = "[::1]" if address == "[::]" else "127.0.0.1"
+        return "%s%s" % (address + ":" if address else "", self._ports[listen.port])
+
+    def listens(self, server: Block) -> Block:
+        """The server's listens: the default one where it has none, none twice."""
+        given = [directive for directive in server if directive.name == "listen"]
+        found: Dict[str, Directive] = {}
+        for listen in [listen_of(directive.words()) for directive in given]:
+            if listen:
+                found.setdefault(self.place(listen), Directive(["listen", self.place(listen), *listen.params]))
+        return list(found.values()) or [Directive(["listen", self.place(Listen(80, "", False, False, ()))])]
 
     def _distrusts(self, word: str) -> bool:
         """A private network the prober happens to be in. Trust in the whole world is a finding and stays."""
@@ -283,11 +303,9 @@ class _Trial:
     def _directive(self, directive: Directive) -> Block:
         words = directive.words()
         if directive.name == "listen":
-            listen = listen_of(words)
-            if listen is None:
-                return []
-            place = "%s%s" % (listen.address + ":" if listen.address else "", self._ports[listen.port])
-            return [Directive(["listen", place, *listen.params])]
+            return []
+        if directive.name == "server" and not words and directive.block is not None:
+            return [Directive(directive.raw, self.listens(directive.block) + self.block(directive.block))]
         if directive.name == "proxy_pass":
             return [Directive(["proxy_pass", _upstream(directive.args[0], self._echo)])]
         if directive.name == "set_real_ip_from" and self._distrusts(words[0]):
@@ -314,9 +332,6 @@ def trial(tree: Block, mode: str, own: Sequence[str], ports: Mapping[int, int], 
     converted = _Trial(mode, own, ports, echo).block(tree)
     for http in [directive for directive in converted if directive.name == "http"]:
         block = http.block if http.block is not None else []
-        for server in [one.block for one in block if one.name == "server" and one.block is not None]:
-            if not any(directive.name == "listen" for directive in server):
-                server.insert(0, Directive(["listen", str(ports[80])]))
         block.insert(0, Directive(["access_log", "off"]))
     head = [
         Directive(["pid", "@DIR@/%s.pid" % mode]),
@@ -340,7 +355,7 @@ def _trust(tree: Block) -> Iterator[List[str]]:
 def _endpoints(
     tree: Block, trust: Iterator[List[str]], ports: Mapping[int, int], unprobed: List[str]
 ) -> List[Dict[str, Any]]:
-    """``tree`` is a trial's, ``trust`` that of the configuration as it is meant: it is told of the nginx that serves."""
+    """``tree`` is a trial's; ``trust`` is that of the configuration itself, which holds for the nginx that serves."""
     found: List[Dict[str, Any]] = []
     original = {stand_in: port for port, stand_in in ports.items()}
     for http in [directive.block or [] for directive in tree if directive.name == "http"]:

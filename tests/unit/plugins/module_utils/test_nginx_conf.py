@@ -83,6 +83,36 @@ def test_a_trial_shares_nothing_with_the_nginx_that_serves():
     assert listens == ["20080", "[::]:20080", "127.0.0.1:20443"]
 
 
+def test_a_trial_has_nothing_of_other_sites():
+    """Their passwords are left out of it."""
+    others = "auth_basic x; auth_basic_user_file /f; root /srv; location /a { alias /b; dav_methods PUT; }" + "".join(
+        " location /%s { %s_pass 127.0.0.1:1; }" % (name, name)
+        for name in ("fastcgi", "uwsgi", "scgi", "grpc", "memcached")
+    )
+    cached = "proxy_cache_path /c keys_zone=z:1m; server { proxy_cache z; %s }" % others
+    block = conf.parse("http { %s %s }" % (cached, SERVER))
+    text = conf.trial(block, "stranger", ["172.18.0.5"], PORTS, "172.18.0.5:1").text
+    left = {directive.name for directive in conf.walk(conf.parse(text))}
+    assert not left & {"auth_basic", "root", "alias", "dav_methods", "proxy_cache", "proxy_cache_path"}
+    assert {name for name in left if name.endswith("_pass")} == {"proxy_pass"}
+
+
+@pytest.mark.parametrize(
+    ("own", "wanted"),
+    [
+        (["127.0.0.1", "::1"], [["127.0.0.1:1"], ["127.0.0.1:1"], ["[::1]:1", "ssl"], ["10.0.0.1:1"]]),
+        (["10.0.0.2"], [["1"], ["1"], ["0.0.0.0:1"], ["127.0.0.1:1"], ["[::]:1", "ssl"], ["10.0.0.1:1"]]),
+    ],
+)
+def test_a_trial_beside_the_backend_is_open_to_this_host_only(own, wanted):
+    servers = "server { } server { listen *:80; %s }" % "".join(
+        "listen %s; " % place
+        for place in ("0.0.0.0", "127.0.0.1:80", "[::]:80 ssl", "10.0.0.1:80")  # noqa: S104
+    )
+    text = conf.trial(conf.parse("http { %s }" % servers), "stranger", own, {80: 1}, "a:1").text
+    assert directives(text, "listen") == wanted
+
+
 def test_everything_for_phase_goes_to_the_listener():
     passed = [words[0] for words in directives(trial("stranger").text, "proxy_pass")]
     assert passed == ["http://172.18.0.5:25000", "http://172.18.0.5:25000/x", "http://172.18.0.5:25000/y"]
