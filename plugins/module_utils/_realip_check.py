@@ -5,10 +5,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, List, Mapping
+import ipaddress
+import re
+from typing import Any, Callable, Dict, List, Mapping, Sequence
 
+from . import _nginx_conf as conf
 from ._errors import PhaseError
 from ._operations import realip_check as operations
+from ._operations._access import PRIVATE
 from ._target._base import Report, Target
 
 NAMED = 5  # accounts in a message
@@ -16,6 +20,11 @@ NAMED = 5  # accounts in a message
 
 class WouldLockOut(PhaseError):
     kind = "would_lock_out"
+
+# What a proxy in front of Phase may pass on as the address without asking who sent it.
+_BELIEVED = re.compile(r"\$http_(?:cf_connecting_ip|true_client_ip|x_real_ip|x_forwarded_for)\b")
+_RANGE = re.compile(r"[0-9A-Fa-f.:]+/[0-9]{1,3}")
+WITHDRAWN = 0.25  # of public ranges: what role realip lets a publisher withdraw at once
 
 
 def _some(parts: List[str]) -> str:
@@ -44,7 +53,51 @@ def complaints(found: Mapping[str, Any]) -> List[str]:
             "These were seen with a proxy's address only, so nobody knows whether their own is let in: %s."
             % _some(_accounts(found["behind_proxy"]))
         )
+    if found["dropped"] and found["organisations"]:
+        said.append(
+            "The configuration in force believes these, and the new one does not, so that Phase would see proxies in the "
+            "place of their clients: %s." % _some(found["dropped"])
+        )
     return said
+
+
+def believed(text: str) -> List[str]:
+    """Whom a configuration believes about the client: ranges, and variables of headers that it believes from anybody.
+
+    What is not nginx's, is one that role realip has written: there each range is one that is trusted.
+    """
+    try:
+        tree = list(conf.walk(conf.parse(text)))
+    except conf.NotReadable:
+        tree = []
+    if not any(one.name in ("server", "geo", "map", "set_real_ip_from", "http") for one in tree):
+        return operations.networks_of(_RANGE.findall(text))
+    found: List[str] = []
+    for one in tree:
+        words = one.words()
+        if one.name == "set_real_ip_from":
+            found += words[:1]
+        elif one.name == "geo" and (words[:1] == ["$realip_remote_addr"] or "$phase_hop_" in one.raw[-1]):
+            found += [entry.name for entry in one.block or [] if entry.words() not in (["0"], [""])]
+    found = operations.networks_of(found)
+    if not found:  # with ranges, a header counts from them
+        passed = [word for one in tree if one.name in ("proxy_set_header", "set") for word in one.words()]
+        found = [name for word in passed for name in _BELIEVED.findall(word)]
+    return list(dict.fromkeys(found))
+
+
+def dropped(before: Sequence[str], trusted: Sequence[str]) -> List[str]:
+    """What of ``believed`` is not in the ranges ``trusted``, where it is more than a publisher's withdrawal."""
+    if any(one.startswith("$") for one in before):
+        return [] if trusted else list(before)
+    ranges = [ipaddress.ip_network(one) for one in before]
+    kept = [ipaddress.ip_network(one) for one in trusted]
+    gone = [one for one in ranges if not conf.within(one, kept)]
+    private = [one for one in gone if conf.within(one, PRIVATE)]
+    public = [one for one in ranges if not conf.within(one, PRIVATE)]
+    if len(gone) - len(private) > WITHDRAWN * len(public):
+        return [str(one) for one in gone]
+    return [str(one) for one in private]
 
 
 def remarks(found: Mapping[str, Any]) -> List[str]:
@@ -71,7 +124,8 @@ def realip_check(
         "account": params["account"],
         "days": params["days"],
     }
-    found = target.run(operations.check, request, report)
+    gone = dropped(believed(params["before"] or ""), request["trusted"])
+    found = dict(target.run(operations.check, request, report), dropped=gone)
     said = complaints(found)
     for text in remarks(found) + (said if params["lockout"] == "warn" else []):
         warn(text)

@@ -39,6 +39,13 @@ options:
     type: list
     elements: str
     default: []
+  before:
+    description:
+      - The text of the proxy's configuration in force. Proxies that it believes and that O(trusted) lacks put all of
+        their clients in danger, where policies are in force, since Phase sees the proxies' addresses from then on.
+      - It counts what nginx's C(set_real_ip_from), C(geo $realip_remote_addr) and the files of role realip name. Of
+        public ranges more than a quarter have to be gone, since publishers withdraw some.
+    type: str
   account:
     description:
       - Your account, an e-mail address or an id. Without it, O(addresses) are judged for an account that has no
@@ -90,6 +97,10 @@ check:
       description: Your own addresses, C(allowed) or not.
       type: list
       elements: dict
+    dropped:
+      description: Ranges that O(before) believes and O(trusted) does not, and headers that it believes from anybody.
+      type: list
+      elements: str
     recorded:
       description: How many different C(addresses) were recorded, and how many of them are C(proxies) or C(private).
       type: dict
@@ -106,6 +117,7 @@ SPEC = ArgumentSpec(
     {
         "trusted": {"type": "list", "elements": "str", "default": []},
         "addresses": {"type": "list", "elements": "str", "default": []},
+        "before": {"type": "str"},
         "account": {"type": "str"},
         "days": {"type": "int", "default": 30},
         "lockout": {"type": "str", "choices": ["stop", "warn"], "default": "stop"},

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from ansible_collections.phase.console.plugins.module_utils._operations import r
 from ansible_collections.phase.console.plugins.module_utils._target._base import Limits
 from ansible_collections.phase.console.plugins.module_utils._target._direct import DirectTarget
 from ansible_collections.phase.console.plugins.modules import phase_realip_check
+from integration.harness import Ansible, target
 from sandbox.local import LocalInstance
 from sandbox.phase.api.names import identifier
 
@@ -120,6 +122,35 @@ def test_the_operators_own_account_counts(instance: LocalInstance) -> None:
     assert "own address in: 198.51.100.9 (SpaceX)" in error.message and "192.0.2.4" not in error.message
     assert stopped(instance, addresses=["x"]).kind == "bad_option"
     assert stopped(instance, account="nobody", addresses=["192.0.2.4"]).kind == "not_found"
+
+
+def test_a_file_that_is_only_written_waits_for_the_answer(
+    instance: LocalInstance, ansible: Ansible, tmp_path: Path
+) -> None:
+    """With phase_realip_dest too; and trust that is dropped stops it, though each recorded address is let in."""
+    policy(instance, "192.0.2.0/24")
+    came(instance, "192.0.2.1")
+    file = tmp_path / "haproxy.cfg"
+    variables = {
+        "phase_hosts": "localhost",
+        "phase_target": target(instance),
+        "phase_realip_proxy": "haproxy",
+        "phase_realip_dest": str(file),
+        "phase_realip_tls_certificate": "/etc/haproxy/phase.pem",
+        "phase_realip_sources": [{"name": "aws_alb", "ranges": ["10.0.16.0/20"]}],
+    }
+    outside = {"phase_realip_operator_addresses": ["198.51.100.7"]}
+    kept = ansible.playbook("realip", {**variables, **outside}, expect_failure=True)
+    assert "No policy lets your own address in: 198.51.100.7 (SpaceX)" in kept.message and not file.exists()
+    assert ansible.playbook("realip", variables).changed == 1
+    text = file.read_text(encoding="utf-8")
+    assert "10.0.16.0/20" in text
+
+    dropped = ansible.playbook("realip", {**variables, "phase_realip_sources": []}, expect_failure=True)
+    assert "in the place of their clients: 10.0.16.0/20" in dropped.message
+    assert file.read_text(encoding="utf-8") == text
+    again = ansible.playbook("realip", {**variables, **outside})  # nothing changes, so nobody is asked
+    assert again.changed == 0
 
 
 def test_what_was_not_looked_at_is_said(instance: LocalInstance, monkeypatch: pytest.MonkeyPatch) -> None:

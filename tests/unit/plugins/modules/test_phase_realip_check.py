@@ -102,6 +102,49 @@ def test_with_lockout_warn_it_goes_on_and_says_so():
     assert not result["changed"] and len(warnings) == 1 and "alice@example.com" in warnings[0]
 
 
+CHAIN = """
+set_real_ip_from 10.0.16.0/20;
+real_ip_header X-Forwarded-For;
+geo $realip_remote_addr $phase_hop_0 { default 0; 10.0.16.0/20 1; }
+geo $remote_addr $phase_hop_1 { default 0; 173.245.48.0/20 1; 103.21.244.0/22 1; }
+geo $remote_addr $limited { default 0; 192.0.2.0/24 1; }
+"""
+FORGEABLE = "server { location / { proxy_set_header X-Real-IP $http_cf_connecting_ip; } }"
+HAPROXY = "frontend phase\n    acl phase_is_hop_0 src 10.0.16.0/20\n    acl phase_is_hop_0 src 173.245.48.0/20\n"
+EVERYBODY = [policy("0.0.0.0/0, ::/0")]
+
+
+@pytest.mark.parametrize(
+    "before, trusted, gone",
+    [
+        (CHAIN, [], ["10.0.16.0/20", "173.245.48.0/20", "103.21.244.0/22"]),
+        (CHAIN, ["173.245.48.0/20", "103.21.244.0/22"], ["10.0.16.0/20"]),
+        (CHAIN, ["10.0.0.0/8", "173.245.48.0/20"], ["103.21.244.0/22"]),
+        (FORGEABLE, [], ["$http_cf_connecting_ip"]),
+        (HAPROXY, ["10.0.16.0/20"], ["173.245.48.0/20"]),
+    ],
+)
+def test_trust_that_is_dropped_is_told(before, trusted, gone):
+    message, found = stopped(EVERYBODY, before=before, trusted=trusted)
+    assert found["dropped"] == gone and "place of their clients: %s" % gone[0] in message
+    assert check([], before=before, trusted=trusted)[0]["check"]["dropped"] == gone  # nobody is kept out
+
+
+@pytest.mark.parametrize(
+    "before, trusted",
+    [
+        (CHAIN, ["10.0.16.0/20", "173.245.48.0/20", "103.21.244.0/22"]),
+        (CHAIN, ["10.0.0.0/8", "173.245.0.0/16", "103.21.244.0/22"]),
+        ("".join("set_real_ip_from 8.8.%d.0/24;" % n for n in range(8)), ["8.8.%d.0/24" % n for n in range(1, 8)]),
+        (FORGEABLE, ["173.245.48.0/20"]),
+        ("server { proxy_set_header X-Real-IP $remote_addr; allow 192.0.2.0/24; }", []),
+        ("", []),
+    ],
+)
+def test_trust_that_stays_or_was_withdrawn_is_no_danger(before, trusted):
+    assert check(EVERYBODY, before=before, trusted=trusted)[0]["check"]["dropped"] == []
+
+
 def test_records_of_the_engines_own_address_tell_nothing():
     _result, warnings = check([policy("0.0.0.0/0")], [seen(ALICE, "172.18.0.1")])
     assert len(warnings) == 1 and "no public address" in warnings[0]
