@@ -37,6 +37,12 @@ def running(module_local_instance: Callable[..., LocalInstance]) -> LocalInstanc
     return started
 
 
+@pytest.fixture(autouse=True)
+def _home_is_not_writable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is kept in the user's own folders, which may be missing."""
+    monkeypatch.setenv("XDG_STATE_HOME", "/dev/null")
+
+
 @pytest.fixture
 def instance(running: LocalInstance) -> Iterator[LocalInstance]:
     yield running
