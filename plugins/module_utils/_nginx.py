@@ -364,6 +364,8 @@ def wanted_from(params: Mapping[str, Any]) -> Wanted:
     content = read(os.path.expanduser(params["src"])) if given is None else given.encode()
     if not content.strip():
         raise BadOption("The new configuration is empty.", "Give content or src.")
+    if params["attempts"] < 1:
+        raise BadOption("attempts is %d." % params["attempts"], "Set it to 1 or more, or set probe=none.")
     hops: List[Mapping[str, Any]] = list(params["hops"] or [])
     if not all(edges_of(hop["ranges"]) for hop in hops):
         raise BadOption("A proxy in hops has no ranges.", "Name the addresses or ranges that it connects from.")
@@ -379,6 +381,9 @@ def remarks(probe: Mapping[str, Any]) -> List[str]:
         said.append("Forged entries of X-Forwarded-For reach Phase, which before v2.54.2 believes them.")
     if (probe.get("live") or {}).get("skipped"):
         said.append("Phase itself was not asked whom it sees: %s." % probe["live"]["skipped"])
+    left = [*probe.get("unprobed", ()), *("port %d" % port for port in probe.get("unreached", ()))]
+    if left:
+        said.append("No forged request was sent to: %s." % ", ".join(left))
     return said
 
 

@@ -210,7 +210,9 @@ class Trial:
     """A configuration to try out, and where the prober finds what in it.
 
     An endpoint: ``port``, ``address`` (of the listen, may be empty), ``tls``, ``proxy_protocol``, ``host``, ``path``,
-    ``live_port``, ``header`` and ``recursive`` (of the realip module), ``ranges`` (what is trusted there).
+    ``live_port``, ``header`` and ``recursive`` (of the realip module), ``ranges`` (what is trusted there in earnest).
+    ``unprobed``: what there are no requests for, as it stands in the configuration: locations by regular expression,
+    listens for QUIC and on Unix sockets.
     """
 
     text: str
@@ -251,15 +253,15 @@ def _host(server: Block) -> str:
     return "localhost"
 
 
+def _listens(block: Block) -> List[List[str]]:
+    """The words of all listens of all servers for HTTP."""
+    inside = [one for http in block if http.name == "http" for one in walk(http.block or [])]
+    return [directive.words() for directive in inside if directive.name == "listen" and directive.args]
+
+
 def live_ports(block: Block) -> Set[int]:
-    """The TCP ports of all listens of all servers for HTTP, and the default one."""
-    found = {80}
-    for directive in [one for http in block if http.name == "http" for one in walk(http.block or [])]:
-        if directive.name == "listen" and directive.args:
-            listen = listen_of(directive.words())
-            if listen:
-                found.add(listen.port)
-    return found
+    """The TCP ports that are listened on for HTTP, and the default one."""
+    return {80} | {listen.port for listen in map(listen_of, _listens(block)) if listen}
 
 
 class _Trial:
@@ -339,9 +341,9 @@ def trial(tree: Block, mode: str, own: Sequence[str], ports: Mapping[int, int], 
         Directive(["error_log", "stderr", "emerg"]),
         Directive(["worker_processes", "1"]),
     ]
-    unprobed: List[str] = []
+    unprobed = ["listen " + " ".join(words) for words in _listens(tree) if listen_of(words) is None]
     endpoints = _endpoints(converted, _trust(tree), ports, unprobed)
-    return Trial(text_of(head + converted), endpoints, unprobed)
+    return Trial(text_of(head + converted), endpoints, list(dict.fromkeys(unprobed)))
 
 
 def _trust(tree: Block) -> Iterator[List[str]]:

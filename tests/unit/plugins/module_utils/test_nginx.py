@@ -109,12 +109,24 @@ def test_what_a_mount_covers(folder, path, does):
     [
         ({"stranger": {"passed_on": 0}, "live": {"skipped": None}}, []),
         ({"stranger": {"passed_on": 3}}, ["before v2.54.2"]),
+        ({"stranger": {"passed_on": 0}, "unprobed": ["listen 1 quic"], "unreached": [8443]}, ["1 quic, port 8443."]),
         ({"stranger": {"passed_on": 0}, "live": {"skipped": "no members"}}, ["not asked whom it sees: no members."]),
     ],
 )
 def test_what_is_no_failure_is_said_all_the_same(probe, words):
     said = nginx.remarks(probe)
     assert len(said) == len(words) and all(word in text for word, text in zip(words, said))
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [({"attempts": 0}, "attempts is 0"), ({"content": " "}, "is empty"), ({"hops": [{"ranges": []}]}, "no ranges")],
+)
+def test_what_cannot_be_meant_is_refused(given, words):
+    sound = {"content": "x", "probe": "full", "attempts": 1, "hops": [], "restart": False, "reload_timeout": 1.0}
+    assert nginx.wanted_from(sound).attempts == 1
+    with pytest.raises(nginx.BadOption, match=words):
+        nginx.wanted_from({**sound, **given})
 
 
 def test_a_failure_says_what_serves_now():

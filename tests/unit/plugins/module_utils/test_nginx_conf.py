@@ -159,7 +159,7 @@ def test_the_endpoints_say_where_and_how_to_ask():
     assert {(e["host"], e["header"], e["recursive"]) for e in found.endpoints} == {
         ("probe.example.com", "CF-Connecting-IP", False)
     }
-    assert "location ~ \\.php$" in found.unprobed
+    assert found.unprobed == ["listen 443 quic reuseport", "listen unix:/run/a.sock", "location ~ \\.php$"]
 
 
 def test_a_servers_own_trust_goes_before_that_of_all():
