@@ -127,11 +127,18 @@ def balancer(client):
     return [("X-Forwarded-For", f"{LIE}, {client}"), ("X-Real-IP", LIE), ("CF-Connecting-IP", LIE)]
 
 
+NO_ADDRESSES = ("face", "....", "1.2.3", "x::", ":", "1:2")
 BELIEVED = [
     ("cloudflare", CDN, cloudflare(CLIENT), CLIENT),
     ("cloudflare", CDN, cloudflare(CLIENT6), CLIENT6),
     ("cloudflare", CDN, [("X-Forwarded-For", LIE)], CDN),
     ("cloudflare", CDN, [("CF-Connecting-IP", "evil; deny all")], CDN),
+    # No addresses, though of the letters and digits of addresses.
+    *(("cloudflare", CDN, [("CF-Connecting-IP", bad)], CDN) for bad in NO_ADDRESSES),
+    *(("aws_alb", ALB, [("X-Forwarded-For", f"{LIE}, {bad}")], ALB) for bad in NO_ADDRESSES),
+    # A port is left out, as an ALB adds where it is told to.
+    ("cloudflare", CDN, [("CF-Connecting-IP", f"{CLIENT}:50123")], CLIENT),
+    ("aws_alb", ALB, [("X-Forwarded-For", f"{LIE}, {CLIENT}:50123")], CLIENT),
     ("cloudflare", STRANGER, cloudflare(LIE), STRANGER),
     ("aws_alb", ALB, balancer(CLIENT), CLIENT),
     ("aws_alb", ALB, balancer(CLIENT6), CLIENT6),
@@ -175,6 +182,10 @@ CHAINED = [
     ("two", CDN, chain(LIE, CDN, connecting=LIE), CDN),
     ("two", STRANGER, chain(LIE, CDN, connecting=LIE), STRANGER),
     ("two", ALB, [("CF-Connecting-IP", "x"), ("X-Forwarded-For", f"{CLIENT}, {CDN}")], CDN),
+    *(("two", ALB, chain(CLIENT, CDN, connecting=bad), CDN) for bad in NO_ADDRESSES),
+    *(("three", ALB, chain(bad, FAR, CDN, connecting=FAR), FAR) for bad in NO_ADDRESSES),
+    ("two", ALB, chain(CLIENT, CDN, connecting=f"{CLIENT}:50123"), CLIENT),
+    ("three", ALB, chain(f"{CLIENT}:50123", FAR, CDN, connecting=FAR), CLIENT),
     ("three", ALB, chain(CLIENT, FAR, CDN, connecting=FAR), CLIENT),
     ("three", ALB, chain(CLIENT, CDN, connecting=CLIENT), CLIENT),
     ("three", ALB, [("CF-Connecting-IP", FAR), ("X-Forwarded-For", f"{LIE}, x, {FAR}, {CDN}")], FAR),
@@ -228,7 +239,13 @@ def test_the_proxy_protocol_is_believed_from_the_balancer(proxies, program):
     assert proxy.ask(lines, ALB, before=direct).believed == "198.51.100.8"
     spoofed = proxy.ask(lines, STRANGER, before=header)
     assert spoofed is None or spoofed.believed == STRANGER
-    assert proxy.ask(lines, ALB, before=header, tls=trusting()).believed == CLIENT
+    by_tls = proxy.ask(lines, ALB, before=header, tls=trusting())
+    assert (by_tls.believed, by_tls.all("X-Forwarded-Proto")) == (CLIENT, ["https"])
+    # What speaks the PROXY protocol passes on whatever clients say of the scheme.
+    for said, peer in (("https", header), ("https", direct)):
+        assert proxy.ask([("X-Forwarded-Proto", said)], ALB, before=peer).all("X-Forwarded-Proto") == ["http"]
+    said = [("X-Forwarded-Proto", "http")]
+    assert proxy.ask(said, ALB, before=direct, tls=trusting()).all("X-Forwarded-Proto") == ["https"]
 
 
 def lies_believed(proxy, peer, truth, rewrite):
