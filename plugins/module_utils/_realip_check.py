@@ -55,8 +55,8 @@ def complaints(found: Mapping[str, Any]) -> List[str]:
         )
     if found["dropped"] and found["organisations"]:
         said.append(
-            "The configuration in force believes these, and the new one does not, so that Phase would see proxies in the "
-            "place of their clients: %s." % _some(found["dropped"])
+            "The configuration in force believes these, and the new one does not, so that Phase would see proxies in "
+            "the place of their clients: %s." % _some(found["dropped"])
         )
     return said
 
