@@ -9,6 +9,7 @@ point is undone by the next one.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import re
@@ -86,6 +87,15 @@ class Configurator:
             if before is not None:
                 self._recover(before)
             return self._work(check, before)
+
+    def only_recover(self, check: bool) -> Dict[str, Any]:
+        """Undo a run that was cut off, if there is one; nothing else."""
+        with contextlib.nullcontext() if check else only_one(self._file):
+            before = read_journal(self._file)
+            if before is not None and not check:
+                self._recover(before)
+        done = dict.fromkeys(("changed", "recovered", "reload"), before is not None)
+        return {**done, "path": self._host.path, "file": self._file}
 
     def _recover(self, before: bytes) -> None:
         """Undo a run that was cut off: it may have got as far as half a file."""
@@ -391,6 +401,9 @@ def configure(
     target: Target, params: Mapping[str, Any], check: bool, report: Report, warn: Callable[[str], None]
 ) -> Dict[str, Any]:
     """Give nginx the configuration: the module's result."""
+    if params["recover_only"]:
+        without = Wanted(b"", restart=params["restart"], timeout=params["reload_timeout"])
+        return Configurator(build(target, params), target, without, report).only_recover(check)
     if params["content"] is None and params["src"] is None:
         raise BadOption("There is no new configuration.", "Give content or src.")
     wanted = wanted_from(params)

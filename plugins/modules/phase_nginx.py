@@ -65,7 +65,7 @@ options:
     choices: [full, trial, none]
     default: full
   attempts:
-    description: How many forged requests to send before the file is written.
+    description: How many forged requests to send before the file is written, 1 or more.
     type: int
     default: 200
   hops:
@@ -93,7 +93,12 @@ options:
   restart:
     description:
       - Restart nginx's container when it does not have the file that its mount names, because that was replaced by
-        another one.
+        another one, be it with the same content.
+    type: bool
+    default: false
+  recover_only:
+    description:
+      - Only undo a run that was cut off, if there is one. Neither O(content) nor O(src) is needed then.
     type: bool
     default: false
   reload_timeout:
@@ -127,7 +132,7 @@ file:
   type: str
 nginx_test:
   description: What C(nginx -t) said of the new configuration.
-  returned: success, and when it failed
+  returned: success without O(recover_only), and when it failed
   type: dict
   contains:
     ok:
@@ -172,7 +177,9 @@ probe:
       type: list
       elements: int
     unprobed:
-      description: Locations given by a regular expression, for which no request was made up.
+      description:
+        - What no request was made up for, namely locations given by a regular expression, and listens for QUIC and on
+          Unix sockets. There is a warning of these, and of what is C(unreached).
       type: list
       elements: str
     live:
@@ -202,9 +209,10 @@ SPEC = ArgumentSpec(
         "attempts": {"type": "int", "default": 200},
         "hops": {"type": "list", "elements": "dict", "options": HOPS},
         "restart": {"type": "bool", "default": False},
+        "recover_only": {"type": "bool", "default": False},
         "reload_timeout": {"type": "float", "default": 30},
     },
-    mutually_exclusive=[("content", "src")],
+    mutually_exclusive=[("content", "src"), ("content", "recover_only"), ("src", "recover_only")],
 )
 
 

@@ -390,7 +390,7 @@ def test_a_plain_nginx(instance: Any, hops: Hops) -> None:
 
 def test_the_policies_are_asked_first(ansible: Ansible, instance: Any, hops: Hops) -> None:
     """Somebody comes from an address that no policy lets in; the play stops before nginx is touched."""
-    before, running = inside(instance), workers(instance)
+    before, running, path = inside(instance), workers(instance), str(file_of(instance))
     instance.sql(
         "insert into api_networkaccesspolicy (id, name, allowed_ips, is_global, created_at, updated_at,"
         " organisation_id) values ('realip', 'office', '192.0.2.0/24', true, now(), now(), %s)",
@@ -402,6 +402,11 @@ def test_the_policies_are_asked_first(ansible: Ansible, instance: Any, hops: Hop
         assert "No policy lets your own address in: 198.51.100.7 (SpaceX)" in stopped.message
         assert "No policy lets in who came from" in stopped.message
         assert (inside(instance), workers(instance)) == (before, running)
+        # A run that was cut off is undone all the same.
+        _nginx_file.write_journal(path, before.encode())
+        _nginx_file.write_in_place(path, PLAIN[:60].encode())
+        assert realip(ansible, instance, sources, expect_failure=True).changed == 1
+        serves(instance, before)
         went_on = realip(ansible, instance, sources, lockout="warn", probe="none")
         assert went_on.changed == 1 and "No policy lets in who came from" in went_on.stdout
     finally:
