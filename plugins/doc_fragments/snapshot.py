@@ -28,7 +28,8 @@ options:
   force:
     description:
       - With O(state=restored), put the rows back even if they were changed since, or if the database is not the one the
-        snapshot was made of, such as one restored from a dump.
+        snapshot was made of, such as one restored from a dump. What refers to something that was deleted since is left
+        out then, with a warning.
     type: bool
     default: false
 """

@@ -109,7 +109,8 @@ def _images(call: Call, request: Mapping[str, Any]) -> List[Image]:
     """What the snapshot holds, once it is known to be of this database. Raises SnapshotUnusable."""
     content = _snapshot.load(call.params["snapshot"], MODULE)
     if not request["force"]:
-        seen = call.target.run(network_policy.plan, dict(request, state="info", organisation=None), call.report)
+        question = dict(request, state="info", organisation=None, diagnose=None)
+        seen = call.target.run(network_policy.plan, question, call.report)
         _snapshot.check_database(content, seen["database"])
     return _snapshot.images_of(content)
 

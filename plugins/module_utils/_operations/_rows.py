@@ -48,6 +48,8 @@ def transaction(connection: Any, *, write: bool = False) -> Iterator[None]:
     Without ``write`` it reads only, from one snapshot. With it every statement sees what is committed, as a lock that
     was waited for demands. Left by an exception, it is rolled back.
     """
+    import psycopg2
+
     mode = "isolation level read committed, read write" if write else "isolation level repeatable read, read only"
     with connection.cursor() as cursor:
         cursor.execute("begin transaction " + mode)
@@ -58,7 +60,14 @@ def transaction(connection: Any, *, write: bool = False) -> Iterator[None]:
             if not connection.closed:
                 cursor.execute("rollback")
             raise
-        cursor.execute("commit")
+        try:
+            cursor.execute("commit")  # which is when Phase's foreign keys, all deferred, are looked at
+        except psycopg2.IntegrityError as error:
+            raise RowsChanged(
+                "The rows do not fit what was added or deleted in the meantime: %s"
+                % " ".join((error.diag.message_detail or error.diag.message_primary or str(error)).split()),
+                "Nothing was changed. Look at what changed, then run again.",
+            ) from error
 
 
 def identity(connection: Any) -> Dict[str, Optional[str]]:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
-from . import _access, _audit, _rows
+from .._errors import BadOption
+from . import _access, _audit, _references, _rows
 from ._api import Context, Request, Result
 from ._policies import (
     ATTACHED,
@@ -105,7 +106,8 @@ def _plan(connection: Any, data: Data, request: Request) -> Planned:
     if not data["supported"]:
         raise unsupported()
     if state == "restored":
-        return restored(connection, data, request), []
+        _check_organisation(data, request)
+        return restored(connection, data, request)
     if state == "reset":
         return reset(data, request)
     return allowed(data, request)
@@ -205,10 +207,30 @@ def add(data: Data, policy: Item, wanted: Sequence[str]) -> _rows.Image:
 # Putting back
 
 
-def restored(connection: Any, data: Data, request: Request) -> Images:
-    """The images that undo those of a snapshot. Rows that are back already are left alone.
+def _check_organisation(data: Data, request: Request) -> None:
+    """Raise BadOption where the snapshot is of another organisation than the one that is named."""
+    if request.get("organisation") is None:
+        return
+    within = find_organisation(data, request["organisation"])
+    names = {one["id"]: one["name"] for one in data["organisations"]}
+    of_policy = {row["id"]: row["organisation_id"] for row in data["rows"][POLICY]}
+    states = [(one["table"], one["before"] or one["after"]) for one in request["images"]]
+    of_policy.update({row["id"]: row["organisation_id"] for table, row in states if table == POLICY})
+    policy_ids = [row["id"] if table == POLICY else row["networkaccesspolicy_id"] for table, row in states]
+    others = sorted({str(of_policy[one]) for one in policy_ids if one in of_policy} - {within["id"]})
+    if others:
+        raise BadOption(
+            "The snapshot is of organisation %s, and organisation is %s."
+            % (", ".join(quoted(names.get(key, key)) for key in others), quoted(within["name"])),
+            "Leave organisation out with state=restored, or name the other snapshot.",
+        )
 
-    Raises RowsChanged where a row is neither as the change left it nor as it was before, unless forced.
+
+def restored(connection: Any, data: Data, request: Request) -> Planned:
+    """The images that undo those of a snapshot, and what could not be undone. Rows that are back are left alone.
+
+    Raises RowsChanged where a row is neither as the change left it nor as it was before, or refers to what is gone,
+    unless forced.
     """
     back = _rows.reverse(request["images"])
     organisations_now = {one["id"] for one in data["organisations"]}
@@ -224,9 +246,9 @@ def restored(connection: Any, data: Data, request: Request) -> Images:
         one for one in back if now.get((one["table"], one["key"])) != one["after"] and not attached_again(data, one)
     ]
     if request.get("force"):
-        return _rows.rebase(connection, pending)
+        return _references.fitting(connection, _rows.rebase(connection, pending), force=True)
     _rows.expect(connection, pending)
-    return pending
+    return _references.fitting(connection, pending, force=False)
 
 
 def attached_again(data: Data, one: _rows.Image) -> bool:

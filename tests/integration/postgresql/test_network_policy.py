@@ -56,6 +56,12 @@ QUICK = settings(
     database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
+# A member with every column of another's but the key.
+COPY_OF_MEMBER = """
+insert into api_organisationmember
+select (jsonb_populate_record(m, jsonb_build_object('id', %s::text))).*
+from api_organisationmember m where m.id = %s
+"""
 
 
 @pytest.fixture(scope="module")
@@ -328,6 +334,69 @@ def test_a_policy_that_was_deleted_since_comes_back_only_by_force(instance: Loca
     assert direct(state="restored", snapshot=widened, force=True)["audit"][0]["event_type"] == "C"
     assert direct(state="restored", snapshot=detached)["changed"]
     assert stored(instance) == before
+
+
+def test_an_attachment_to_what_was_deleted_since_is_left_out_by_force(instance: LocalInstance, direct: Direct) -> None:
+    mine, other = (add_policy(instance, name, "10.0.0.0/8", is_global=False) for name in ("Mine", "Other"))
+    for policy in (mine, other):
+        attach(instance, policy)
+    snapshot = direct(state="reset", policies=[], account_policies=["Mine", "Other"])["snapshot"]
+    instance.sql("delete from api_networkaccesspolicy where id = %s", mine)
+    before = stored(instance)
+    with pytest.raises(PhaseError, match=f"refers by networkaccesspolicy_id to {mine} .*was deleted") as refused:
+        direct(state="restored", snapshot=snapshot)
+    assert (refused.value.kind, stored(instance)) == ("rows_changed", before)
+    assert direct(state="restored", snapshot=snapshot, force=True)["changed"]
+    assert any("it is not put back" in text for text in direct.warnings)
+    left = instance.sql("select networkaccesspolicy_id from api_organisationmember_network_policies")
+    assert left == [(other,)]
+    assert direct(state="restored", snapshot=snapshot, force=True)["changed"] is False
+
+
+def test_a_member_who_was_deleted_since_changed_nothing(instance: LocalInstance, direct: Direct) -> None:
+    member = "gone"
+    instance.sql(COPY_OF_MEMBER, member, ALICE)
+    office = add_policy(instance, "Office", "10.0.0.0/8")
+    mine = add_policy(instance, "Mine", "10.0.0.0/8", is_global=False)
+    attach(instance, mine, member)
+    instance.sql("update api_networkaccesspolicy set updated_by_id = %s where id = %s", member, office)
+    snapshot = direct(state="reset", account_policies=["Mine"])["snapshot"]
+    instance.sql("delete from api_organisationmember where id = %s", member)
+    before = stored(instance)
+    with pytest.raises(PhaseError, match=r"to gone of api_organisationmember, which was deleted"):
+        direct(state="restored", snapshot=snapshot)
+    assert stored(instance) == before
+    assert direct(state="restored", snapshot=snapshot, force=True)["changed"]
+    assert any("updated_by_id is left empty" in text for text in direct.warnings)
+    found = instance.sql("select is_global, updated_by_id from api_networkaccesspolicy where id = %s", office)
+    assert (found, stored(instance)[1]) == ([(True, None)], [])
+
+
+def test_a_row_that_is_referred_to_meanwhile_is_no_fault_of_the_collection(
+    instance: LocalInstance, direct: Direct
+) -> None:
+    office = add_policy(instance, "Office", "10.0.0.0/8")
+    widened = direct(state="allowed", allow=[HOME])["snapshot"]
+    instance.sql("delete from api_networkaccesspolicy")
+    created = direct(state="restored", snapshot=widened, force=True)["snapshot"]
+    attach(instance, office)
+    before = stored(instance)
+    with pytest.raises(PhaseError, match="still referenced") as refused:
+        direct(state="restored", snapshot=created)
+    assert (refused.value.kind, stored(instance)) == ("rows_changed", before)
+
+
+def test_a_snapshot_of_another_organisation_is_refused(instance: LocalInstance, direct: Direct) -> None:
+    add_policy(instance, "Office", "10.0.0.0/8")
+    add_policy(instance, "Theirs", "10.0.0.0/8", organisation=CONTOSO)
+    before = stored(instance)
+    snapshot = direct(state="allowed", organisation="SpaceX", allow=[HOME])["snapshot"]
+    for force in (False, True):
+        with pytest.raises(PhaseError, match='snapshot is of organisation "SpaceX", and organisation is "Contoso"'):
+            direct(state="restored", organisation="Contoso", snapshot=snapshot, force=force)
+    asked = {"snapshot": snapshot, "organisation": "SpaceX", "diagnose": {"address": HOME}}
+    assert direct(state="restored", check=True, **asked)["diagnosis_after"]["blocked"]
+    assert direct(state="restored", **asked)["changed"] and stored(instance) == before
 
 
 def test_an_account_that_was_attached_again_stays(instance: LocalInstance, direct: Direct) -> None:
