@@ -23,7 +23,7 @@ _SESSIONS = """
       and (host(a.client_addr) = any(%s) or a.application_name like %s)
     order by a.pid
 """
-# What Django's migrate may look like from elsewhere: it builds an index, touches its own table, or holds or awaits a lock
+# What Django's migrate may look like from elsewhere: it builds an index, touches its own table, holds or awaits a lock
 # that goes with DDL (13.3.1: all modes above ROW EXCLUSIVE). A transaction that only reads or writes rows is none.
 _OTHERS = """
     select a.pid, coalesce(a.application_name, ''), coalesce(host(a.client_addr), '')
