@@ -3,8 +3,8 @@
 
 """Values that go into a proxy's configuration, checked by type: none of them can end a directive or begin another.
 
-Each function returns the value in its canonical form or raises BadValue. What they let through has no white space,
-quote, backslash, semicolon, brace, hash or dollar sign, whatever the proxy.
+Each function returns the value in its canonical form or raises BadValue. What they let through has no quote, backslash,
+semicolon, brace, hash or dollar sign, whatever the proxy, and no white space but the spaces of a calendar event.
 """
 
 from __future__ import annotations
@@ -108,7 +108,8 @@ def host(name: str, value: Any) -> str:
     try:
         address = ipaddress.ip_address(bare)
     except ValueError:
-        if _HOST.fullmatch(text) and not re.fullmatch(r"[0-9.]+", text):
+        # nginx takes http://unix:8000 for a socket's path.
+        if _HOST.fullmatch(text) and not re.fullmatch(r"[0-9.]+", text) and text.lower() != "unix":
             return text
         raise BadValue("%s is not a host: %.80r." % (name, text), "Use a name or an address, without a port.") from None
     if address.version == 4:

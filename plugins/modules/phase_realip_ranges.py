@@ -54,7 +54,9 @@ options:
     type: float
     default: 15
   max_change:
-    description: The share of the ranges, from 0 to 1, that may be new, and that may be gone, at once.
+    description:
+      - The share of the ranges, and of each family's addresses, from 0 to 1, that may be new, and that may be gone, at
+        once.
     type: float
     default: 0.25
   accept_change:

@@ -154,7 +154,7 @@ def test_values_in_their_own_form():
     assert values.host("x", "phase_backend.internal") == "phase_backend.internal"
     assert values.server_name("x", "*.Example.com") == "*.example.com"
     assert values.port("x", "8443") == 8443
-    for bad in ("1.2.3", "1.2.3.4.5", "a..b", "-a", "[1.2.3.4]", "fe80::1%eth0", "a:80"):
+    for bad in ("1.2.3", "1.2.3.4.5", "a..b", "-a", "[1.2.3.4]", "fe80::1%eth0", "a:80", "unix", "UNIX"):
         with pytest.raises(BadValue):
             values.host("x", bad)
     for bad in ("/../etc", "etc", "/a//b", "/a/./b"):
