@@ -160,3 +160,18 @@ def test_whatever_stops_a_change_the_old_file_goes_back(tmp_path, raised):
     with pytest.raises(type(raised)) as failed:
         change._change(change._host.look(), "", False, [], {})
     assert failed.value is raised and path.read_bytes() == b"old" and file.read_journal(str(path)) is None
+
+
+def test_only_a_run_that_was_cut_off_is_undone(tmp_path):
+    path = tmp_path / "default.conf"
+    path.write_bytes(b"half")
+
+    def undo(check):
+        here = host.PlainNginx(str(path), "nginx")
+        return nginx.Configurator(here, None, nginx.Wanted(b""), lambda *_words: None).only_recover(check)
+
+    assert undo(False)["changed"] is False and path.read_bytes() == b"half"
+    file.write_journal(str(path), b"whole")
+    foreseen = undo(True)
+    assert foreseen["changed"] and foreseen["recovered"] and path.read_bytes() == b"half"
+    assert file.read_journal(str(path)) == b"whole"
