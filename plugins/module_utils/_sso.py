@@ -61,6 +61,8 @@ def _once(call: Call, request: Facts, now: float) -> Facts:
     _check_organisation(params["organisation"], plan)
     if state == "info":
         return {"changed": False, "organisation": plan["organisation"], "sso": plan["before"], "doctor": plan["doctor"]}
+    for note in plan["notes"]:
+        call.warn(note)
     result = predicted(plan, state)
     changes = _rows.real(plan["images"])
     if state == "providers_deleted":

@@ -12,10 +12,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from typing import Any, Dict, List, Mapping, Optional, Sequence
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from .._errors import PhaseError
-from . import _audit, _organisations, _rows, _sso_backend, _sso_doctor
+from . import _audit, _organisations, _references, _rows, _sso_backend, _sso_doctor
 from . import _sso_plan as planning
 from ._api import Context, Request, Result
 from ._database import require_phase
@@ -132,8 +132,8 @@ def plan(context: Context, request: Request) -> Result:
 
     Result: ``organisation`` (id, name), ``database``, ``before`` and ``after`` (``_sso_plan.shown`` and
     ``cached_decision``), ``images`` (all rows, with the providers' configuration: for the snapshot and ``apply``
-    alone), ``known`` (ids of the providers), ``stale`` (redis would go on to say otherwise), ``told``, ``doctor`` and
-    ``doctor_after``.
+    alone), ``known`` (ids of the providers), ``stale`` (redis would go on to say otherwise), ``told``,
+    ``notes`` (what to warn of), ``doctor`` and ``doctor_after``.
     """
     connection = context.connect("sso")
     try:
@@ -147,9 +147,9 @@ def plan(context: Context, request: Request) -> Result:
             with connection.cursor() as cursor:
                 cursor.execute("select clock_timestamp()::text")
                 (now,) = cursor.fetchone()
+            images, notes = _images(connection, request, organisation, providers, now)
     finally:
         connection.close()
-    images = _images(request, organisation, providers, now)
     before, after = planning.shown(organisation, providers), planning.outcome(images, organisation, providers)
     seen = _look(key, request["backend"])
     decision = seen["cache"]["decision"]
@@ -165,17 +165,21 @@ def plan(context: Context, request: Request) -> Result:
         "known": [row["id"] for row in providers],
         "stale": stale,
         "told": planning.told(images),
+        "notes": notes,
         "doctor": _examined(name, before, found, seen),
         "doctor_after": _examined(name, after, found, after_seen),
     }
 
 
-def _images(request: Request, organisation: Row, providers: Sequence[Row], now: str) -> List[Any]:
+def _images(
+    connection: Any, request: Request, organisation: Row, providers: Sequence[Row], now: str
+) -> Tuple[List[Any], List[str]]:
     if request["state"] == "info":
-        return []
+        return [], []
     if request["state"] == "restored":
-        return planning.restoring(request["images"], organisation, providers, force=request["force"])
-    return planning.intended(request["state"], organisation, providers, now)
+        images = planning.restoring(request["images"], organisation, providers, force=request["force"])
+        return _references.fitting(connection, images, force=request["force"])  # a member may be gone
+    return planning.intended(request["state"], organisation, providers, now), []
 
 
 def apply(context: Context, request: Request) -> Result:
@@ -200,7 +204,11 @@ def apply(context: Context, request: Request) -> Result:
 
 
 def _same_providers(connection: Any, request: Request) -> None:
-    """Raise RowsChanged for a provider that came after the plan. The organisation's row is locked: none comes now."""
+    """Raise RowsChanged for a provider that came after the plan.
+
+    One that is being added now comes after this change: its foreign key is checked when it is committed, and that waits
+    for the organisation's row, which is locked.
+    """
     known = set(request["known"]) | {one["key"] for one in request["images"]}
     came = [row for row in _providers(connection, request["organisation"]["id"]) if row["id"] not in known]
     if came:

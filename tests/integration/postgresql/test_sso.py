@@ -329,6 +329,29 @@ def test_a_snapshot_of_another_database_is_refused(instance: LocalInstance, tabl
         instance.sql("DROP DATABASE elsewhere WITH (FORCE)")
 
 
+def test_a_provider_of_a_member_who_is_gone(instance: LocalInstance, tables_only: dict[str, Any]) -> None:
+    instance.sql(
+        "INSERT INTO api_organisationmember SELECT (jsonb_populate_record(m, '{\"id\": \"gone\"}')).* "
+        "FROM api_organisationmember m WHERE m.id = %s",
+        identifier(1, "member", "alice.spacex.1"),
+    )
+    author = "UPDATE api_organisationssoprovider SET created_by_id = 'gone', updated_by_id = 'gone' "
+    instance.sql(author + "WHERE organisation_id = %s", SPACEX)
+    before = instance.sql("SELECT id, config::text, enabled FROM api_organisationssoprovider ORDER BY id")
+    done = direct({**tables_only, "state": "providers_deleted", "confirm": "SpaceX"})
+    instance.sql("DELETE FROM api_organisationmember WHERE id = 'gone'")
+    changed = tables(instance)
+    restored = {**tables_only, "state": "restored", "snapshot": done["snapshot"]}
+    error = refused(restored, "rows_changed")
+    assert "refers by created_by_id to gone of api_organisationmember, which was deleted" in error.message
+    assert tables(instance) == changed
+    warnings: list[str] = []
+    assert direct({**restored, "force": True}, warnings=warnings)["changed"]
+    assert any("its updated_by_id is left empty" in text for text in warnings)
+    assert instance.sql("SELECT id, config::text, enabled FROM api_organisationssoprovider ORDER BY id") == before
+    assert not direct({**restored, "force": True})["changed"]
+
+
 def everyone(change: str) -> str:
     return f"UPDATE api_customuser SET {change} WHERE email LIKE '%.spacex.%'"  # noqa: S608 - the test's own words
 
