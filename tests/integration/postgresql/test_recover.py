@@ -25,6 +25,7 @@ from integration.watch import Watch
 from sandbox.local import LocalInstance
 
 NETWORK, SSO = "recover_network_lockout", "recover_sso_lockout"
+SECOND = "second"
 COMMAND = re.compile(r"^cd \S+ && .*-e phase_recover_(restore|confirm)=\S+$", re.MULTILINE)
 
 
@@ -50,6 +51,8 @@ def instance(running: LocalInstance) -> Iterator[LocalInstance]:
         "delete from api_organisationmember_network_policies; delete from api_networkaccesspolicy; "
         "delete from api_scimuser; update api_organisation set require_sso = false"
     )
+    running.sql("delete from api_organisationmember where id = %s", SECOND)
+    running.sql('delete from api_customuser where "userId" = %s', SECOND)
     with redis.Redis(port=running.redis_port) as connection:
         connection.flushall()
 
@@ -206,18 +209,91 @@ def test_somebody_at_a_terminal_decides(
     assert enter(instance.url) == ends, seen.decode()
 
 
-def test_what_does_not_help_is_put_back(ansible: Ansible, instance: LocalInstance, variables: dict[str, Any]) -> None:
-    """An owner managed by SCIM stays out whatever the organisation requires; another one would get in."""
-    lockouts.by_sso(instance)
+def managed_by_scim(instance: LocalInstance, member: str) -> None:
     instance.sql(
         "insert into api_scimuser (id, external_id, email, display_name, active, scim_data, updated_at, org_member_id,"
         " organisation_id) values ('1', '1', 'a@b.c', '', true, '{}', now(), %s, %s)",
-        lockouts.MEMBER,
+        member,
         SPACEX,
     )
-    done = recover(ansible, SSO, variables, fails=True, phase_recover_account=lockouts.ALICE)
-    assert outcome(done) == "failed" and "SCIM" in done.message
+
+
+def another_member(instance: LocalInstance) -> str:
+    """The address of a member like alice who is no owner."""
+    email = f"{SECOND}@example.com"
+    instance.sql(
+        "insert into api_customuser select (jsonb_populate_record(u, %s::jsonb)).* from api_customuser u"
+        " where email = %s",
+        json.dumps({"userId": SECOND, "username": SECOND, "email": email}),
+        lockouts.ALICE,
+    )
+    instance.sql(
+        "insert into api_organisationmember select (jsonb_populate_record(m, %s::jsonb || jsonb_build_object('role_id',"
+        " (select min(id) from api_role where lower(name) <> 'owner' and organisation_id = m.organisation_id)))).*"
+        " from api_organisationmember m where id = %s",
+        json.dumps({"id": SECOND, "user_id": SECOND}),
+        lockouts.MEMBER,
+    )
+    return email
+
+
+def test_what_does_not_help_is_put_back(ansible: Ansible, instance: LocalInstance, variables: dict[str, Any]) -> None:
+    """Whom SCIM manages stays out whatever the organisation requires; of a member, only the backend tells."""
+    lockouts.by_sso(instance)
+    email = another_member(instance)
+    managed_by_scim(instance, SECOND)
+    done = recover(ansible, SSO, variables, fails=True, phase_recover_account=email)
+    assert outcome(done) == "failed" and "identity provider" in done.message
     assert lockouts.requires_sso(instance) and enter(instance.url) == "SSO_REQUIRED"
+
+
+def test_an_owner_who_cannot_sign_in_is_not_let_in(
+    ansible: Ansible, instance: LocalInstance, variables: dict[str, Any]
+) -> None:
+    """The backend lets a session in that no password was given for: it has to be one that the owner could have."""
+    lockouts.by_sso(instance)
+    variables["phase_recover_account"] = lockouts.ALICE
+    unusable = "update api_customuser set password = %s || password where email = %s"
+    instance.sql(unusable, "!", lockouts.ALICE)
+    try:
+        refused = recover(ansible, SSO, variables, fails=True)
+        assert refused.changed == 0 and "has no usable password" in refused.message
+        assert lockouts.requires_sso(instance)
+        forced = recover(ansible, SSO, variables, phase_recover_keep_unverified=True, phase_recover_confirmed=True)
+        assert outcome(forced) == "unverified" and not forced.custom["phase_recover"]["inside"]
+        assert not lockouts.requires_sso(instance)
+        again = recover(ansible, SSO, variables, fails=True)
+        assert again.changed == 0 and "has no usable password" in again.message
+    finally:
+        instance.sql("update api_customuser set password = ltrim(password, '!') where email = %s", lockouts.ALICE)
+
+
+def test_where_passwords_are_not_taken_nobody_is_let_in(
+    ansible: Ansible, instance: LocalInstance, variables: dict[str, Any]
+) -> None:
+    lockouts.by_sso(instance)
+    settings = instance.env_file.read_text(encoding="utf-8")
+    instance.env_file.write_text(settings.replace("ENABLE_PASSWORD_AUTH=true", "ENABLE_PASSWORD_AUTH=false"), "utf-8")
+    instance.restart("backend")
+    try:
+        for account in ("", another_member(instance)):
+            refused = recover(ansible, SSO, variables, fails=True, phase_recover_account=account)
+            assert refused.changed == 0 and "ENABLE_PASSWORD_AUTH" in refused.message
+            assert lockouts.requires_sso(instance)
+    finally:
+        instance.env_file.write_text(settings, encoding="utf-8")
+        instance.restart("backend")
+
+
+def test_another_owner_is_asked_for_where_the_first_stays_out(
+    ansible: Ansible, instance: LocalInstance, variables: dict[str, Any]
+) -> None:
+    lockouts.by_sso(instance)
+    managed_by_scim(instance, lockouts.MEMBER)
+    done = recover(ansible, SSO, variables, phase_recover_confirmed=True)
+    assert (outcome(done), done.custom["phase_recover"]["account"]) == ("kept", "bob.spacex.1@example.com")
+    again = recover(ansible, SSO, variables)
+    assert (again.changed, outcome(again)) == (0, "nothing")
 
 
 def test_another_cause_is_named_and_nothing_changed(
