@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: 2026 The phase.console authors
-"""An upgrade and a recovery under the oldest and the newest ansible-core; other tests run under the one in .venv."""
+"""An upgrade, a recovery and a proxy's file under the oldest and the newest ansible-core; other tests run under the one in .venv."""
 
 from __future__ import annotations
 
@@ -58,3 +58,18 @@ def test_a_recovery_that_nobody_confirms(core: Any, local_instance: Any, tmp_pat
     assert result.custom["phase_recover"]["outcome"] == "expired", result.stdout
     assert lockouts.HOME in str(result.custom["phase_recover"]["text"])
     assert lockouts.policies(instance) == before
+
+
+def test_a_proxys_file_is_written_once(core: Any, tmp_path: Path) -> None:
+    ansible, environ = core
+    file = tmp_path / "default.conf"
+    variables = {
+        "phase_hosts": "localhost",
+        "phase_realip_dest": str(file),
+        "phase_realip_sources": [{"name": "aws_alb", "ranges": ["10.0.16.0/20"]}],
+    }
+    assert ansible.playbook("realip", variables, check=True, environ=environ).changed == 1
+    assert not file.exists()
+    assert ansible.playbook("realip", variables, environ=environ).changed == 1
+    assert "set_real_ip_from 10.0.16.0/20;" in file.read_text(encoding="utf-8")
+    assert ansible.playbook("realip", variables, environ=environ).changed == 0
