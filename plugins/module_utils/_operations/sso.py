@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 from .._errors import PhaseError
 from . import _audit, _organisations, _references, _rows, _sso_backend, _sso_doctor
@@ -147,7 +147,10 @@ def plan(context: Context, request: Request) -> Result:
             with connection.cursor() as cursor:
                 cursor.execute("select clock_timestamp()::text")
                 (now,) = cursor.fetchone()
-            images, notes = _images(connection, request, organisation, providers, now)
+            notes: List[str] = []
+            images = _images(request, organisation, providers, now)
+            if request["state"] == "restored":  # a member may be gone
+                images, notes = _references.fitting(connection, images, force=request["force"])
     finally:
         connection.close()
     before, after = planning.shown(organisation, providers), planning.outcome(images, organisation, providers)
@@ -171,15 +174,12 @@ def plan(context: Context, request: Request) -> Result:
     }
 
 
-def _images(
-    connection: Any, request: Request, organisation: Row, providers: Sequence[Row], now: str
-) -> Tuple[List[Any], List[str]]:
+def _images(request: Request, organisation: Row, providers: Sequence[Row], now: str) -> List[Any]:
     if request["state"] == "info":
-        return [], []
+        return []
     if request["state"] == "restored":
-        images = planning.restoring(request["images"], organisation, providers, force=request["force"])
-        return _references.fitting(connection, images, force=request["force"])  # a member may be gone
-    return planning.intended(request["state"], organisation, providers, now), []
+        return planning.restoring(request["images"], organisation, providers, force=request["force"])
+    return planning.intended(request["state"], organisation, providers, now)
 
 
 def apply(context: Context, request: Request) -> Result:

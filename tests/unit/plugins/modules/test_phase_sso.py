@@ -57,6 +57,7 @@ class Known(Target):
         return {
             "organisation": {"id": "o1", "name": "SpaceX"},
             "database": DATABASE,
+            "notes": [],
             "before": dict(before, cached_decision=self.decision),
             "after": dict(after, cached_decision=kept),
             "images": images,
