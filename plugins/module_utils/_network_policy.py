@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from typing import Any, Callable, Dict, List, Mapping, Optional
@@ -136,7 +137,8 @@ def _once(
         call.target.run(network_policy.apply, {"images": plan["images"], "events": plan["events"]}, call.report)
     except PhaseError as error:
         if error.kind == RowsChanged.kind:
-            os.unlink(path)  # nothing was changed, so there is nothing that it would undo
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)  # nothing was changed, so there is nothing that it would undo
         else:
             error.partial.setdefault("snapshot", path)
         raise

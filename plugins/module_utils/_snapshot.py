@@ -15,6 +15,7 @@ import hashlib
 import json
 import os
 import re
+import secrets
 import socket
 import time
 from typing import Any, Dict, List, Mapping, Optional, Sequence
@@ -114,10 +115,10 @@ def slug(text: str) -> str:
 
 
 def file_name(content: Body) -> str:
-    """``network-policy-20260801T031500Z-spacex-1a2b3c4d.json``; the same content has the same name."""
+    """``network-policy-20260801T031500Z-spacex-1a2b3c4d.json``, another name each time: nobody removes another's."""
     moment = re.sub(r"[-:]", "", content["created"])
     module = slug(content["module"].replace("phase_", "", 1))
-    return "%s-%s-%s-%s.json" % (module, moment, slug(content["of"]), _checksum(content)[:8])
+    return "%s-%s-%s-%s.json" % (module, moment, slug(content["of"]), secrets.token_hex(4))
 
 
 def save(folder: Optional[str], content: Body, environment: Mapping[str, str]) -> str:
@@ -150,7 +151,7 @@ def load(path: str, module: str) -> Body:
         raise SnapshotUnusable("%s cannot be read: %s." % (path, error.strerror or error), again) from error
     try:
         whole = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         whole = None
     if not isinstance(whole, dict) or whole.get("format") != FORMAT:
         raise SnapshotUnusable("%s is not a snapshot, or was cut off." % path, again)
@@ -162,9 +163,24 @@ def load(path: str, module: str) -> Body:
     content = whole.get("body")
     if not isinstance(content, dict) or _checksum(content) != whole.get("sha256"):
         raise SnapshotUnusable("%s is damaged: its checksum is not that of its content." % path, again)
+    if not _known_shape(content):
+        raise SnapshotUnusable("%s lacks what a snapshot says, or says it otherwise." % path, again)
     if content["module"] != module:
         raise SnapshotUnusable("%s is a snapshot of %s." % (path, content["module"]), "Restore it with that module.")
     return content
+
+
+def _known_shape(content: Body) -> bool:
+    """Whether it is what ``body`` makes, as whoever reads it relies on."""
+    parts = {"module": str, "created": str, "database": dict, "of": str, "images": list, "more": dict}
+    return all(isinstance(content.get(name), kind) for name, kind in parts.items()) and all(
+        isinstance(one, dict)
+        and isinstance(one.get("table"), str)
+        and isinstance(one.get("key"), str)
+        and all(side in one and isinstance(one[side], (dict, type(None))) for side in ("before", "after"))
+        and (one["before"] is not None or one["after"] is not None)
+        for one in content["images"]
+    )
 
 
 def check_database(content: Body, database: Mapping[str, Any]) -> None:

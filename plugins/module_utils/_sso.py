@@ -132,8 +132,14 @@ def _request(call: Call) -> Facts:
     content = _snapshot.load(params["snapshot"], MODULE)
     if not params["force"]:
         _snapshot.check_database(content, call.target.run(sso.database, {}, call.report))
-    images, organisation = _snapshot.images_of(content), content["more"]["organisation"]["id"]
-    return dict(request, images=images, organisation_id=organisation, force=params["force"])
+    organisation = content["more"].get("organisation")
+    if not isinstance(organisation, dict) or not isinstance(organisation.get("id"), str):
+        raise _snapshot.SnapshotUnusable(
+            "The snapshot does not say of which organisation it is.",
+            "Name the file that a run of %s returned as snapshot." % MODULE,
+        )
+    images = _snapshot.images_of(content)
+    return dict(request, images=images, organisation_id=organisation["id"], force=params["force"])
 
 
 def _check_organisation(name: Optional[str], plan: Facts) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import stat
 from pathlib import Path
@@ -70,6 +71,35 @@ def test_what_is_wrong_with_a_file_is_said(tmp_path):
     assert "damaged" in refusal(broken)
     broken.write_text(json.dumps(dict(whole, body=[])), encoding="utf-8")
     assert "damaged" in refusal(broken)
+    for opening in ("[", '{"a":'):
+        broken.write_text(opening * 200000, encoding="utf-8")
+        assert "not a snapshot" in refusal(broken)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({name: None} for name in ("module", "created", "database", "of", "images", "more")),
+        {"images": [1]},
+        {"images": [{}]},
+        {"images": [dict(IMAGES[0], key=1)]},
+        {"images": [dict(IMAGES[0], before="x")]},
+        {"images": [dict(IMAGES[0], before=None)]},
+    ],
+)
+def test_a_right_checksum_of_something_else(tmp_path, change):
+    path = _snapshot.save(str(tmp_path), content(), {})
+    whole = json.loads(Path(path).read_text(encoding="utf-8"))
+    for kept in (dict(whole["body"], **change), {k: v for k, v in whole["body"].items() if k not in change}):
+        text = json.dumps(kept, sort_keys=True, separators=(",", ":"))
+        whole.update(body=kept, sha256=hashlib.sha256(text.encode()).hexdigest())
+        Path(path).write_text(json.dumps(whole), encoding="utf-8")
+        assert "lacks what a snapshot says" in refusal(path)
+
+
+def test_two_of_the_same_are_two_files(tmp_path):
+    paths = {_snapshot.save(str(tmp_path), content(), {}) for _number in range(5)}
+    assert len(paths) == 5
 
 
 def test_a_folder_that_cannot_be_written(tmp_path):
