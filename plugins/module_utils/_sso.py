@@ -85,7 +85,7 @@ def _once(call: Call, request: Facts, now: float) -> Facts:
         call.report("Snapshot written. What puts it back: state=restored snapshot=%s" % path)
     outcome = _apply(call, plan, path)
     if path and params["via"] == "stock":
-        path = _with_what_became(path, content, outcome["rows"], params["snapshot_dir"])
+        path = _with_what_became(call, path, content, outcome["rows"])
     return _finished(call, plan, outcome, path)
 
 
@@ -173,12 +173,22 @@ def _apply(call: Call, plan: Facts, path: Optional[str]) -> Facts:
         raise
 
 
-def _with_what_became(path: str, content: Facts, rows: List[_rows.Row], folder: Optional[str]) -> str:
-    """The snapshot again, with the rows as the application's command left them: it sets times of its own."""
+def _with_what_became(call: Call, path: str, content: Facts, rows: List[_rows.Row]) -> str:
+    """The snapshot again, with the rows as the application's command left them: it sets times of its own.
+
+    Where that cannot be written the first one stays. The change was made, so it is no failure.
+    """
     found = {str(row["id"]): row for row in rows}
     images = [dict(one, after=found.get(one["key"])) for one in content["images"]]
-    again = _snapshot.save(folder, dict(content, images=images), os.environ)
-    if again != path:
+    try:
+        again = _snapshot.save(call.params["snapshot_dir"], dict(content, images=images), os.environ)
+    except _snapshot.SnapshotFailed as error:
+        call.warn(
+            "The change was made. What undoes it is %s, with force, since it does not know the times that"
+            " disable_org_sso set: %s" % (path, error.message)
+        )
+        return path
+    with contextlib.suppress(OSError):
         os.unlink(path)
     return again
 

@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 
 import pytest
+from ansible_collections.phase.console.plugins.module_utils import _snapshot
 from ansible_collections.phase.console.plugins.module_utils._errors import (
     BadOption,
     DatabaseUnreachable,
@@ -211,6 +212,26 @@ def test_the_applications_command(run):
     done = run(target, state="enforcement_disabled", via="stock")
     assert target.calls == ["plan", "stock"] and len(run.files()) == 1
     run(target, state="restored", snapshot=done["snapshot"])  # the snapshot knows the time that the command set
+    assert target.organisation == ORGANISATION
+
+
+def test_the_first_snapshot_stays_where_no_second_can_be_written(run, monkeypatch):
+    target, save = Known(), _snapshot.save
+
+    def once(folder, content, environment):
+        if run.files():
+            raise _snapshot.SnapshotFailed("The disk is full.", "Nothing was changed.")
+        return save(folder, content, environment)
+
+    monkeypatch.setattr(_snapshot, "save", once)
+    done = run(target, state="enforcement_disabled", via="stock")
+    assert done["changed"] and [Path(done["snapshot"]).name] == run.files()
+    (warning,) = [text for text in run.warnings if "The disk is full." in text]
+    assert done["snapshot"] in warning and "with force" in warning and "Nothing was changed" not in warning
+    monkeypatch.undo()
+    with pytest.raises(RowsChanged):
+        run(target, state="restored", snapshot=done["snapshot"])
+    run(target, state="restored", snapshot=done["snapshot"], force=True)
     assert target.organisation == ORGANISATION
 
 
