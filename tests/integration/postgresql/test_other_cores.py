@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: 2026 The phase.console authors
-"""An upgrade, a recovery and a proxy's file under the oldest and newest ansible-core; other tests use the one in .venv."""
+"""An upgrade, a recovery and a proxy's file under the oldest and the newest ansible-core; others use that in .venv."""
 
 from __future__ import annotations
 
