@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from typing import Any, Dict, List, Mapping, Optional, Sequence
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from .._errors import PhaseError
 from . import _audit, _organisations, _references, _rows, _sso_backend, _sso_doctor
@@ -241,8 +241,8 @@ def stock(context: Context, request: Request) -> Result:
     """As ``apply``, but the application's own ``disable_org_sso`` changes the rows, which are then read back.
 
     It exits with 0 whatever happens, and neither clears redis nor writes an audit row: both is done here. Request and
-    result are those of ``apply``, with ``state`` in the request. Raises StockCommandFailed where the rows are not as
-    wanted afterwards.
+    result are those of ``apply``, with ``state`` in the request. Raises StockCommandFailed where it did not end, or the
+    rows are not as wanted afterwards; it says what they are then, and redis is cleared of what they no longer say.
     """
     connection = context.connect("sso")
     try:
@@ -250,25 +250,28 @@ def stock(context: Context, request: Request) -> Result:
             _rows.expect(connection, request["images"], planning.HIDDEN)
         name = request["organisation"]["name"]
         context.report("Running disable_org_sso %s" % " ".join(FLAGS[request["state"]]))
-        output = _manage(["disable_org_sso", "--org=" + name] + FLAGS[request["state"]])
-        with _rows.transaction(connection):
-            row = _organisation(connection, {"organisation_id": request["organisation"]["id"]})
-            left = len(_providers(connection, request["organisation"]["id"]))
-        if row["require_sso"] != "false" or (left and request["state"] == "providers_deleted"):
+        ended, said = _manage(["disable_org_sso", "--org=" + name] + FLAGS[request["state"]])
+        settled = _settled(context, connection, request)
+        state = settled["state"]
+        if not ended or state["require_sso"] or (state["providers"] and request["state"] == "providers_deleted"):
             raise StockCommandFailed(
-                "disable_org_sso did not do it (require_sso is %s, providers: %d). It said: %s"
-                % (row["require_sso"], left, output or "nothing"),
+                "%s Now require_sso is %s, and there are %d providers."
+                % (said, str(state["require_sso"]).lower(), len(state["providers"])),
                 "Leave out via=stock.",
+                partial={"sso": state, "cache": {"cleared": settled["forgotten"], "error": settled["error"]}},
             )
         with _rows.transaction(connection, write=True):
             audited = _audit.record(connection, [request["event"]])
-        return dict(_settled(context, connection, request), audited=audited)
+        return dict(settled, audited=audited)
     finally:
         connection.close()
 
 
-def _manage(arguments: Sequence[str]) -> str:
-    """Run manage.py of the current folder; the last of what it said, without secrets. Its exit code tells nothing."""
+def _manage(arguments: Sequence[str]) -> Tuple[bool, str]:
+    """Run manage.py of the current folder: whether it ended in time, and a sentence for rows that are not as wanted.
+
+    That has the last of what it said, without secrets. Its exit code tells nothing.
+    """
     try:
         done = subprocess.run(
             [sys.executable, "manage.py", arguments[0], "--no-color"] + list(arguments[1:]),
@@ -279,9 +282,8 @@ def _manage(arguments: Sequence[str]) -> str:
             timeout=COMMAND_SECONDS,
             env=dict(os.environ, PYTHONDONTWRITEBYTECODE="1"),  # nothing is left behind in the container
         )
-    except subprocess.TimeoutExpired as error:
-        raise StockCommandFailed(
-            "disable_org_sso did not end within %d s." % COMMAND_SECONDS, "Leave out via=stock."
-        ) from error
+    except subprocess.TimeoutExpired:
+        return False, "disable_org_sso did not end within %d s." % COMMAND_SECONDS
     said = [line.strip() for line in done.stdout.decode("utf-8", "replace").splitlines() if line.strip()]
-    return masker(secret_values(os.environ))(" / ".join(said[-3:]))
+    last = masker(secret_values(os.environ))(" / ".join(said[-3:]))
+    return True, "disable_org_sso did not do it. It said: %s." % (last.rstrip(".") or "nothing")

@@ -528,6 +528,25 @@ def test_a_command_that_only_says_it_did(instance: LocalInstance, options: dict[
     assert rows(instance) == before
 
 
+def test_a_command_that_did_half_of_it(
+    instance: LocalInstance, alice: Account, options: dict[str, Any], tmp_path: Path
+) -> None:
+    lock_out(instance)
+    assert alice.enter() == 403  # and the backend remembers it
+    checkout = shutil.copytree(instance.current.resolve(), tmp_path / "checkout")
+    command = checkout / "api" / "management" / "commands" / "disable_org_sso.py"
+    half = command.read_text(encoding="utf-8").replace("providers.delete()", "pass")
+    command.write_text(half, encoding="utf-8")
+    error = refused(
+        {**options, "manage_dir": str(checkout), "state": "providers_deleted", "confirm": "SpaceX", "via": "stock"},
+        "stock_command_failed",
+    )
+    assert "Now require_sso is false, and there are 2 providers." in error.message
+    assert error.partial["cache"] == {"cleared": True, "error": None} and not error.partial["sso"]["require_sso"]
+    assert kept_in_redis(instance) == {} and alice.enter() == 200
+    assert Path(error.partial["snapshot"]).exists()
+
+
 @contextlib.contextmanager
 def held(instance: LocalInstance) -> Iterator[None]:
     """Another session holds the organisation's row."""

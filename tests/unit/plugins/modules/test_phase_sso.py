@@ -215,6 +215,26 @@ def test_the_applications_command(run):
     assert target.organisation == ORGANISATION
 
 
+def test_a_snapshot_that_does_not_say_of_whom_it_is(run, tmp_path):
+    target = Known()
+    for more in ({}, {"organisation": "SpaceX"}, {"organisation": {}}):
+        content = _snapshot.body("phase_sso", DATABASE, "SpaceX", [], now=0.0, more=more)
+        path = _snapshot.save(str(tmp_path), content, {})
+        with pytest.raises(_snapshot.SnapshotUnusable, match="of which organisation"):
+            run(target, state="restored", snapshot=path)
+    assert "apply" not in target.calls
+
+
+def test_a_command_that_does_not_end_is_ended(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sso, "COMMAND_SECONDS", 1)
+    (tmp_path / "manage.py").write_text("import time; time.sleep(60)", encoding="utf-8")
+    assert sso._manage(["disable_org_sso"]) == (False, "disable_org_sso did not end within 1 s.")
+    (tmp_path / "manage.py").write_text("print('Organisation not found.')", encoding="utf-8")
+    said = "disable_org_sso did not do it. It said: Organisation not found."
+    assert sso._manage(["disable_org_sso"]) == (True, said)
+
+
 def test_the_first_snapshot_stays_where_no_second_can_be_written(run, monkeypatch):
     target, save = Known(), _snapshot.save
 
