@@ -87,8 +87,17 @@ def ask(
         sleep(min(POLL, rest))
 
 
-def give(path: str, answer: str, check: bool) -> Dict[str, Any]:
-    """Answer the question with KEPT or PUT_BACK. Raises NothingWaits, AnsweredOtherwise."""
+def give(path: str, answer: str, check: bool, now: float) -> Dict[str, Any]:
+    """Answer the question with KEPT or PUT_BACK. Raises NothingWaits, AnsweredOtherwise.
+
+    A run that lives ends its question at the time: one that is open longer, at ``now``, is that of a run that has died.
+    """
+    until = open_until(path)
+    if answer == KEPT and until is not None and until <= now:
+        raise NothingWaits(
+            "The time to keep it was up, and no run waits any more: %s was not put back." % path,
+            "To put it back, give that path as phase_recover_restore. To keep it, do nothing.",
+        )
     changed = os.path.exists(path + WAITING) if check else settle(path, answer)
     before = answer if changed else answer_of(path)
     if before is None:
@@ -96,9 +105,14 @@ def give(path: str, answer: str, check: bool) -> Dict[str, Any]:
             "No run asks whether to keep what %s would put back." % path,
             "Give the path that the waiting run has printed, on the host it works on.",
         )
-    if before != answer:
-        raise AnsweredOtherwise("That question has its answer. %s." % WORDS[before], "Run the recovery again.")
-    return {"answer": answer, "left": 0.0, "changed": changed}
+    if (before == KEPT) != (answer == KEPT):
+        raise AnsweredOtherwise(
+            "That question has its answer. %s." % WORDS[before],
+            "To put it back all the same, give that path as phase_recover_restore."
+            if before == KEPT
+            else "Run the recovery again.",
+        )
+    return {"answer": before, "left": 0.0, "changed": changed}
 
 
 def confirm(params: Mapping[str, Any], check: bool) -> Dict[str, Any]:
@@ -107,7 +121,7 @@ def confirm(params: Mapping[str, Any], check: bool) -> Dict[str, Any]:
     if params["answer"] == "none":
         return {"changed": False, "answer": answer_of(path), "left": 0.0, "path": path}
     if params["answer"] != "ask":
-        return dict(give(path, ANSWERS[params["answer"]], check), path=path)
+        return dict(give(path, ANSWERS[params["answer"]], check, time.time()), path=path)
     within = duration("within", params["within"])
     if check:
         return {"changed": False, "answer": answer_of(path), "left": within, "path": path}

@@ -33,7 +33,7 @@ attributes:
   idempotent:
     support: full
     details:
-      - The same answer a second time changes nothing; another answer is an error.
+      - The same answer a second time changes nothing; another answer is an error. So is V(keep) once the time is up.
 options:
   path:
     description: What the question is about, such as the snapshot that the waiting run has printed.

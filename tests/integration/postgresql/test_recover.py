@@ -164,12 +164,44 @@ def test_a_run_that_is_killed_is_undone_by_the_command_it_has_printed(
     lockouts.by_policy(instance)
     before = lockouts.policies(instance)
     run = by_hand(NETWORK, "phase_recover_confirm_within=10m")
-    run.wait_until(lambda: enter(instance.url) == "in", poll=0.5)
+    run.wait_for_output("waiting for an answer")
     run.kill(everything=True)
-    assert lockouts.policies(instance) != before
+    assert lockouts.policies(instance) != before and enter(instance.url) == "in"
     done = type_it(ansible, printed(run.output(), "restore"))
     assert done.returncode == 0, done.stdout
     assert lockouts.policies(instance) == before and enter(instance.url) == "IP_RESTRICTED"
+    late = type_it(ansible, printed(run.output(), "confirm"))
+    assert late.returncode != 0 and "has its answer" in late.stdout, "kept is what is no longer there"
+
+
+def test_a_run_that_is_killed_is_undone_by_refusing_it(
+    ansible: Ansible, instance: LocalInstance, by_hand: Callable[..., Run]
+) -> None:
+    lockouts.by_sso(instance)
+    run = by_hand(SSO, "phase_recover_confirm_within=10m")
+    run.wait_for_output("waiting for an answer")
+    run.kill(everything=True)
+    assert enter(instance.url) == "in"
+    done = type_it(ansible, printed(run.output(), "confirm").replace("_confirm=", "_refuse="))
+    assert done.returncode == 0, done.stdout
+    assert lockouts.requires_sso(instance) and enter(instance.url) == "SSO_REQUIRED"
+
+
+@pytest.mark.parametrize("how", ["_restore=", "_refuse="])
+def test_what_is_put_back_while_a_run_waits_is_not_kept_by_it(
+    ansible: Ansible, instance: LocalInstance, by_hand: Callable[..., Run], how: str
+) -> None:
+    """Both put it back, at about the same time."""
+    lockouts.by_sso(instance)
+    run = by_hand(SSO, "phase_recover_confirm_within=10m")
+    run.wait_for_output("waiting for an answer")
+    done = type_it(ansible, printed(run.output(), "restore").replace("_restore=", how))
+    assert done.returncode == 0, done.stdout
+    late = type_it(ansible, printed(run.output(), "confirm"))
+    assert late.returncode != 0 and "has its answer" in late.stdout
+    ended = run.wait()
+    assert ended.rc == 0 and "put back, as the answer was" in run.output(), run.output()
+    assert lockouts.requires_sso(instance) and enter(instance.url) == "SSO_REQUIRED"
 
 
 def test_another_job_confirms(ansible: Ansible, instance: LocalInstance, by_hand: Callable[..., Run]) -> None:

@@ -42,7 +42,7 @@ def test_time_runs_out(path):
 
 @pytest.mark.parametrize(("given", "answer"), [("kept", "kept"), ("put_back", "put_back")])
 def test_an_answer_is_seen_at_once(path, given, answer):
-    clock = Clock(1010.0, lambda: _confirm.give(path, given, False))
+    clock = Clock(1010.0, lambda: _confirm.give(path, given, False, 1001.0))
     assert ask(path, clock)["answer"] == answer
     assert clock.now == 1010.0
 
@@ -59,22 +59,35 @@ def test_looking_in_between_leaves_the_end_where_it_is(path):
 def test_who_is_too_late_is_told(path):
     ask(path, Clock())
     with pytest.raises(_confirm.AnsweredOtherwise, match="put back"):
-        _confirm.give(path, "kept", False)
+        _confirm.give(path, "kept", False, 1001.0)
 
 
 def test_the_same_answer_twice_changes_once(path):
     ask(path, Clock(), look=0)
-    assert _confirm.give(path, "kept", True)["changed"]
-    assert _confirm.give(path, "kept", False)["changed"]
-    assert not _confirm.give(path, "kept", False)["changed"]
+    assert _confirm.give(path, "kept", True, 1001.0)["changed"]
+    assert _confirm.give(path, "kept", False, 1001.0)["changed"]
+    assert not _confirm.give(path, "kept", False, 1001.0)["changed"]
     assert ask(path, Clock())["answer"] == "kept"
+
+
+def test_what_was_put_back_anyway_can_be_put_back(path):
+    ask(path, Clock())
+    assert _confirm.give(path, "put_back", False, 1061.0) == {"answer": "expired", "left": 0.0, "changed": False}
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_a_run_that_died_keeps_nothing_after_its_time(path, check):
+    ask(path, Clock(), look=0)
+    with pytest.raises(_confirm.NothingWaits, match="was not put back"):
+        _confirm.give(path, "kept", check, 1060.0)
+    assert _confirm.give(path, "put_back", check, 1060.0)["changed"]
 
 
 def test_nobody_asks(path):
     with pytest.raises(_confirm.NothingWaits):
-        _confirm.give(path, "kept", False)
+        _confirm.give(path, "kept", False, 1001.0)
     with pytest.raises(_confirm.NothingWaits):
-        _confirm.give(path, "kept", True)
+        _confirm.give(path, "kept", True, 1001.0)
 
 
 @pytest.mark.parametrize("content", ["", "{}", '{"until": "soon"}'])
