@@ -409,5 +409,8 @@ def test_the_policies_are_asked_first(ansible: Ansible, instance: Any, hops: Hop
         serves(instance, before)
         went_on = realip(ansible, instance, sources, lockout="warn", probe="none")
         assert went_on.changed == 1 and "No policy lets in who came from" in went_on.stdout
+        # Whoever is let in today would come from the proxy's address once it is believed no more.
+        dropped = realip(ansible, instance, [], check=True, expect_failure=True)
+        assert f"in the place of their clients: {hops.addresses('alb')[0]}" in dropped.message
     finally:
         instance.sql("delete from api_networkaccesspolicy where id = 'realip'")
