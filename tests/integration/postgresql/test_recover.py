@@ -48,7 +48,8 @@ def _home_is_not_writable(monkeypatch: pytest.MonkeyPatch) -> None:
 def instance(running: LocalInstance) -> Iterator[LocalInstance]:
     yield running
     running.sql(
-        "delete from api_organisationmember_network_policies; delete from api_networkaccesspolicy; "
+        "delete from api_organisationmember_network_policies; delete from api_serviceaccount_network_policies; "
+        "delete from api_networkaccesspolicy; "
         "delete from api_scimuser; update api_organisation set require_sso = false"
     )
     running.sql("delete from api_organisationmember where id = %s", SECOND)
@@ -328,6 +329,36 @@ def test_another_owner_is_asked_for_where_the_first_stays_out(
     assert (again.changed, outcome(again)) == (0, "nothing")
 
 
+def test_putting_back_what_somebody_has_changed_since_fails_and_says_so(
+    ansible: Ansible, instance: LocalInstance, variables: dict[str, Any]
+) -> None:
+    lockouts.by_policy(instance)
+    before = lockouts.policies(instance)
+    run = ansible.popen_playbook(NETWORK, {**variables, "phase_recover_confirm_within": "10m"})
+    run.wait_until(lambda: bool(list(Path(variables["phase_recover_dir"]).glob("*.waiting"))))
+    instance.sql("update api_networkaccesspolicy set name = 'New'")
+    (waiting,) = Path(variables["phase_recover_dir"]).glob("*.waiting")
+    waiting.rename(waiting.with_suffix(".put_back"))
+    done = run.wait()
+    said, path = done.failed[-1].result["msg"], done.custom["phase_recover"]["restore"]
+    assert done.rc != 0 and outcome(done) == "not_put_back" and "still there" in said and "'New'" in said
+    assert f"phase_recover_restore={path}" in said
+    recover(ansible, NETWORK, variables, phase_recover_restore=path, phase_recover_force=True)
+    assert lockouts.policies(instance) == before
+
+
+def test_what_breaks_off_before_the_change_is_not_said_to_be_put_back(
+    ansible: Ansible, instance: LocalInstance, variables: dict[str, Any]
+) -> None:
+    lockouts.by_policy(instance)
+    before = lockouts.policies(instance)
+    done = recover(ansible, NETWORK, variables, fails=True, phase_recover_dir="/dev/null/recover")
+    assert outcome(done) == "broke_off" and "snapshot cannot be written" in done.message
+    late = recover(ansible, NETWORK, variables, fails=True, phase_recover_confirm_within="soon")
+    assert late.changed == 0 and "is not a duration" in late.message
+    assert lockouts.policies(instance) == before
+
+
 def test_another_cause_is_named_and_nothing_changed(
     ansible: Ansible, instance: LocalInstance, variables: dict[str, Any]
 ) -> None:
@@ -353,7 +384,13 @@ def test_locked_out_twice(ansible: Ansible, instance: LocalInstance, variables: 
 def test_without_the_application_the_tables_count(
     ansible: Ansible, instance: LocalInstance, variables: dict[str, Any]
 ) -> None:
+    """And a policy that is global and attached as well is switched off both ways."""
     lockouts.by_policy(instance)
+    instance.sql(
+        "insert into api_serviceaccount_network_policies (serviceaccount_id, networkaccesspolicy_id)"
+        " select a.id, p.id from api_serviceaccount a, api_networkaccesspolicy p"
+        " where a.name = 'deploy' and a.organisation_id = p.organisation_id"
+    )
     variables["phase_target"] = {"deployment": "database", "database_url": instance.database_url}
     done = recover(
         ansible,
