@@ -302,11 +302,11 @@ def start(ansible: Ansible, database: Fork, **options: Any) -> Run:
 
 def kill(run: Run, database: Fork) -> None:
     """kill -9 of Ansible and of the far end."""
-    far_ends = [
-        process.pid
-        for process in psutil.Process(run.process.pid).children(recursive=True)
-        if "phase_console" in " ".join(process.cmdline())
-    ]
+    far_ends = []
+    for process in psutil.Process(run.process.pid).children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):  # it has ended meanwhile
+            if "phase_console" in " ".join(process.cmdline()):
+                far_ends.append(process.pid)
     run.kill(everything=True)
     for pid in far_ends:
         with contextlib.suppress(ProcessLookupError):
