@@ -175,15 +175,16 @@ def test_a_run_that_is_killed_is_undone_by_the_command_it_has_printed(
     assert late.returncode != 0 and "has its answer" in late.stdout, "kept is what is no longer there"
 
 
-def test_a_run_that_is_killed_is_undone_by_refusing_it(
-    ansible: Ansible, instance: LocalInstance, by_hand: Callable[..., Run]
+@pytest.mark.parametrize("how", ["_restore=", "_refuse="])
+def test_a_killed_run_on_single_sign_on_is_undone_by_command_or_refusal(
+    ansible: Ansible, instance: LocalInstance, by_hand: Callable[..., Run], how: str
 ) -> None:
     lockouts.by_sso(instance)
     run = by_hand(SSO, "phase_recover_confirm_within=10m")
     run.wait_for_output("waiting for an answer")
     run.kill(everything=True)
     assert enter(instance.url) == "in"
-    done = type_it(ansible, printed(run.output(), "confirm").replace("_confirm=", "_refuse="))
+    done = type_it(ansible, printed(run.output(), "restore").replace("_restore=", how))
     assert done.returncode == 0, done.stdout
     assert lockouts.requires_sso(instance) and enter(instance.url) == "SSO_REQUIRED"
 
