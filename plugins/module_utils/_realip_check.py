@@ -16,15 +16,14 @@ from ._operations._access import PRIVATE
 from ._target._base import Report, Target
 
 NAMED = 5  # accounts in a message
-
-
-class WouldLockOut(PhaseError):
-    kind = "would_lock_out"
-
 # What a proxy in front of Phase may pass on as the address without asking who sent it.
 _BELIEVED = re.compile(r"\$http_(?:cf_connecting_ip|true_client_ip|x_real_ip|x_forwarded_for)\b")
 _RANGE = re.compile(r"[0-9A-Fa-f.:]+/[0-9]{1,3}")
 WITHDRAWN = 0.25  # of public ranges: what role realip lets a publisher withdraw at once
+
+
+class WouldLockOut(PhaseError):
+    kind = "would_lock_out"
 
 
 def _some(parts: List[str]) -> str:
