@@ -5,12 +5,16 @@
 from __future__ import annotations
 
 import json
+import re
 import ssl
+import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from integration.harness import Ansible, Run
 from sandbox.phase.api.names import PASSWORD, identifier
 
 SPACEX = identifier(1, "organisation", "SpaceX")
@@ -69,3 +73,52 @@ def policies(instance: Any) -> list[tuple[Any, ...]]:
 
 def requires_sso(instance: Any) -> bool:
     return bool(instance.sql("select require_sso from api_organisation where id = %s", SPACEX)[0][0])
+
+
+# Runs as an operator types them
+
+COMMAND = re.compile(r"^cd \S+ && .*-e phase_recover_(restore|confirm)=\S+$", re.MULTILINE)
+
+
+def printed(output: str, what: str) -> str:
+    """The command that the output says, as it is to be typed."""
+    return next(found.group() for found in COMMAND.finditer(output) if found.group(1) == what)
+
+
+def type_it(
+    ansible: Ansible, command: str, environ: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["bash", "-c", command], env=ansible.environment(environ), capture_output=True, text=True, check=False
+    )
+
+
+class ByHand:
+    """Starts playbooks whose command can be typed again: the variables are in the inventory, in ``folder``.
+
+    The output goes to a file, where Ansible holds it back.
+    """
+
+    def __init__(
+        self, ansible: Ansible, variables: Mapping[str, Any], folder: Path, environ: Mapping[str, str] | None = None
+    ) -> None:
+        self.folder, self.program = folder, str(ansible.programs / "ansible-playbook")
+        self.environment = ansible.environment({"PYTHONUNBUFFERED": "", **(environ or {})})
+        self.runs: list[Run] = []
+        python = "{{ ansible_playbook_python }}"
+        host = {"ansible_connection": "local", "ansible_python_interpreter": python, **variables}
+        self.inventory = folder / "inventory.json"
+        self.inventory.write_text(json.dumps({"all": {"hosts": {"localhost": host}}}), encoding="utf-8")
+
+    def __call__(self, playbook: str, *more: str) -> Run:
+        folder = self.folder / f"run{len(self.runs)}"
+        folder.mkdir()
+        mark = folder / "mark"
+        command = [self.program, f"phase.console.{playbook}", "-i", str(self.inventory)]
+        command += [argument for variable in (f"mark={mark}", *more) for argument in ("-e", variable)]
+        self.runs.append(Run(folder, command, self.folder, self.environment, [mark]))
+        return self.runs[-1]
+
+    def stop(self) -> None:
+        for run in self.runs:
+            run.stop()

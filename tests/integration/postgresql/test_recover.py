@@ -7,9 +7,7 @@ from __future__ import annotations
 import json
 import os
 import pty
-import re
 import select
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,7 +24,6 @@ from sandbox.local import LocalInstance
 
 NETWORK, SSO = "recover_network_lockout", "recover_sso_lockout"
 SECOND = "second"
-COMMAND = re.compile(r"^cd \S+ && .*-e phase_recover_(restore|confirm)=\S+$", re.MULTILINE)
 
 
 @pytest.fixture(scope="module")
@@ -72,32 +69,9 @@ def variables(instance: LocalInstance, tmp_path: Path) -> dict[str, Any]:
 
 @pytest.fixture
 def by_hand(ansible: Ansible, variables: dict[str, Any], tmp_path: Path) -> Iterator[Callable[..., Any]]:
-    """A run as an operator types it, whose command can be typed again: its variables are in the inventory.
-
-    Its output goes to a file, where Ansible holds it back.
-    """
-    environment = ansible.environment({"PYTHONUNBUFFERED": ""})
-    inventory = tmp_path / "inventory.json"
-    host = {
-        "ansible_connection": "local",
-        "ansible_python_interpreter": "{{ ansible_playbook_python }}",
-        **variables,
-    }
-    inventory.write_text(json.dumps({"all": {"hosts": {"localhost": host}}}), encoding="utf-8")
-    runs = []
-
-    def start(playbook: str, *more: str) -> Run:
-        folder = tmp_path / f"run{len(runs)}"
-        folder.mkdir()
-        mark = folder / "mark"
-        command = [str(ansible.programs / "ansible-playbook"), f"phase.console.{playbook}", "-i", str(inventory)]
-        command += [argument for variable in (f"mark={mark}", *more) for argument in ("-e", variable)]
-        runs.append(Run(folder, command, tmp_path, environment, [mark]))
-        return runs[-1]
-
-    yield start
-    for run in runs:
-        run.stop()
+    typed = lockouts.ByHand(ansible, variables, tmp_path)
+    yield typed
+    typed.stop()
 
 
 def recover(
@@ -109,17 +83,6 @@ def recover(
 
 def outcome(result: PlayResult) -> str:
     return str(result.custom["phase_recover"]["outcome"])
-
-
-def printed(output: str, what: str) -> str:
-    """The command that the output says, as it is to be typed."""
-    return next(found.group() for found in COMMAND.finditer(output) if found.group(1) == what)
-
-
-def type_it(ansible: Ansible, command: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        ["bash", "-c", command], env=ansible.environment(), capture_output=True, text=True, check=False
-    )
 
 
 def test_an_address_gets_in_and_out_again(ansible: Ansible, instance: LocalInstance, variables: dict[str, Any]) -> None:
@@ -168,10 +131,10 @@ def test_a_run_that_is_killed_is_undone_by_the_command_it_has_printed(
     run.wait_for_output("waiting for an answer")
     run.kill(everything=True)
     assert lockouts.policies(instance) != before and enter(instance.url) == "in"
-    done = type_it(ansible, printed(run.output(), "restore"))
+    done = lockouts.type_it(ansible, lockouts.printed(run.output(), "restore"))
     assert done.returncode == 0, done.stdout
     assert lockouts.policies(instance) == before and enter(instance.url) == "IP_RESTRICTED"
-    late = type_it(ansible, printed(run.output(), "confirm"))
+    late = lockouts.type_it(ansible, lockouts.printed(run.output(), "confirm"))
     assert late.returncode != 0 and "has its answer" in late.stdout, "kept is what is no longer there"
 
 
@@ -184,7 +147,7 @@ def test_a_killed_run_on_single_sign_on_is_undone_by_command_or_refusal(
     run.wait_for_output("waiting for an answer")
     run.kill(everything=True)
     assert enter(instance.url) == "in"
-    done = type_it(ansible, printed(run.output(), "restore").replace("_restore=", how))
+    done = lockouts.type_it(ansible, lockouts.printed(run.output(), "restore").replace("_restore=", how))
     assert done.returncode == 0, done.stdout
     assert lockouts.requires_sso(instance) and enter(instance.url) == "SSO_REQUIRED"
 
@@ -197,9 +160,9 @@ def test_what_is_put_back_while_a_run_waits_is_not_kept_by_it(
     lockouts.by_sso(instance)
     run = by_hand(SSO, "phase_recover_confirm_within=10m")
     run.wait_for_output("waiting for an answer")
-    done = type_it(ansible, printed(run.output(), "restore").replace("_restore=", how))
+    done = lockouts.type_it(ansible, lockouts.printed(run.output(), "restore").replace("_restore=", how))
     assert done.returncode == 0, done.stdout
-    late = type_it(ansible, printed(run.output(), "confirm"))
+    late = lockouts.type_it(ansible, lockouts.printed(run.output(), "confirm"))
     assert late.returncode != 0 and "has its answer" in late.stdout
     ended = run.wait()
     assert ended.rc == 0 and "put back, as the answer was" in run.output(), run.output()
@@ -210,10 +173,10 @@ def test_another_job_confirms(ansible: Ansible, instance: LocalInstance, by_hand
     lockouts.by_sso(instance)
     run = by_hand(SSO, "phase_recover_confirm_within=5m")
     run.wait_for_output("waiting for an answer")
-    done = type_it(ansible, printed(run.output(), "confirm"))
+    done = lockouts.type_it(ansible, lockouts.printed(run.output(), "confirm"))
     assert done.returncode == 0, done.stdout
     assert run.wait().rc == 0 and enter(instance.url) == "in" and "It is kept." in run.output()
-    late = type_it(ansible, printed(run.output(), "confirm").replace("_confirm=", "_refuse="))
+    late = lockouts.type_it(ansible, lockouts.printed(run.output(), "confirm").replace("_confirm=", "_refuse="))
     assert late.returncode != 0 and "has its answer" in late.stdout
 
 
