@@ -135,6 +135,24 @@ def test_a_migrations_container_that_was_killed(instance: Any, recover: Callable
     assert recover("recover_migration").changed == 0
 
 
+def test_a_migrations_container_that_lost_redis(instance: Any, recover: Callable[..., Any]) -> None:
+    """It applies everything and fails after that; what waits for it is started, without one more migrate."""
+    database = Database(instance.database_url)
+    make_pending(database)
+    instance.docker("stop", "phase-redis")
+    instance.docker("start", "phase-migrations")
+    eventually(lambda: not migrations(instance)["Running"])
+    assert migrations(instance)["ExitCode"] == 1 and database.index_state(INDEX) == {INDEX: True}
+    instance.docker("start", "phase-redis")
+    instance.compose("rm", "--stop", "--force", "worker")
+    instance.compose("create", "--no-build", "--pull", "never", "worker")
+    done = recover("recover_migration")
+    told = " ".join(done.custom["phase_recover"]["found"])
+    assert outcome(done) == "recovered" and "Every migration is applied" in told, told
+    assert done.custom["phase_recover"]["started"] == ["worker"] and migrations(instance)["ExitCode"] == 1
+    assert recover("recover_migration").changed == 0
+
+
 def test_a_migrations_container_that_waits_for_a_lock(
     ansible: Ansible, instance: Any, recover: Callable[..., Any]
 ) -> None:
