@@ -98,6 +98,12 @@ class Cancelled(PhaseError):
     kind = "cancelled"
 
 
+class NotTaken(PhaseError):
+    """The caller refused what was delivered; its own error says why."""
+
+    kind = "not_taken"
+
+
 # The database
 
 

@@ -3,10 +3,11 @@
 
 """The far end of a target: runs one operation and speaks JSON lines.
 
-In: the envelope ``{"operation", "request", "timeouts", "detached", "silence", "paused"}`` as one line, then heartbeats.
-Both say whether to pause.
-Out, one JSON object a line: ``progress`` (message, counters), ``alive`` every few seconds, ``caller_lost``, and at the
-end ``result`` or ``error``. What the application prints goes to standard error.
+In: the envelope ``{"operation", "request", "timeouts", "detached", "silence", "paused", "deliveries"}`` as one line,
+then bytes: heartbeats, which like the envelope say whether to pause, and answers to what was delivered.
+Out, one JSON object a line: ``progress`` (message, counters), ``alive`` every few seconds, ``caller_lost``, ``piece``
+(offset, data in base64), ``settle`` (batch), which is answered, ``outcome`` (batch, state), and at the end ``result``
+or ``error``. What the application prints goes to standard error.
 
 Dead-man's switch: at end of file, or after ``silence`` seconds without a heartbeat, the caller is lost. Then an
 operation is cancelled (running statements too) and the process ends within GRACE seconds; a detached one goes on.
@@ -14,9 +15,11 @@ operation is cancelled (running statements too) and the process ends within GRAC
 
 from __future__ import annotations
 
+import base64
 import importlib
 import json
 import os
+import queue
 import select
 import signal
 import sys
@@ -24,13 +27,14 @@ import threading
 import time
 from typing import Any, BinaryIO, Callable, Dict, List
 
-from .._errors import PhaseError
-from ._api import Context, Result
+from .._errors import Cancelled, NotTaken, PhaseError
+from ._api import Context, Deliveries, Result
 from ._database import connect, database_error, settings_from_environment
 
 GRACE = 3.0  # seconds between cancelling and ending the process
 ALIVE = 5.0  # seconds between signs of life
 PAUSE, GO_ON = b"p", b"\n"  # heartbeats
+TAKEN, REFUSED = b"t", b"r"  # answers to a delivery
 GAVE_UP = 75  # exit code after GRACE, as EX_TEMPFAIL
 
 
@@ -62,33 +66,67 @@ class Life:
         self._voice = voice
         self._end = end
         self._connections: List[Any] = []
+        self._answers: "queue.SimpleQueue[bytes]" = queue.SimpleQueue()  # a signal's handler may put into it
 
     def adopt(self, connection: Any) -> Any:
         self._connections = [known for known in self._connections if not known.closed] + [connection]
         return connection
 
-    def heartbeat(self, data: bytes) -> None:
-        if data.endswith(PAUSE):
+    def hear(self, data: bytes) -> None:
+        """Bytes of the caller, as many as came at once."""
+        for answer in (TAKEN, REFUSED):
+            for _number in range(data.count(answer)):
+                self._answers.put(answer)
+        beats = data.replace(TAKEN, b"").replace(REFUSED, b"")
+        if beats.endswith(PAUSE):
             self.paused.set()
-        else:
+        elif beats:
             self.paused.clear()
+
+    def answer(self) -> bytes:
+        """Wait for the caller's answer; nothing when there will be none."""
+        return self._answers.get() if not self.cancelled.is_set() else b""
 
     def caller_lost(self) -> None:
         self.lost.set()
-        self._voice.say("caller_lost")
-        if self._detached:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # nobody reads it; a closed pipe would break the application
-        else:
-            self.cancel()
+        if not self._detached:
+            # Before anything is said: a caller that stopped reading without closing keeps whoever speaks waiting.
             timer = threading.Timer(GRACE, self._end, (GAVE_UP,))
             timer.daemon = True
             timer.start()
+            self.cancel()
+        self._voice.say("caller_lost")
+        if self._detached:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # nobody reads it; a closed pipe would break the application
 
     def cancel(self) -> None:
         self.cancelled.set()
+        self._answers.put(b"")
         for connection in self._connections:
             if not connection.closed:
                 connection.cancel()
+
+
+class RemoteDeliveries(Deliveries):
+    """Over the conversation: only one batch at a time is under way, so the next answer is its."""
+
+    def __init__(self, voice: Voice, life: Life) -> None:
+        self._voice = voice
+        self._life = life
+
+    def piece(self, offset: int, data: bytes) -> None:
+        self._voice.say("piece", offset=offset, data=base64.b64encode(data).decode())
+
+    def settle(self, batch: Dict[str, Any]) -> None:
+        self._voice.say("settle", batch=batch)
+        answer = self._life.answer()
+        if answer == REFUSED:
+            raise NotTaken("The caller could not keep what was delivered.", "See what it says.")
+        if answer != TAKEN:
+            raise Cancelled("The caller is gone.", "Run it again.")
+
+    def outcome(self, batch: str, state: str) -> None:
+        self._voice.say("outcome", batch=batch, state=state)
 
 
 def watch(
@@ -112,7 +150,9 @@ def resolve(reference: str) -> Callable[[Context, Dict[str, Any]], Result]:
     return operation
 
 
-def context_for(life: Life, voice: Voice, timeouts: Dict[str, float], package: bytes) -> Context:
+def context_for(
+    life: Life, voice: Voice, timeouts: Dict[str, float], package: bytes, deliveries: bool = False
+) -> Context:
     def sleep(seconds: float) -> None:
         life.cancelled.wait(seconds)
         context.check_cancelled()
@@ -126,6 +166,7 @@ def context_for(life: Life, voice: Voice, timeouts: Dict[str, float], package: b
         cancelled=life.cancelled.is_set,
         paused=life.paused.is_set,
         package=package,
+        deliveries=RemoteDeliveries(voice, life) if deliveries else None,
     )
     return context
 
@@ -148,7 +189,7 @@ def main(stdin: BinaryIO, package: bytes) -> int:
     voice = Voice(os.dup(1))
     os.dup2(2, 1)
     life = Life(envelope["detached"], voice)
-    life.heartbeat(PAUSE if envelope.get("paused") else GO_ON)
+    life.hear(PAUSE if envelope.get("paused") else GO_ON)
     signal.signal(signal.SIGTERM, lambda number, frame: life.cancel())
 
     def breathe() -> None:
@@ -156,9 +197,9 @@ def main(stdin: BinaryIO, package: bytes) -> int:
             time.sleep(ALIVE)
             voice.say("alive")
 
-    for task in (lambda: watch(stdin.fileno(), envelope["silence"], life.caller_lost, life.heartbeat), breathe):
+    for task in (lambda: watch(stdin.fileno(), envelope["silence"], life.caller_lost, life.hear), breathe):
         threading.Thread(target=task, daemon=True).start()
-    context = context_for(life, voice, envelope["timeouts"], package)
+    context = context_for(life, voice, envelope["timeouts"], package, envelope.get("deliveries", False))
     closing = translate(lambda: resolve(envelope["operation"])(context, envelope["request"]))
     voice.say(**closing)
     return 0

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Callable, Dict, Iterable, List, Optional, Tuple
 
 from .._errors import NotSupported
-from .._operations._api import Operation, Request, Result
+from .._operations._api import Deliveries, Operation, Request, Result
 
 Report = Callable[..., None]
 Sink = Callable[[bytes], None]
@@ -47,10 +47,12 @@ class Target:
         *,
         image: Optional[str] = None,
         detached: bool = False,
+        deliveries: Optional[Deliveries] = None,
     ) -> Result:
         """Run an operation next to the database; with ``image``, by the code of that image (local: checkout).
 
-        A ``detached`` operation goes on when the caller dies; any other ends within 10 seconds.
+        A ``detached`` operation goes on when the caller dies; any other ends within 10 seconds. ``deliveries`` takes
+        what the operation hands over on its way.
         """
         raise NotImplementedError
 

@@ -9,7 +9,7 @@ import time
 from typing import Any, Dict, Optional
 
 from .._errors import Cancelled, NotSupported, RemoteError
-from .._operations._api import Context, Operation, Request, Result
+from .._operations._api import Context, Deliveries, Operation, Request, Result
 from .._operations._database import Settings, connect
 from .._operations._package import pack
 from .._operations._remote import translate
@@ -43,6 +43,7 @@ class DirectTarget(Target):
         *,
         image: Optional[str] = None,
         detached: bool = False,
+        deliveries: Optional[Deliveries] = None,
     ) -> Result:
         if image is not None:
             raise NotSupported(
@@ -58,6 +59,7 @@ class DirectTarget(Target):
             cancelled=self._lost,
             paused=self._limits.paused,
             package=pack(),
+            deliveries=deliveries,
         )
         closing = translate(lambda: operation(context, request))
         if closing["event"] == "error":

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Tuple
 
 from .._errors import ContainerNotRunning, EngineUnreachable, ImageMissing, InterpreterMissing, RemoteError
-from .._operations._api import Operation, Request, Result
+from .._operations._api import Deliveries, Operation, Request, Result
 from .._operations._package import STARTER, reference
 from .._operations._secrets import masker, secret_values
 from . import _clone
@@ -137,9 +137,11 @@ class DockerTarget(Target):
         *,
         image: Optional[str] = None,
         detached: bool = False,
+        deliveries: Optional[Deliveries] = None,
     ) -> Result:
         backend = self.backend()
-        start = first_words(operation, request, self._limits.timeouts(), detached, self._limits.paused())
+        timeouts, paused = self._limits.timeouts(), self._limits.paused()
+        start = first_words(operation, request, timeouts, detached, paused, deliveries is not None)
         name = reference(operation)
         if detached:
             with engine_errors():
@@ -148,14 +150,20 @@ class DockerTarget(Target):
                 return self._follow(joined, backend, report)
         if image is None and not detached:
             with self._exec(backend) as channel:
-                return self._converse(channel, start, report, backend, detached)
+                return self._converse(channel, start, report, backend, detached, deliveries)
         chosen = image or backend["Image"]
         argv = ["python3", "-c", STARTER]
         with self._one_off(backend, chosen, argv, name, keep=detached, log=detached) as (channel, _container):
-            return self._converse(channel, start, report, backend, detached)
+            return self._converse(channel, start, report, backend, detached, deliveries)
 
     def _converse(
-        self, channel: Channel, start: bytes, report: Report, backend: Inspect, detached: bool
+        self,
+        channel: Channel,
+        start: bytes,
+        report: Report,
+        backend: Inspect,
+        detached: bool,
+        deliveries: Optional[Deliveries] = None,
     ) -> Dict[str, Any]:
         return converse(
             channel,
@@ -167,6 +175,7 @@ class DockerTarget(Target):
             detached=detached,
             lost=self._lost,
             paused=self._limits.paused,
+            deliveries=deliveries,
         )
 
     @contextlib.contextmanager

@@ -12,13 +12,14 @@ import threading
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Tuple
 
 from .._errors import BadOption, CheckoutMissing, InterpreterMissing
-from .._operations._api import Operation, Request, Result
+from .._operations._api import Deliveries, Operation, Request, Result
 from .._operations._package import STARTER
 from .._operations._secrets import masker, secret_values
 from ._base import Limits, Report, Sink, Target, external_migration
 from ._session import TAIL, Channel, Lost, converse, first_words, never_lost
 
 CHUNK = 65536
+UNREAD = 64  # chunks that may wait to be taken; then the child waits
 
 
 def read_env_file(path: str) -> Dict[str, str]:
@@ -45,7 +46,7 @@ class PipeChannel(Channel):
     def __init__(self, child: "subprocess.Popen[bytes]") -> None:
         self._child = child
         self._stdin: Any = child.stdin  # all three are pipes: see _start
-        self._queue: "queue.Queue[Tuple[int, bytes]]" = queue.Queue()
+        self._queue: "queue.Queue[Tuple[int, bytes]]" = queue.Queue(UNREAD)
         self._open = 2
         for number, stream in ((1, child.stdout), (2, child.stderr)):
             threading.Thread(target=self._read, args=(number, stream), daemon=True).start()
@@ -143,12 +144,14 @@ class LocalTarget(Target):
         *,
         image: Optional[str] = None,
         detached: bool = False,
+        deliveries: Optional[Deliveries] = None,
     ) -> Result:
+        timeouts, paused = self._limits.timeouts(), self._limits.paused()
         channel = PipeChannel(self._start([self._python, "-c", STARTER], self._checkout(image), session=True))
         try:
             return converse(
                 channel,
-                first_words(operation, request, self._limits.timeouts(), detached, self._limits.paused()),
+                first_words(operation, request, timeouts, detached, paused, deliveries is not None),
                 report,
                 idle=self._limits.idle,
                 total=self._limits.total,
@@ -156,6 +159,7 @@ class LocalTarget(Target):
                 detached=detached,
                 lost=self._lost,
                 paused=self._limits.paused,
+                deliveries=deliveries,
             )
         finally:
             channel.close()

@@ -9,14 +9,16 @@ lost stream or a hung host. ``total`` limits the whole operation. They expire ap
 
 from __future__ import annotations
 
+import base64
 import json
 import time
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
-from .._errors import Cancelled, IdleTimeout, RemoteError, StreamLost, TotalTimeout
-from .._operations._api import Operation, Request
+from .._errors import Cancelled, IdleTimeout, PhaseError, RemoteError, StreamLost, TotalTimeout
+from .._operations._api import Deliveries, Operation, Request
 from .._operations._package import opening, pack, reference
-from .._operations._remote import GO_ON, PAUSE
+from .._operations._remote import GO_ON, PAUSE, REFUSED, TAKEN
 
 HEARTBEAT = 1.0  # seconds between heartbeats
 SILENCE = 6.0  # seconds without one after which the remote side gives up; with its GRACE under the promised 10
@@ -69,8 +71,61 @@ class Lines:
                 self.stderr = (self.stderr + line.decode("utf-8", "replace") + "\n")[-TAIL:]
 
 
+class Taking:
+    """Passes what the far end delivers on. A batch is settled aside, so that a slow disk holds no heartbeat back.
+
+    What could not be kept is told to the far end by REFUSED; ``error`` is what the caller is told then.
+    """
+
+    def __init__(self, deliveries: Deliveries) -> None:
+        self._deliveries = deliveries
+        self._pool = ThreadPoolExecutor(1)
+        self._settling: Optional["Future[None]"] = None
+        self.error: Optional[PhaseError] = None
+
+    def take(self, kind: str, event: Dict[str, Any]) -> None:
+        if kind == "piece" and self.error is None:
+            try:
+                self._deliveries.piece(event["offset"], base64.b64decode(event["data"]))
+            except PhaseError as error:
+                self.error = error
+        elif kind == "settle":
+            self._settling = self._pool.submit(self._settle, event["batch"])
+        elif kind == "outcome":
+            self._deliveries.outcome(event["batch"], event["state"])
+
+    def _settle(self, batch: Dict[str, Any]) -> None:
+        if self.error is not None:
+            raise self.error
+        self._deliveries.settle(batch)
+
+    def busy(self) -> bool:
+        return self._settling is not None
+
+    def answer(self, timeout: float) -> bytes:
+        """What to send about the batch that is being settled; nothing yet after ``timeout`` seconds."""
+        if self._settling is None or not wait([self._settling], timeout)[0]:
+            return b""
+        done, self._settling = self._settling, None
+        try:
+            done.result()
+        except PhaseError as error:
+            self.error = error
+            return REFUSED
+        return TAKEN
+
+    def close(self) -> None:
+        """Waits for what is being settled: whoever owns the files may touch them then."""
+        self._pool.shutdown()
+
+
 def first_words(
-    operation: Operation, request: Request, timeouts: Dict[str, float], detached: bool, paused: bool = False
+    operation: Operation,
+    request: Request,
+    timeouts: Dict[str, float],
+    detached: bool,
+    paused: bool = False,
+    deliveries: bool = False,
 ) -> bytes:
     """What opens a conversation: the package and the envelope, in the form that ``_remote`` reads."""
     envelope = {
@@ -80,6 +135,7 @@ def first_words(
         "detached": detached,
         "silence": SILENCE,
         "paused": paused,
+        "deliveries": deliveries,
     }
     return opening(pack(), envelope)
 
@@ -96,12 +152,38 @@ def converse(
     detached: bool = False,
     lost: Lost = never_lost,
     paused: Callable[[], bool] = lambda: False,
+    deliveries: Optional[Deliveries] = None,
 ) -> Dict[str, Any]:
     """Open the conversation, pass progress on, return the operation's result or raise its error.
 
     ``total`` 0 is no limit. Each heartbeat says whether the operation shall pause. The errors of a lost stream and of
-    both time limits carry the last progress line.
+    both time limits carry the last progress line. ``deliveries`` takes what the operation delivers; its error counts.
     """
+    taking = Taking(deliveries or Deliveries())
+    try:
+        return _converse(channel, words, report, idle, total, mask, clock, detached, lost, paused, taking)
+    except RemoteError as error:
+        if taking.error is None:
+            raise
+        taking.error.partial = dict(error.partial, **taking.error.partial)
+        raise taking.error from error
+    finally:
+        taking.close()
+
+
+def _converse(
+    channel: Channel,
+    words: bytes,
+    report: Report,
+    idle: float,
+    total: float,
+    mask: Callable[[str], str],
+    clock: Callable[[], float],
+    detached: bool,
+    lost: Lost,
+    paused: Callable[[], bool],
+    taking: Taking,
+) -> Dict[str, Any]:
     lines = Lines()
     history: List[str] = []
     started = heard = beaten = clock()
@@ -122,6 +204,10 @@ def converse(
         if now - beaten >= HEARTBEAT:
             beaten = now
             _send(channel, PAUSE if paused() else GO_ON)
+        if taking.busy():
+            _send(channel, taking.answer(HEARTBEAT / 2))
+            heard = clock()
+            continue
         try:
             received = channel.receive(min(HEARTBEAT, idle))
         except EOFError:
@@ -132,12 +218,12 @@ def converse(
             continue
         heard = clock()
         for event in lines.feed(*received):
-            closing = _take(event, history, report)
+            closing = _take(event, history, report, taking)
             if closing is not None:
                 return closing
 
 
-def _take(event: Dict[str, Any], history: List[str], report: Report) -> Optional[Dict[str, Any]]:
+def _take(event: Dict[str, Any], history: List[str], report: Report, taking: Taking) -> Optional[Dict[str, Any]]:
     """Act on one event: the result when it is that, else None. Raises the operation's own error."""
     kind = event.pop("event")
     if kind == "result":
@@ -147,13 +233,15 @@ def _take(event: Dict[str, Any], history: List[str], report: Report) -> Optional
     if kind == "progress":
         history[:] = [event["message"]]
         report(**event)
+    taking.take(kind, event)
     return None
 
 
 def _send(channel: Channel, data: bytes) -> None:
     """Send, and leave it to the receiving side to find out why the far end is gone."""
     try:
-        channel.send(data)
+        if data:
+            channel.send(data)
     except OSError:
         pass
 

@@ -3,16 +3,25 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import os
+import select
+import threading
+import time
 
 import pytest
 from ansible_collections.phase.console.plugins.module_utils._errors import (
     Cancelled,
     IdleTimeout,
+    NotTaken,
+    PhaseError,
     RemoteError,
     StreamLost,
     TotalTimeout,
 )
+from ansible_collections.phase.console.plugins.module_utils._operations import _remote
+from ansible_collections.phase.console.plugins.module_utils._operations._api import Deliveries
 from ansible_collections.phase.console.plugins.module_utils._target._session import Channel, converse
 
 
@@ -115,3 +124,116 @@ def test_a_detached_run_says_that_it_can_be_joined():
 def test_a_lost_caller_ends_it():
     with pytest.raises(Cancelled):
         talk(Script(*[None] * 50), lost=lambda: True)
+
+
+# What an operation delivers
+
+
+class Kept(Deliveries):
+    """Keeps what comes; settling takes as long as it is told to, or fails."""
+
+    def __init__(self, delay=0.0, failure=None):
+        self.said, self._delay, self._failure = [], delay, failure
+
+    def piece(self, offset, data):
+        self.said.append((offset, data))
+
+    def settle(self, batch):
+        time.sleep(self._delay)
+        if self._failure:
+            raise self._failure
+        self.said.append(batch)
+
+    def outcome(self, batch, state):
+        self.said.append((batch, state))
+
+
+def delivered(*pieces):
+    """The lines of a batch."""
+    said, offset = [], 0
+    for data in pieces:
+        said.append(line("piece", offset=offset, data=base64.b64encode(data).decode()))
+        offset += len(data)
+    return [*said, line("settle", batch={"batch": "a-1"})]
+
+
+def test_a_batch_is_answered_once_it_is_kept():
+    kept = Kept()
+    script = Script(*delivered(b"\0one", b"two"), line("outcome", batch="a-1", state="deleted"))
+    script.said.append(line("result", result={}))
+    talk(script, deliveries=kept)
+    assert kept.said == [(0, b"\0one"), (4, b"two"), {"batch": "a-1"}, ("a-1", "deleted")]
+    assert [data for data in script.sent[1:] if data != _remote.GO_ON] == [_remote.TAKEN]
+
+
+def test_a_slow_disk_holds_no_heartbeat_back():
+    """Nor does it count as silence of the far end, however long it takes."""
+    script = Script(*delivered(b"one"), line("result", result={}))
+    script.clock = time.monotonic
+    talk(script, idle=1, deliveries=Kept(2.3))
+    assert script.sent.count(_remote.GO_ON) >= 2 and script.sent[-1] == _remote.TAKEN
+
+
+def test_what_cannot_be_kept_is_refused_and_told_with_what_was_done():
+    failure = PhaseError("The disk is full.", "Make room.")
+    error = {"kind": "not_taken", "message": "m", "next_step": "n", "partial": {"deleted": 7}}
+    script = Script(*delivered(b"one"), line("error", error=error))
+    with pytest.raises(PhaseError) as caught:
+        talk(script, deliveries=Kept(failure=failure))
+    assert caught.value is failure and caught.value.partial == {"deleted": 7}
+    assert script.sent[-1] == _remote.REFUSED
+
+
+@pytest.fixture
+def far():
+    """The far end's life, what it says, and how it ended."""
+    reading, writing = os.pipe()
+    ended = []
+    life = _remote.Life(False, _remote.Voice(writing), ended.append)
+    yield life, _remote.RemoteDeliveries(_remote.Voice(writing), life), reading
+    os.close(reading)
+    os.close(writing)
+
+
+@pytest.mark.parametrize(
+    ("heard", "paused"), [(b"t", True), (b"\nt", False), (b"tp", True), (b"t\n", False), (b"\npt", True)]
+)
+def test_answers_and_heartbeats_that_come_at_once(far, heard, paused):
+    life, deliveries, reading = far
+    life.hear(b"p")
+    life.hear(heard)
+    deliveries.settle({"batch": "a-1"})
+    assert life.paused.is_set() is paused
+    assert json.loads(os.read(reading, 1000)) == {"event": "settle", "batch": {"batch": "a-1"}}
+
+
+def test_a_refused_delivery_ends_the_operation(far):
+    life, deliveries, _reading = far
+    life.hear(b"r\n")
+    with pytest.raises(NotTaken):
+        deliveries.settle({})
+
+
+@pytest.mark.parametrize("when", ["before", "while waiting"])
+def test_nobody_waits_for_the_answer_of_a_lost_caller(far, when):
+    life, deliveries, _reading = far
+    timer = threading.Timer(0 if when == "before" else 0.3, life.cancel)
+    timer.start()
+    if when == "before":
+        timer.join()
+    with pytest.raises(Cancelled):
+        deliveries.settle({})
+    timer.join()
+
+
+def test_a_caller_that_stopped_reading_is_lost_all_the_same(far):
+    """Whoever is speaking to it is stuck, and holds nothing up that ends the operation."""
+    life, deliveries, reading = far
+    speaker = threading.Thread(target=deliveries.piece, args=(0, bytes(1 << 20)))
+    speaker.start()
+    end = threading.Thread(target=life.caller_lost)
+    end.start()
+    assert life.cancelled.wait(5)
+    while speaker.is_alive() or end.is_alive():
+        if select.select([reading], [], [], 0.05)[0]:
+            os.read(reading, 1 << 20)
