@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Dict, List, Optional
 
-from ._purge_scope import EVENTS, Rule, Scope
+from ._purge_scope import EVENTS, Condition, Rule, Scope
 
 Connection = Any
 
@@ -22,18 +22,18 @@ _MONTHS = """
 select e.environment_id, to_char(e.timestamp at time zone 'UTC', 'YYYY-MM'), count(*), {columns}
 from api_secretevent e where {rule} group by 1, 2 order by 1, 2
 """
-_LEFT = "select count(*) from api_secretevent e where {rule}"
-_PLAN = "explain (format json) select from api_secretevent e where {rule}"
+_LEFT = "select count(*) from {table} e where {rule}"
+_PLAN = "explain (format json) select from {table} e where {rule}"
 
 
-def sizes(connection: Connection) -> Dict[str, Any]:
+def sizes(connection: Connection, table: str = EVENTS) -> Dict[str, Any]:
     """``rows`` (estimate, None when never analyzed), ``table_bytes``, ``index_bytes``, ``dead_rows``, ``blocks``."""
     with connection.cursor() as cursor:
-        cursor.execute(_SIZES, (EVENTS,))
-        rows, table, indexes, heap, dead, block = cursor.fetchone()
+        cursor.execute(_SIZES, (table,))
+        rows, heap_and_toast, indexes, heap, dead, block = cursor.fetchone()
     return {
         "rows": int(rows) if rows >= 0 else None,
-        "table_bytes": table,
+        "table_bytes": heap_and_toast,
         "index_bytes": indexes,
         "dead_rows": dead,
         "blocks": heap // block,
@@ -75,19 +75,19 @@ def count(connection: Connection, scope: Scope, rule: Rule) -> Dict[str, Any]:
     }
 
 
-def remaining(cursor: Any, rule: Rule, from_block: int = 0) -> int:
+def remaining(cursor: Any, rule: Condition, from_block: int = 0, table: str = EVENTS) -> int:
     """How many rows of the rule are left, from a block of the table on."""
     condition = rule.condition
     if from_block:
         condition = "(%s) is true and e.ctid >= '(%d,0)'::tid" % (condition, from_block)
-    cursor.execute(_LEFT.format(rule=condition), rule.values)
+    cursor.execute(_LEFT.format(table=table, rule=condition), rule.values)
     return int(cursor.fetchone()[0])
 
 
-def estimate(connection: Connection, rule: Rule) -> int:
+def estimate(connection: Connection, rule: Condition, table: str = EVENTS) -> int:
     """How many rows the planner expects the rule to match."""
     with connection.cursor() as cursor:
-        cursor.execute(_PLAN.format(rule=rule.condition), rule.values)
+        cursor.execute(_PLAN.format(table=table, rule=rule.condition), rule.values)
         return int(cursor.fetchone()[0][0]["Plan"]["Plan Rows"])
 
 

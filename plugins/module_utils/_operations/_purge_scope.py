@@ -201,14 +201,21 @@ def _organisation_of_app(cursor: Any, request: Mapping[str, Any], chosen: List[D
     return own
 
 
-class Rule:
-    """The rule as a condition on ``api_secretevent e``, with its values as named parameters.
+class Condition:
+    """What may go of a table ``e``: SQL, and its values as named parameters."""
+
+    condition: str
+    values: Dict[str, Any]
+
+
+class Rule(Condition):
+    """The rule as a condition on ``api_secretevent e``.
 
     ``holds`` are exceptions (``_purge_streams``): ``base`` is the rule without them, ``condition`` with them.
     """
 
     def __init__(self, scope: Scope, holds: Sequence[Mapping[str, Any]] = ()) -> None:
-        self.values: Dict[str, Any] = {"cutoff": scope["cutoff"]}
+        self.values = {"cutoff": scope["cutoff"]}
         self.base = "e.event_type = 'R' and e.timestamp <= %(cutoff)s::timestamptz"
         if not scope["everything"]:
             self.values["environments"] = [row["id"] for row in scope["environments"]]

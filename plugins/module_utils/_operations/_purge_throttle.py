@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from ._api import Context
 from ._purge_scope import EVENTS
@@ -24,7 +24,7 @@ select count(*), coalesce(max(extract(epoch from clock_timestamp() - query_start
 from pg_catalog.pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'
   and state = 'active' and query_start < clock_timestamp() - %s * interval '1 second'
 """
-_VACUUM = "select pid, phase from pg_catalog.pg_stat_progress_vacuum where relid = %s::regclass limit 1"
+_VACUUM = "select pid, phase from pg_catalog.pg_stat_progress_vacuum where relid = any(%s::text[]::regclass[])"
 _WAL = "select pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::float8"
 # A transaction that writes a few bytes of WAL and nothing else: its COMMIT takes as long as any writer's.
 _PROBE = "select pg_logical_emit_message(true, 'phase.console', '')"
@@ -32,12 +32,15 @@ _PROBE = "select pg_logical_emit_message(true, 'phase.console', '')"
 
 class Throttle:
     """The limits, 0 for none: ``replica_lag``, ``writer_latency``, ``lock_wait`` in seconds, ``wal_rate`` in bytes a
-    second, ``free_disk`` in bytes, ``autovacuum`` (wait while one works on the events)."""
+    second, ``free_disk`` in bytes, ``autovacuum`` (wait while one works on the tables)."""
 
-    def __init__(self, context: Context, connection: Any, limits: Mapping[str, Any]) -> None:
+    def __init__(
+        self, context: Context, connection: Any, limits: Mapping[str, Any], tables: Sequence[str] = (EVENTS,)
+    ) -> None:
         self._context = context
         self._connection = connection
         self._limits = limits
+        self._tables = list(tables)
         self._wal: Optional[Tuple[float, float]] = None
         self._blind: List[str] = []
         self._checks: Dict[str, Callable[[Any, Any], Optional[str]]] = {
@@ -93,7 +96,7 @@ class Throttle:
         return "%d session%s waiting for locks, up to %.1f s" % (count, "s"[: count > 1], longest) if count else None
 
     def _autovacuum(self, cursor: Any, limit: bool) -> Optional[str]:
-        cursor.execute(_VACUUM, (EVENTS,))
+        cursor.execute(_VACUUM, (self._tables,))
         row = cursor.fetchone()
         return "a vacuum works on the table (pid %d, %s)" % tuple(row) if row else None
 

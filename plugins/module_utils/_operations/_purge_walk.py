@@ -10,10 +10,11 @@ at the rule again for a row that somebody changed meanwhile (PostgreSQL document
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, List, Mapping, Optional
+from dataclasses import dataclass
+from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
 from ._api import Context
-from ._purge_scope import EVENTS, TAGS, Rule
+from ._purge_scope import EVENTS, TAGS, Condition
 from ._purge_session import RETRIED, Session, patiently
 from ._purge_throttle import Control
 
@@ -25,25 +26,50 @@ TELL = 2.0  # seconds between two lines of progress
 
 BeforeCommit = Callable[[Any, int], None]  # (cursor, rows): sees each batch within its transaction
 
-WITH_TAGS = """
-with gone as (delete from api_secretevent e where {condition} returning e.id),
-     untagged as (delete from api_secretevent_tags t using gone where t.secretevent_id = gone.id)
+WITH_OTHERS = """
+with gone as (delete from {table} e where {condition} returning e.{key} as id),
+     others as ({others})
 select count(*) from gone
 """
-EVENTS_ALONE = "delete from api_secretevent e where {condition}"
+ALONE = "delete from {table} e where {condition}"
 # The condition as IS TRUE is none that an index could serve: only the range of blocks limits the scan.
 BLOCKS = "e.ctid >= '({first},0)'::tid and e.ctid < '({end},0)'::tid and ({rule}) is true"
-UNLOCKED = "e.ctid = any(array(select e.ctid from api_secretevent e where {condition} for update skip locked))"
+UNLOCKED = "e.ctid = any(array(select e.ctid from {table} e where {condition} for update skip locked))"
 BY_INDEX = """
 with doomed as materialized (
-  select e.ctid as place, e.timestamp from api_secretevent e
-  where e.environment_id = %(environment)s and e.timestamp >= %(after)s::timestamptz and {rule}
-  order by e.timestamp limit {rows} for update skip locked
+  select e.ctid as place, e.{time} as moment from {table} e
+  where e.{group} = %(group)s and e.{time} >= %(after)s::timestamptz and {rule}
+  order by e.{time} limit {rows} for update skip locked
 ), gone as (
-  delete from api_secretevent e where e.ctid = any(array(select place from doomed)) returning e.id
-), untagged as (delete from api_secretevent_tags t using gone where t.secretevent_id = gone.id)
-select (select count(*) from gone), (select count(*) from doomed), (select max(timestamp)::text from doomed)
+  delete from {table} e where e.ctid = any(array(select place from doomed)) returning e.{key} as id
+), others as ({others})
+select (select count(*) from gone), (select count(*) from doomed), (select max(moment)::text from doomed)
 """
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A table (``e`` in conditions) whose rows go. Its names are constants of this package.
+
+    ``others`` is the statement that goes with each delete, for rows that refer to those in ``gone`` (id); ``referring``
+    are the tables it touches. ``group`` leads an index that ``time`` follows; only a walk by index needs it.
+    """
+
+    table: str
+    time: str
+    key: str = "id"
+    group: str = ""
+    others: str = ""
+    referring: Tuple[str, ...] = ()
+
+
+READ_EVENTS = Subject(
+    EVENTS,
+    "timestamp",
+    group="environment_id",
+    others="delete from api_secretevent_tags t using gone where t.secretevent_id = gone.id",
+    referring=(TAGS,),
+)
 
 
 def scaled(size: int, seconds: float, target: float, least: int, most: int) -> int:
@@ -80,15 +106,16 @@ class Progress:
 
 
 class Walk:
-    """A purge of one kind. ``run`` returns what stopped it, None at the end; ``block`` is how far it came."""
+    """A purge of one table. ``run`` returns what stopped it, None at the end; ``block`` is how far it came."""
 
     def __init__(
         self,
         context: Context,
         session: Session,
         control: Control,
-        rule: Rule,
+        rule: Condition,
         target: float,
+        subject: Subject = READ_EVENTS,
         before_commit: Optional[BeforeCommit] = None,
     ) -> None:
         self._context = context
@@ -96,6 +123,7 @@ class Walk:
         self._control = control
         self._rule = rule
         self._target = target
+        self._subject = subject
         self._before_commit = before_commit
         self.progress = Progress(context, control)
         self.skipped = False  # rows that somebody had locked were passed over
@@ -105,14 +133,14 @@ class Walk:
 
     def run(self, blocks: int, set_aside: Optional[Callable[[], bool]] = None) -> Optional[str]:
         """All blocks. ``set_aside`` is called once that many rows have gone that it is worth its locks."""
-        statement = WITH_TAGS
+        statement = WITH_OTHERS if self._subject.others else ALONE
         size = SMALLEST
         while self.block < blocks:
             stop = self._control.gate()
             if stop:
                 return stop
             if set_aside is not None and self.progress.deleted >= WORTH_IT:
-                statement = EVENTS_ALONE if set_aside() else WITH_TAGS
+                statement = ALONE if set_aside() else statement
                 set_aside, size = None, SMALLEST
             end = min(self.block + size, blocks)
             begun = self._context.clock()
@@ -130,34 +158,34 @@ class Walk:
 
         condition = BLOCKS.format(first=first, end=end, rule=self._rule.condition)
         try:
-            return int(self._delete(statement.format(condition=condition), self._rule.values)[0])
+            return int(self._delete(self._filled(statement, condition=condition), self._rule.values)[0])
         except psycopg2.Error as error:
             if error.pgcode not in RETRIED:
                 raise
             self.skipped = True
         # Somebody holds a row, or the table: rows are passed over, and the table is waited for.
-        unlocked = statement.format(condition=UNLOCKED.format(condition=condition))
-        row = self._patiently(unlocked, self._rule.values)
+        unlocked = UNLOCKED.format(table=self._subject.table, condition=condition)
+        row = self._patiently(self._filled(statement, condition=unlocked), self._rule.values)
         return None if row is None else int(row[0])
 
     # By index
 
-    def run_by_index(self, environments: List[str], expected: int) -> Optional[str]:
+    def run_by_index(self, groups: List[str], expected: int) -> Optional[str]:
         rows = 2000
-        for number, environment in enumerate(environments):
+        for number, group in enumerate(groups):
             after = "-infinity"
             while True:
                 stop = self._control.gate()
                 if stop:
                     return stop
                 begun = self._context.clock()
-                values = dict(self._rule.values, environment=environment, after=after)
-                statement = BY_INDEX.format(rule=self._rule.condition, rows=rows)
+                values = dict(self._rule.values, group=group, after=after)
+                statement = self._filled(BY_INDEX, rule=self._rule.condition, rows=rows)
                 row = self._patiently(statement, values)
                 if row is None:
                     return "max_duration"
                 gone, doomed, last = row
-                done = (number + 0.5) / len(environments)
+                done = (number + 0.5) / len(groups)
                 if expected:
                     done = min(max(done, (self.progress.deleted + gone) / expected), 0.999)
                 self.progress.add(gone, done)
@@ -171,6 +199,10 @@ class Walk:
         return None
 
     # Both
+
+    def _filled(self, statement: str, **more: Any) -> str:
+        names = {name: getattr(self._subject, name) for name in ("table", "key", "time", "group", "others")}
+        return statement.format(**names, **more)
 
     def _delete(self, statement: str, values: Mapping[str, Any]) -> Any:
         with self._session.transaction() as cursor:
@@ -187,7 +219,7 @@ class Walk:
             lambda: found.append(self._delete(statement, values)),
             self._context,
             PATIENCE,
-            lambda: self._session.blocker(EVENTS, TAGS),
+            lambda: self._session.blocker(self._subject.table, *self._subject.referring),
             "The purge",
             self._control.over,
         )
