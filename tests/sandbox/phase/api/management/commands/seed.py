@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Fill the instance with organisations and events; the same seed gives the same rows, but for the time of day.
 
-Of the events 95 % are reads, spread over 180 days roughly in the order of their time, each with a copy of its secret's
-ciphertext (about 1 KB a row). Every fiftieth has a tag. The server makes them itself, over several connections. Many
-at once come into a table without indexes and foreign keys, which are built afterwards: millions take seconds.
+Of the events 95 % are reads, or another share. They are spread over 180 days roughly in the order of their time, each
+with a copy of its secret's ciphertext (about 1 KB a row). Every fiftieth has a tag. The server makes them itself, over
+several connections. Many at once come into a table without indexes and foreign keys, which are built afterwards:
+millions take seconds.
 """
 
 from __future__ import annotations
@@ -65,7 +66,8 @@ INSERT INTO api_secretevent (id, key, key_digest, value, version, comment, event
   user_id, folder_id, timestamp, ip_address, user_agent, path, service_token_id, service_account_id,
   service_account_token_id {type})
 SELECT md5(%(seed)s || '/event/' || n)::uuid::text, s.key, s.key_digest, s.value, s.version, s.comment,
-  CASE WHEN n <= s.total THEN 'C' WHEN chance < 95 THEN 'R' WHEN chance < 98 THEN 'U' WHEN chance < 99 THEN 'D'
+  CASE WHEN n <= s.total THEN 'C' WHEN chance < %(reads)s THEN 'R'
+    WHEN 5 * (100 - chance) > 2 * (100 - %(reads)s) THEN 'U' WHEN 5 * (100 - chance) > 100 - %(reads)s THEN 'D'
     ELSE 'C' END,
   s.environment_id, s.id, CASE WHEN actor < 2 THEN a.member END, s.folder_id,
   now() - make_interval(secs => %(days)s * 86400.0 * (%(newest)s - n) / greatest(%(newest)s - %(oldest)s, 1)),
@@ -93,6 +95,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument("--events", type=int, default=0, help="events to add")
         parser.add_argument("--seed", type=int, default=1, help="another seed gives other ids")
+        parser.add_argument("--reads", type=int, default=95, help="how many of 100 events are reads")
 
     def handle(self, *args: Any, **options: Any) -> None:
         seed, events = options["seed"], options["events"]
@@ -106,13 +109,13 @@ class Command(BaseCommand):
             if events > 0:
                 many = events > max(CHUNK, before // 4)  # fewer come quicker past the indexes
                 with indexes_afterwards(cursor) if many else contextlib.nullcontext():
-                    self.add_events(seed, before + 1, before + events)
+                    self.add_events(seed, before + 1, before + events, options["reads"])
                 cursor.execute("VACUUM ANALYZE api_secretevent, api_secretevent_tags")
         self.stdout.write(json.dumps({"events": before + events}))
 
-    def add_events(self, seed: int, first: int, last: int) -> None:
+    def add_events(self, seed: int, first: int, last: int, reads: int) -> None:
         kind = {"type": ", type", "value": ", s.type"} if since("v2.64.0") else {"type": "", "value": ""}
-        values = {"seed": str(seed), "oldest": first, "newest": last, "days": DAYS}
+        values = {"seed": str(seed), "oldest": first, "newest": last, "days": DAYS, "reads": reads}
         for statement in (EVENTS.format(**kind), TAGS):
             side_by_side(
                 (statement, {**values, "first": chunk, "last": min(chunk + CHUNK - 1, last)})
