@@ -421,6 +421,7 @@ if since("v2.52.0"):
     class DynamicSecretLease(models.Model):
         id = identifier()
         name = models.TextField()
+        status = models.CharField(default="active", max_length=50)
         secret = owned_by("api.dynamicsecret")
         credentials = models.JSONField(default=dict)
         cleanup_job_id = models.TextField(default=uuid.uuid4)
@@ -591,6 +592,7 @@ if since("v2.70.0"):
         authentication = may_name("api.providercredentials")
         rotation_interval = models.DurationField(default=datetime.timedelta)
         is_active = models.BooleanField(default=True)
+        deleted_at = deleted()
 
     class RotatingSecretCredential(models.Model):
         id = identifier()

@@ -25,6 +25,7 @@ class Migration(migrations.Migration):
             fields=[
                 ("id", models.TextField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
                 ("name", models.TextField()),
+                ("status", models.CharField(default="active", max_length=50)),
                 ("secret", models.ForeignKey(on_delete=models.CASCADE, related_name="+", to="api.dynamicsecret")),
             ],
         ),

@@ -20,6 +20,7 @@ class Migration(migrations.Migration):
                 ("name", models.TextField()),
                 ("rotation_interval", models.DurationField(default=datetime.timedelta)),
                 ("is_active", models.BooleanField(default=True)),
+                ("deleted_at", models.DateTimeField(blank=True, null=True)),
             ],
         ),
         migrations.CreateModel(
