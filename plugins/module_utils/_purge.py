@@ -5,15 +5,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import socket
-from typing import Any, Dict, List, Mapping, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from ._argspec import ArgumentSpec, duration
 from ._errors import BadOption, PhaseError
 from ._module import Call
 from ._operations import purge as operations
 from ._operations._purge_strategy import STRATEGIES
+from ._purge_archive import Archiving, archiving
 
 Facts = Dict[str, Any]
 
@@ -42,6 +44,7 @@ SPEC = ArgumentSpec(
         "max_duration": {"default": "0"},
         "transaction_time": {"default": "250ms"},
         "pause_file": {"type": "path"},
+        "archive_dest": {"type": "path"},
         "throttle": {"type": "dict", "apply_defaults": True, "options": THROTTLE},
     }
 )
@@ -71,7 +74,7 @@ def check_options(params: Mapping[str, Any]) -> None:
         if not 0 <= params[name] <= MOST_DAYS:
             raise BadOption("%s is %d." % (name, params[name]), "It is a number of days from 0 to %d." % MOST_DAYS)
     if params["strategy"] == "stock":
-        given = [name for name in ("pause_file",) if params[name]]
+        given = [name for name in ("pause_file", "archive_dest") if params[name]]
         given += ["foreign_key"] if params["foreign_key"] != "keep" else []
         if given:
             raise BadOption("strategy=stock knows no %s." % " and no ".join(given), "Use strategy=delete for that.")
@@ -103,21 +106,29 @@ def apply_request(params: Mapping[str, Any]) -> Facts:
 def purge(call: Call) -> Facts:
     check_options(call.params)
     request, settings = request_of(call.params), apply_request(call.params)
+    archive = archiving(call.params, call.target, call.report)
+    request["archive"] = archive.run if archive else None
     # Counting reads the whole table once more: only for those who want to know beforehand.
     plan = call.target.run(operations.plan, dict(request, count=call.check or call.diff), call.report)
     result = shown(plan)
+    if archive:
+        archive.check(plan, result)
     for text in warnings(plan):
         call.warn(text)
     if call.check:
         return result
+    if archive:
+        result["archive"] = archive.settle(plan)
     if plan["exact"] and not plan["eligible"] and not plan["recovery"]:
+        result["changed"] = changed({}, result["archive"])
         return dict(result, deleted=0, remaining=0, stopped_by=None, rows_per_second=0, after=plan["before"])
     try:
-        done = call.target.run(operations.apply, dict(request, **settings, plan=plan), call.report)
+        done = run(call, archive, dict(request, **settings, plan=plan))
     except PhaseError as error:
-        error.partial = dict(brief(result), **dict(error.partial, changed=changed(error.partial)))
+        partial = dict({"archive": result["archive"]}, **error.partial)
+        error.partial = dict(brief(result), **dict(partial, changed=changed(partial, partial["archive"])))
         raise
-    result.update(done, changed=changed(done))
+    result.update(done, changed=changed(done, done["archive"]))
     unfinished = done.get("rewrite", {}).get("unfinished")
     if unfinished:
         call.warn("What the rewrite replaced is tidied up by the next run: %s" % unfinished)
@@ -127,8 +138,26 @@ def purge(call: Call) -> Facts:
     return result
 
 
-def changed(done: Mapping[str, Any]) -> bool:
-    return bool(done.get("deleted") or done.get("recovered") or done.get("tokens_kept"))
+def run(call: Call, archive: Optional[Archiving], request: Facts) -> Facts:
+    """Apply the plan, and bring the archive to its end, whatever becomes of it."""
+    if archive is None:
+        return dict(call.target.run(operations.apply, request, call.report), archive=None)
+    try:
+        done = call.target.run(operations.apply, request, call.report, deliveries=archive.begin(request))
+    except PhaseError as error:
+        with contextlib.suppress(PhaseError):  # the next run does it; the first error is what is told
+            error.partial["archive"] = archive.end()
+        raise
+    try:
+        return dict(done, archive=archive.end())
+    except PhaseError as error:
+        error.partial = dict(done, **error.partial)
+        raise
+
+
+def changed(done: Mapping[str, Any], archive: Optional[Mapping[str, Any]] = None) -> bool:
+    settled = archive and archive["settled"]
+    return bool(done.get("deleted") or done.get("recovered") or done.get("tokens_kept") or settled)
 
 
 def shown(plan: Facts) -> Facts:
@@ -171,6 +200,7 @@ def shown(plan: Facts) -> Facts:
             "summary": summary(plan),
         },
         "token_last_used": plan["token_last_used"],
+        "archive": None,
         "before": plan["before"],
         "after": after,
         "diff": difference(plan),

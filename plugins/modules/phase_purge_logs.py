@@ -97,6 +97,15 @@ options:
   pause_file:
     description: While this file is there, on the host where the module runs, the purge waits.
     type: path
+  archive_dest:
+    description:
+      - An existing directory on the host where the module runs; with C(delegate_to=localhost) that is the controller.
+        What is deleted is written there before, as compressed lines of JSON with a manifest, mode 0600, and is on disk
+        before the transaction that deletes it commits. What cannot be written is not deleted.
+      - After a run that was cut off, the next one with the same directory completes its archive and tells which of the
+        rows in it are still in the database.
+      - Not with V(strategy=stock), which hands no rows over.
+    type: path
   throttle:
     description: Limits above which the purge waits. Each pause is told with its reason.
     type: dict
@@ -138,6 +147,15 @@ EXAMPLES = r"""
     retain_days: 90
   check_mode: true
   register: purge
+
+- name: Keep what goes in an archive on the control node
+  phase.console.phase_purge_logs:
+    deployment: database
+    login_host: db.example.com
+    all_organisations: true
+    retain_days: 365
+    archive_dest: /var/lib/phase-archives
+  delegate_to: localhost
 
 - name: Purge at night, no longer than four hours, and wait while the replica is behind
   phase.console.phase_purge_logs:
@@ -249,6 +267,14 @@ plan:
     - How it is done. C(months) has the rows by organisation, app, environment and month; C(bytes), C(expected)
       (seconds, wal_bytes) and C(why) tell what to expect; C(obstacles) what else goes on, C(blocked_by) what this run
       would wait for; C(summary) tells all of it in lines for people.
+  returned: success
+  type: dict
+archive:
+  description:
+    - The archive of what was deleted, null without O(archive_dest). C(path) and C(manifest) are null where nothing was
+      archived. C(rows) (tags included), C(tables) (rows by table), C(bytes), C(sha256), C(batches), of which C(kept)
+      were written and then not deleted; C(settled) are the archives of earlier runs that were cut off, completed now.
+    - In check mode C(path) is what it would be called, beside C(bytes_at_most) and C(bytes_free).
   returned: success
   type: dict
 before:

@@ -42,6 +42,8 @@ class Strategy:
 
 
 def against_rewrite(facts: Facts) -> List[str]:
+    if facts.get("archive"):
+        return ["it hands no rows over, and archive_dest is given"]
     return list(facts["rewrite"]["refused"]) if facts.get("rewrite") else ["it was not looked at"]
 
 
@@ -68,6 +70,8 @@ def against_delete(facts: Facts) -> List[str]:
 
 def against_stock(facts: Facts) -> List[str]:
     reasons = []
+    if facts.get("archive"):
+        reasons.append("it hands no rows over, and archive_dest is given")
     if not facts["application"]:
         reasons.append("deployment=database reaches the database alone, and this is the application's command")
     if facts["release_deletes_history"]:

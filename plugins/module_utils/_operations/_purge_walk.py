@@ -8,12 +8,15 @@ index. Rows that come meanwhile are newer than the cutoff. Statements delete eve
 at the rule again for a row that somebody changed meanwhile (PostgreSQL documentation, 13.2.1 Read Committed).
 """
 
+# ruff: noqa: S608 - names are constants of this package
+
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
 from ._api import Context
+from ._purge_export import Exporter, selection
 from ._purge_scope import EVENTS, TAGS, Condition
 from ._purge_session import RETRIED, Session, patiently
 from ._purge_throttle import Control
@@ -24,8 +27,6 @@ WORTH_IT = 10_000  # rows deleted before the foreign key is set aside
 PATIENCE = 600.0  # seconds that the whole may be held up by somebody's lock on the table
 TELL = 2.0  # seconds between two lines of progress
 
-BeforeCommit = Callable[[Any, int], None]  # (cursor, rows): sees each batch within its transaction
-
 WITH_OTHERS = """
 with gone as (delete from {table} e where {condition} returning e.{key} as id),
      others as ({others})
@@ -35,16 +36,26 @@ ALONE = "delete from {table} e where {condition}"
 # The condition as IS TRUE is none that an index could serve: only the range of blocks limits the scan.
 BLOCKS = "e.ctid >= '({first},0)'::tid and e.ctid < '({end},0)'::tid and ({rule}) is true"
 UNLOCKED = "e.ctid = any(array(select e.ctid from {table} e where {condition} for update skip locked))"
-BY_INDEX = """
+DOOMED = """
 with doomed as materialized (
   select e.ctid as place, e.{time} as moment from {table} e
   where e.{group} = %(group)s and e.{time} >= %(after)s::timestamptz and {rule}
   order by e.{time} limit {rows} for update skip locked
-), gone as (
+), """
+BY_INDEX = (
+    DOOMED
+    + """gone as (
   delete from {table} e where e.ctid = any(array(select place from doomed)) returning e.{key} as id
 ), others as ({others})
 select (select count(*) from gone), (select count(*) from doomed), (select max(moment)::text from doomed)
 """
+)
+# With an archive: the rows are what is selected.
+EXPORTED = "with gone as (delete from {table} e where {condition} returning e.*){exported}"
+EXPORTED_BY_INDEX = (
+    DOOMED
+    + "gone as (delete from {table} e where e.ctid = any(array(select place from doomed)) returning e.*){exported}"
+)
 
 
 @dataclass(frozen=True)
@@ -79,9 +90,10 @@ def scaled(size: int, seconds: float, target: float, least: int, most: int) -> i
 
 
 class Progress:
-    def __init__(self, context: Context, control: Control) -> None:
+    def __init__(self, context: Context, control: Control, exporter: Optional[Exporter] = None) -> None:
         self._context = context
         self._control = control
+        self._exporter = exporter
         self._told = context.clock()
         self.deleted = 0
         self.batches = 0
@@ -102,6 +114,9 @@ class Progress:
         if left is not None:
             text += ", about %d s left" % left
         counters = {"percent": round(100 * done, 1), "deleted": self.deleted, "rows_per_second": rate}
+        if self._exporter is not None:
+            text += ", %.1f MB archived" % (self._exporter.bytes / 1e6)
+            counters["archived"] = self._exporter.rows
         self._context.report(text, **dict(counters, seconds_left=left, throttle="none"))
 
 
@@ -116,7 +131,7 @@ class Walk:
         rule: Condition,
         target: float,
         subject: Subject = READ_EVENTS,
-        before_commit: Optional[BeforeCommit] = None,
+        exporter: Optional[Exporter] = None,
     ) -> None:
         self._context = context
         self._session = session
@@ -124,8 +139,8 @@ class Walk:
         self._rule = rule
         self._target = target
         self._subject = subject
-        self._before_commit = before_commit
-        self.progress = Progress(context, control)
+        self._exporter = exporter
+        self.progress = Progress(context, control, exporter)
         self.skipped = False  # rows that somebody had locked were passed over
         self.block = 0
 
@@ -134,13 +149,16 @@ class Walk:
     def run(self, blocks: int, set_aside: Optional[Callable[[], bool]] = None) -> Optional[str]:
         """All blocks. ``set_aside`` is called once that many rows have gone that it is worth its locks."""
         statement = WITH_OTHERS if self._subject.others else ALONE
+        if self._exporter is not None:
+            statement = EXPORTED
         size = SMALLEST
         while self.block < blocks:
             stop = self._control.gate()
             if stop:
                 return stop
             if set_aside is not None and self.progress.deleted >= WORTH_IT:
-                statement = ALONE if set_aside() else statement
+                if set_aside() and self._exporter is None:
+                    statement = ALONE
                 set_aside, size = None, SMALLEST
             end = min(self.block + size, blocks)
             begun = self._context.clock()
@@ -180,7 +198,8 @@ class Walk:
                     return stop
                 begun = self._context.clock()
                 values = dict(self._rule.values, group=group, after=after)
-                statement = self._filled(BY_INDEX, rule=self._rule.condition, rows=rows)
+                statement = EXPORTED_BY_INDEX if self._exporter is not None else BY_INDEX
+                statement = self._filled(statement, rule=self._rule.condition, rows=rows)
                 row = self._patiently(statement, values)
                 if row is None:
                     return "max_duration"
@@ -201,16 +220,19 @@ class Walk:
     # Both
 
     def _filled(self, statement: str, **more: Any) -> str:
-        names = {name: getattr(self._subject, name) for name in ("table", "key", "time", "group", "others")}
-        return statement.format(**names, **more)
+        subject = self._subject
+        names = {name: getattr(subject, name) for name in ("table", "key", "time", "group", "others")}
+        other = subject.referring[0] if subject.others else ""
+        exported = selection(subject.table, subject.key, subject.time, subject.others, other, "rows" in more)
+        return statement.format(**names, **more, exported=exported)
 
     def _delete(self, statement: str, values: Mapping[str, Any]) -> Any:
+        if self._exporter is not None:
+            totals = self._exporter.delete(self._session, self._subject.table, self._subject.key, statement, values)
+            return totals["gone"], totals["doomed"], totals["moment"]
         with self._session.transaction() as cursor:
             cursor.execute(statement, values)
-            row = cursor.fetchone() if cursor.description else (cursor.rowcount,)
-            if self._before_commit is not None:
-                self._before_commit(cursor, row[0])
-        return row
+            return cursor.fetchone() if cursor.description else (cursor.rowcount,)
 
     def _patiently(self, statement: str, values: Mapping[str, Any]) -> Any:
         """The row of a batch that waits for locks; None when the time was over before they came."""

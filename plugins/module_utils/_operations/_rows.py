@@ -29,7 +29,7 @@ Image = Dict[str, Any]
 HIDDEN = "(not shown)"
 
 # Text forms depend on these (PostgreSQL documentation, 20.11.2 Locale and Formatting; 8.4.1 bytea).
-_SETTINGS = (
+SETTINGS = (
     "set local timezone = 'UTC'; set local datestyle = 'ISO, MDY'; set local intervalstyle = 'postgres';"
     " set local extra_float_digits = 3; set local bytea_output = 'hex'; set local xmloption = 'content'"
 )
@@ -54,7 +54,7 @@ def transaction(connection: Any, *, write: bool = False) -> Iterator[None]:
     with connection.cursor() as cursor:
         cursor.execute("begin transaction " + mode)
         try:
-            cursor.execute(_SETTINGS)
+            cursor.execute(SETTINGS)
             yield
         except BaseException:
             if not connection.closed:

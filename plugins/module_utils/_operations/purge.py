@@ -5,7 +5,8 @@
 
 Request of both: ``organisation`` or None for all, ``app_id`` or None, ``retain_days``, ``minimum_retain_days``,
 ``log_streams`` (respect, ignore), ``strategy`` (auto, delete, rewrite, stock), ``foreign_key`` (keep, set_aside),
-``application`` (whether the operation runs where the application is).
+``application`` (whether the operation runs where the application is), ``archive``: None, or the id of the run whose
+rows the caller takes into an archive before they are deleted.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 import socket
 from dataclasses import asdict
 from functools import partial
-from typing import Any, Callable, Dict, List
+from typing import Any, Callable, Dict, List, Optional
 
 from .._errors import PhaseError
 from . import _purge_foreign_key as foreign_key
@@ -25,6 +26,7 @@ from ._migration_graph import release_of
 from ._migration_runner import supports_check_interval
 from ._purge_count import count, estimate, remaining, share, sizes
 from ._purge_errors import NotAllowed, NotDelivered, PurgeRunning, StockUnsafe
+from ._purge_export import Exporter
 from ._purge_scope import EVENTS, Rule, Scope, check_layout, resolve
 from ._purge_session import Session
 from ._purge_strategy import by_index, choose, expected
@@ -34,6 +36,7 @@ from ._purge_throttle import Control, Throttle
 from ._purge_walk import Walk
 from ._purge_walk import facts as walk_facts
 from ._rewrite_errors import RewriteRefused
+from ._rows import identity
 
 COUNTING = 20_000  # milliseconds for counting what is left after a stop; then it is an estimate
 
@@ -56,7 +59,7 @@ def plan(context: Context, request: Request) -> Result:
     Result: ``scope`` (``_purge_scope``), ``eligible``, ``exact``, ``held_back``, ``log_streams``, ``months``,
     ``bytes``, ``before`` (``_purge_count.sizes``), ``strategy``, ``why``, ``path`` (blocks or index), ``path_why``,
     ``foreign_key`` (kept or set_aside), ``expected``, ``obstacles``, ``token_last_used``, ``recovery``, ``release``,
-    ``rewrite`` (``_rewrite.plan``, where that was looked at).
+    ``rewrite`` (``_rewrite.plan``, where that was looked at), ``database`` (``_rows.identity``).
     """
     connection = context.connect("purge plan")
     try:
@@ -113,6 +116,7 @@ def _plan(context: Context, connection: Any, request: Request, server: Dict[str,
     facts = dict(
         server,
         application=request["application"],
+        archive=bool(request.get("archive")),
         release_deletes_history=not releases_in_batches(server["release"])
         or (request["strategy"] == "stock" and request["application"] and not _purge_stock.inspect_command()),
         held=numbers["held_back"] > 0,
@@ -155,6 +159,7 @@ def _plan(context: Context, connection: Any, request: Request, server: Dict[str,
         "recovery": {"constraint": marker["name"]} if marker else _purge_rewrite.left(connection),
         "release": server["release"],
         "triggers": layout["triggers"],
+        "database": identity(connection),
     }
 
 
@@ -192,6 +197,7 @@ class Workplace:
             )
         connection = self._open(context, "purge")
         self.session = Session(connection, lock_timeout, supports_check_interval(connection))
+        self.exporter: Optional[Exporter] = None  # takes what is deleted to the caller
 
     def _open(self, context: Context, purpose: str) -> Any:
         self._held.append(context.connect(purpose))
@@ -217,6 +223,8 @@ def apply(context: Context, request: Request) -> Result:
     done: Result = {"deleted": 0, "recovered": None, "tokens_kept": 0, "stopped_by": None}
     done["foreign_key"] = {"state": "kept"}
     place = Workplace(context, request["lock_timeout"], request["host"])
+    if request.get("archive") and context.deliveries is not None:
+        place.exporter = Exporter(context.deliveries, request["archive"])
     try:
         _apply(context, request, place, done)
         # A rewritten table has been analyzed; elsewhere the planner learns of the purge by the next vacuum.
@@ -264,7 +272,7 @@ def _apply(context: Context, request: Request, place: Workplace, done: Result) -
 def _delete(context: Context, request: Request, place: Workplace, rule: Rule, control: Control, done: Result) -> None:
     """In small transactions, with the foreign key set aside where that is asked for."""
     planned, session = request["plan"], place.session
-    walk = Walk(context, session, control, rule, request["transaction_time"])
+    walk = Walk(context, session, control, rule, request["transaction_time"], exporter=place.exporter)
     aside = planned["foreign_key"] == "set_aside"
     try:
         done["stopped_by"] = _run(context, session, planned, walk, aside)

@@ -51,7 +51,7 @@ class Known(Target):
     def __init__(self, plan, done):
         self.answers, self.asked = {purge.plan: plan, purge.apply: done}, []
 
-    def run(self, operation, request, report, *, image=None, detached=False):
+    def run(self, operation, request, report, *, image=None, detached=False, deliveries=None):
         self.asked.append((operation.__name__, request))
         answer = self.answers[operation]
         if isinstance(answer, PhaseError):
