@@ -1,36 +1,45 @@
 # SPDX-FileCopyrightText: 2026 The phase.console authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Purging read events: phase_purge_logs against the stock command and against one DELETE, in the same run.
+"""Purging read events: phase_purge_logs against the stock command and VACUUM FULL, in the same run.
 
-    PYTHONPATH=tests .venv/bin/python -m bench.purge [--events 2000000] [--retain 30] [--only NAME ...]
+    PYTHONPATH=tests .venv/bin/python -m bench.purge [--cases 78 98 3x exec] [--only WAY ...] [--save FILE]
+    PYTHONPATH=tests .venv/bin/python -m bench.plot         # the docs' plot, out of what was saved
 
-Retaining 30 days purges 78 % of the events, 3 days 93 %, none 95 %.
+Each contender gets a copy of the same database of 2 million events, and another client writes 50 events a second all
+the while. Seconds are those of the whole command, Ansible's start included. Fails unless all leave the same events and
+tags. Prints Markdown tables, the last of which holds the figures against the goals.
 
-Each contender gets a copy of the same database, and a second client writes 50 events a second all the while. Prints a
-Markdown table: seconds of the whole command, Ansible's start included, WAL, the writer's latencies and how many times
-faster than the stock command without its sleep. Fails unless all leave the same events and tags.
+| case | |
+|---|---|
+| 78 | 95 of 100 events are reads; those older than 30 days go |
+| 98 | 98 of 100 are reads; all reads go |
+| 3x | 78, with three times as many events |
+| 10x | with ten times as many: older than 90 days by delete, then older than 30 by rewrite, on one database (40 GB) |
+| exec | 78 in containers: through ``docker exec``, and over a direct connection to the same server (needs Docker) |
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import statistics
+import os
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from integration.forks import Fork
-from integration.harness import Ansible, target
-from psycopg2 import sql
+from integration.forks import Database
+from integration.harness import Ansible
+from sandbox.docker_instance import DockerInstance
 from sandbox.local import LocalInstance
 
-PACE = 0.02  # seconds between two writes
-# What lies within minutes of the cutoff depends on when a contender began.
+from bench.figures import SAVED, WAYS, Figures, Run, Step, report
+from bench.stage import Docker, Local, Memory, Stage, Writer
+
+RELEASE = "v2.73.2"
+ROUNDS = 3  # of the case exec, where a tenth counts
+# What lies within hours of the cutoff depends on when a contender began.
 SURVIVORS = """
 select count(*), md5(string_agg(id, ',' order by id)) from api_secretevent
 where id not like 'writer-%%' and not (event_type = 'R' and abs(extract(epoch from timestamp - %s)) < 7200)
@@ -46,167 +55,157 @@ with gone as (
 )
 delete from api_secretevent_tags t using gone where t.secretevent_id = gone.id
 """
+FULL = "vacuum (full, analyze) api_secretevent"
 
 
-class Outcome(NamedTuple):
-    seconds: float
-    wal: float
-    latencies: list[float]
-    survivors: tuple[Any, ...]
-    size: int
+class Case(NamedTuple):
+    name: str
+    ways: tuple[str, ...]
+    times: int = 1  # so many times the events
+    reads: int = 95
+    retain: int = 30
+    rounds: int = 1
 
 
-class Writer(threading.Thread):
-    """Writes an event like those that are there, 50 times a second, and remembers how long each took."""
-
-    def __init__(self, fork: Fork) -> None:
-        super().__init__(daemon=True)
-        self.latencies: list[float] = []
-        self._fork, self._stop_asked = fork, threading.Event()
-        self._columns = [
-            row[0]
-            for row in fork.sql(
-                "select column_name::text from information_schema.columns where table_name = 'api_secretevent' "
-                "and table_schema = 'public' and column_name not in ('id', 'timestamp') order by ordinal_position"
-            )
-        ]
-
-    def run(self) -> None:
-        others = sql.SQL(", ").join(sql.Identifier(name) for name in self._columns)
-        with contextlib.closing(self._fork.connect()) as connection, connection.cursor() as cursor:
-            cursor.execute(sql.SQL("select {} from api_secretevent limit 1").format(others))
-            row = cursor.fetchone()
-            places = sql.SQL(", ").join(sql.Placeholder() * len(row))
-            statement = sql.SQL("insert into api_secretevent (id, timestamp, {}) values (%s, now(), {})").format(
-                others, places
-            )
-            number, due = 0, time.perf_counter()
-            while not self._stop_asked.is_set():
-                begun = time.perf_counter()
-                cursor.execute(statement, (f"writer-{number}", *row))
-                self.latencies.append((time.perf_counter() - begun) * 1000)
-                number, due = number + 1, max(due + PACE, begun)
-                time.sleep(max(0.0, due - time.perf_counter()))
-
-    def stop(self) -> list[float]:
-        self._stop_asked.set()
-        self.join()
-        return sorted(self.latencies)
+CASES = [
+    Case("78", tuple(WAYS)),
+    Case("98", ("stock", "stock-no-sleep", "set-aside", "rewrite"), reads=98, retain=0),
+    Case("3x", ("set-aside", "rewrite"), times=3),
+    Case("10x", ("set-aside", "rewrite"), times=10),
+    Case("exec", ("set-aside", "rewrite"), rounds=ROUNDS),
+]
 
 
-@contextlib.contextmanager
-def writing(fork: Fork) -> Iterator[Writer]:
-    writer = Writer(fork)
-    writer.start()
-    try:
-        yield writer
-    finally:
-        writer.stop()
+class Bench:
+    """Times one way after the other on a stage."""
+
+    def __init__(self, ansible: Ansible, stage: Stage) -> None:
+        self.runs: list[Run] = []
+        self._ansible, self._stage = ansible, stage
+        self._left: dict[str, Any] = {}  # by case, what the first contender left
+
+    def case(self, case: Case, seeded: str, only: list[str] | None) -> None:
+        for _round in range(case.rounds):
+            for way in case.ways:
+                for reach in self._stage.reaches:
+                    if not only or way in only:
+                        with self._stage.copy(seeded) as database:
+                            self.run(case, way, reach, database)
+
+    def run(self, case: Case, way: str, reach: str, database: Database) -> None:
+        ((cutoff,),) = database.sql("select now() - make_interval(days => %s)", case.retain)
+        with self._stage.administrator() as connection, connection.cursor() as cursor:
+            cursor.execute("checkpoint")
+        database.sql("select count(*) from api_secretevent")  # the table into memory
+        work = self._work(way, reach, database, case.retain)
+        with Writer(database) as writer, Memory(self._stage.processes) as memory:
+            purge = timed(database, writer, work)
+            stock = way.startswith("stock")
+            full = timed(database, writer, lambda: database.sql(FULL)) if stock else None
+        query = "select count(*), pg_total_relation_size('api_secretevent') from api_secretevent"
+        ((rows, size),) = database.sql(query)
+        run = Run(case.name, way, purge, rows, size, full, dict(memory.peaks), reach)
+        print(f"{case.name} {way} {reach}: {run.purge.seconds:.1f} s {run.full or ''}", file=sys.stderr, flush=True)
+        self.runs.append(run)
+        survivors = (*database.sql(SURVIVORS, cutoff), *database.sql(TAGS, cutoff))
+        if self._left.setdefault(f"{case.name} {case.retain}", survivors) != survivors:
+            sys.exit(f"{case.name}: {way} left {survivors}, others {self._left}")
+
+    def _work(self, way: str, reach: str, database: Database, retain: int) -> Callable[[], None]:
+        def stock(*more: str) -> None:
+            for (name,) in database.sql("select name from api_organisation order by name"):
+                self._stage.stock(database, "purge_app_logs", name, "--retain", str(retain), *more)
+
+        def ours(**more: Any) -> None:
+            options = {**self._stage.options(database, reach), "all_organisations": True, "retain_days": retain, **more}
+            result = self._ansible.module("phase_purge_logs", options, timeout=7200)
+            print(f"  {result['seconds']} s of them beside the database: {inner(result)}", file=sys.stderr)
+
+        return {
+            "stock": stock,
+            "stock-no-sleep": lambda: stock("--sleep-ms", "0"),
+            "one-delete": lambda: database.sql(DELETE, retain) and None,
+            "delete": lambda: ours(strategy="delete"),
+            "set-aside": lambda: ours(strategy="delete", foreign_key="set_aside"),
+            "rewrite": lambda: ours(strategy="rewrite"),
+        }[way]
 
 
-def measured(instance: LocalInstance, fork: Fork, cutoff: Any, work: Callable[[Fork], None]) -> Outcome:
-    with instance.server.administrator() as connection, connection.cursor() as cursor:
-        cursor.execute("checkpoint")
-    fork.sql("select count(*) from api_secretevent")  # the copy into memory
-    ((before,),) = fork.sql("select pg_current_wal_lsn()")
-    with writing(fork) as writer:
-        begun = time.perf_counter()
-        work(fork)
-        seconds = time.perf_counter() - begun
-    ((wal,),) = fork.sql("select pg_wal_lsn_diff(pg_current_wal_lsn(), %s)::float8", before)
-    survivors = (*fork.sql(SURVIVORS, cutoff), *fork.sql(TAGS, cutoff))
-    ((size,),) = fork.sql("select pg_total_relation_size('api_secretevent')")
-    return Outcome(seconds, wal, sorted(writer.latencies), survivors, size)
+def inner(result: dict[str, Any]) -> Any:
+    return result["rewrite"]["seconds"] if "rewrite" in result else f"{result['batches']} transactions"
 
 
-def contenders(ansible: Ansible, instance: LocalInstance, retain: int) -> dict[str, Callable[[Fork], None]]:
-    def stock(*more: str) -> Callable[[Fork], None]:
-        def work(fork: Fork) -> None:
-            for (name,) in fork.sql("select name from api_organisation order by name"):
-                instance.manage(
-                    "purge_app_logs", name, "--retain", str(retain), *more, environment={"DATABASE_NAME": fork.name}
-                )
-
-        return work
-
-    def ours(**more: Any) -> Callable[[Fork], None]:
-        def work(fork: Fork) -> None:
-            options = {**target(instance), "environment": {"DATABASE_NAME": fork.name}}
-            ansible.module(
-                "phase_purge_logs", {**options, "all_organisations": True, "retain_days": retain, **more}, timeout=3600
-            )
-
-        return work
-
-    def and_full(purge: Callable[[Fork], None]) -> Callable[[Fork], None]:
-        def work(fork: Fork) -> None:
-            purge(fork)
-            fork.sql("vacuum (full, analyze) api_secretevent")
-
-        return work
-
-    return {
-        "stock": stock(),
-        "stock, no sleep": stock("--sleep-ms", "0"),
-        "stock, VACUUM FULL": and_full(stock()),
-        "stock, no sleep, VACUUM FULL": and_full(stock("--sleep-ms", "0")),
-        "rewrite": ours(strategy="rewrite"),
-        "one DELETE": lambda fork: fork.sql(DELETE, retain) and None,
-        "delete": ours(strategy="delete"),
-        "delete, foreign_key=set_aside": ours(strategy="delete", foreign_key="set_aside"),
-    }
+def timed(database: Database, writer: Writer, work: Callable[[], Any]) -> Step:
+    position = "select pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::float8"
+    writer.taken()
+    ((before,),) = database.sql(position)
+    begun = time.perf_counter()
+    work()
+    seconds = time.perf_counter() - begun
+    ((after,),) = database.sql(position)
+    return Step.measured(seconds, after - before, writer.taken())
 
 
-def percentile(values: list[float], part: float) -> float:
-    return values[min(len(values) - 1, int(len(values) * part))] if values else 0.0
+def bench_local(ansible: Ansible, folder: Path, cases: list[Case], arguments: argparse.Namespace) -> Figures:
+    if (folder / "state.json").exists():
+        instance = LocalInstance(folder)
+        instance.up()
+    else:
+        instance = LocalInstance.start(folder, RELEASE, superuser=False)
+    with instance:
+        stage = Local(instance)
+        bench = Bench(ansible, stage)
+        for case in cases:
+            seeded = stage.seeded(case.times * arguments.events, case.reads)
+            if case.name == "10x":
+                for way, retain in zip(case.ways, (90, case.retain)):
+                    bench.run(case._replace(retain=retain), way, "local", stage.database(seeded))
+            else:
+                bench.case(case, seeded, arguments.only)
+            if not arguments.dir or case.name == "10x":
+                stage.drop(seeded)
+        return Figures(about(instance, arguments.events), bench.runs)
+
+
+def bench_docker(ansible: Ansible, folder: Path, case: Case, arguments: argparse.Namespace) -> Figures:
+    with DockerInstance.start(folder, RELEASE, arguments.events) as instance:
+        os.environ.update(instance.engine.environment())  # where the modules find the engine
+        stage = Docker(instance)
+        bench = Bench(ansible, stage)
+        bench.case(case, stage.seeded, arguments.only)
+        return Figures({}, bench.runs)
+
+
+def about(instance: LocalInstance, events: int) -> dict[str, Any]:
+    ((version,),) = instance.sql("show server_version")
+    return {"postgresql": version, "cpus": os.cpu_count(), "events": events}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="bench.purge", description=(__doc__ or "").splitlines()[0])
+    names = [case.name for case in CASES]
+    parser.add_argument("--cases", nargs="*", choices=names, default=["78", "98", "3x"])
     parser.add_argument("--events", type=int, default=2_000_000)
-    parser.add_argument("--retain", type=int, default=30, help="days")
-    parser.add_argument("--only", nargs="*", help="contenders, by their names in the table")
-    parser.add_argument("--dir", type=Path, help="keep the instance there, for the next run")
+    parser.add_argument("--only", nargs="*", choices=list(WAYS))
+    parser.add_argument("--dir", type=Path, help="keep the instance and what was seeded there, for the next run")
+    parser.add_argument("--save", type=Path, nargs="?", const=SAVED, help="add the figures to this file (purge.json)")
     arguments = parser.parse_args()
+    wanted = [case for case in CASES if case.name in arguments.cases]
+    local = [case for case in wanted if case.name != "exec"]
+    figures = Figures({}, [])
     with tempfile.TemporaryDirectory(prefix="phase-bench-") as scratch:
-        folder = arguments.dir or Path(scratch, "phase")
         ansible = Ansible(Path(scratch, "ansible"))
-        if (folder / "state.json").exists():
-            instance = LocalInstance(folder)
-            instance.up()
-        else:
-            instance = LocalInstance.start(folder, "v2.73.2", arguments.events, superuser=False)
-        with instance:
-            for service in ("backend", "worker"):
-                instance.stop_service(service)  # a database is copied only when nobody is in it
-            for (left,) in instance.sql("select datname from pg_database where datname like 'fork%'"):
-                with instance.server.administrator() as connection, connection.cursor() as cursor:
-                    cursor.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(left)))
-            outcomes = compare(ansible, instance, arguments.retain, arguments.only)
-    rival = outcomes.get("stock, no sleep")
-    print("| strategy | s | times faster | WAL MB | writer p50/p99/max ms | size MB |\n|---|---|---|---|---|---|")
-    for name, one in outcomes.items():
-        ratio = f"{rival.seconds / one.seconds:.1f}" if rival else ""
-        spread = "/".join(f"{percentile(one.latencies, part):.1f}" for part in (0.5, 0.99, 1.0))
-        print(f"| {name} | {one.seconds:.1f} | {ratio} | {one.wal / 1e6:.0f} | {spread} | {one.size / 1e6:.0f} |")
-    if len({one.survivors for one in outcomes.values()}) > 1:
-        sys.exit(f"They left different events: { {name: one.survivors for name, one in outcomes.items()} }")
-    mean = statistics.mean(len(one.latencies) / one.seconds for one in outcomes.values())
-    print(f"\nAll left the same events and tags; the writer made {mean:.0f} writes a second.")
-
-
-def compare(ansible: Ansible, instance: LocalInstance, retain: int, only: list[str] | None) -> dict[str, Outcome]:
-    ((cutoff,),) = instance.sql("select now() - make_interval(days => %s)", retain)
-    outcomes = {}
-    for name, work in contenders(ansible, instance, retain).items():
-        if only is None or name in only:
-            fork = Fork(instance)
-            try:
-                outcomes[name] = measured(instance, fork, cutoff, work)
-                print(f"{name}: {outcomes[name].seconds:.1f} s", file=sys.stderr)
-            finally:
-                fork.drop()
-    return outcomes
+        if local:
+            folder = arguments.dir or Path(scratch, "phase")
+            figures = figures.joined(bench_local(ansible, folder, local, arguments))
+        for case in wanted:
+            if case.name == "exec":
+                figures = figures.joined(bench_docker(ansible, Path(scratch, "docker"), case, arguments))
+    if arguments.save:
+        if arguments.save.exists():
+            figures = Figures.load(arguments.save.read_text(encoding="utf-8")).joined(figures)
+        arguments.save.write_text(figures.dump(), encoding="utf-8")
+    print(report(figures))
 
 
 if __name__ == "__main__":
