@@ -30,14 +30,15 @@ from ansible_collections.phase.console.plugins.module_utils._realip_settings imp
 from sandbox._debian import DebianError
 from sandbox.proxies import Programs, programs
 
-ROLE = Path(__file__).resolve().parents[2] / "roles" / "realip"
+ROLES = Path(__file__).resolve().parents[2] / "roles"
+ROLE = ROLES / "realip"
 Lines = Sequence[tuple[str, str]]
 
 
-def _environment() -> jinja2.Environment:
+def environment(role: str) -> jinja2.Environment:
     """As Ansible renders: only trim_blocks differs from Jinja's own defaults, and to_json is Ansible's."""
     made = jinja2.Environment(  # noqa: S701 - configurations, no web pages
-        loader=jinja2.FileSystemLoader(str(ROLE / "templates")),
+        loader=jinja2.FileSystemLoader(str(ROLES / role / "templates")),
         trim_blocks=True,
         keep_trailing_newline=True,
         undefined=jinja2.StrictUndefined,
@@ -46,7 +47,7 @@ def _environment() -> jinja2.Environment:
     return made
 
 
-ENVIRONMENT = _environment()
+ENVIRONMENT = environment("realip")
 VARS = yaml.safe_load((ROLE / "vars" / "main.yml").read_text(encoding="utf-8"))
 PREFIX = "phase_realip_"
 
@@ -64,9 +65,9 @@ def options(**changes: Any) -> dict[str, Any]:
     return {**_defaults(), **changes}
 
 
-def render(template: str = "", **changes: Any) -> str:
+def render(**changes: Any) -> str:
     found = settings(options(**changes))
-    wanted = template or VARS["_phase_realip_templates"][found["proxy"]]
+    wanted = VARS["_phase_realip_templates"][found["proxy"]]
     marker = VARS["_phase_realip_marker"]
     return ENVIRONMENT.get_template(wanted).render(_phase_realip=found, _phase_realip_marker=marker)
 
@@ -79,14 +80,6 @@ def unpacked(suite: str) -> Programs:
         if os.environ.get("CI") == "true":
             raise
         pytest.skip(str(missing))
-
-
-def free_ports(number: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _number in range(number)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
 
 
 @dataclass(frozen=True)

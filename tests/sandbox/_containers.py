@@ -10,7 +10,6 @@ import hashlib
 import json
 import shlex
 import shutil
-import socket
 import subprocess
 import time
 import urllib.error
@@ -26,6 +25,7 @@ from . import _debian, images
 from . import engine as engines
 from ._topology import COMPONENTS, FOLDER, SECRETS, STOCK, Document, Variant, run_options, settings, topology
 from .engine import Engine
+from .ports import free_ports
 
 READY_TIMEOUT = 90.0
 OTHER_RUN_TIMEOUT = 540.0
@@ -303,15 +303,6 @@ class ContainerInstance:
         folder = self.directory / "tls"
         folder.mkdir(exist_ok=True)
         self.docker("run", "--rm", f"--volume={folder}:/tls", "--entrypoint=sh", images.POSTGRES, "-c", script)
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports of loopback that nothing listens on; taken together, so that they differ."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _port in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
 
 
 def wait_for(done: Callable[[], bool], timeout: float, complaint: str, details: Callable[[], str]) -> None:

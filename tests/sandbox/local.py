@@ -26,7 +26,7 @@ from urllib.parse import quote
 import psycopg2
 
 from sandbox import prepared, processes
-from sandbox.ports import free_port, free_ports
+from sandbox.ports import free_port
 from sandbox.postgresql import Server, reachable, server_user, wanted
 from sandbox.redis_server import redis_server
 from sandbox.render import render

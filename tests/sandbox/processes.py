@@ -78,7 +78,7 @@ def gone(note: Path, patience: float) -> bool:
     return True
 
 
-def wait_ready(note: Path, log: Path, ready: Callable[[], bool], *, patience: float = 30.0) -> None:
+def wait_ready(note: Path, log: Path, ready: Callable[[], bool], *, patience: float = 90.0) -> None:
     """Wait until `ready()` holds. Raises StartError when the process ends before that, or time runs out."""
     limit = time.monotonic() + patience
     while not ready():

@@ -23,6 +23,7 @@ import time
 from pathlib import Path
 
 import pytest
+from sandbox.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[3]
 LINE = re.compile(r"^phase\.console (\w+): \[([^\]]+)\] step (\d+) of (\d+) at (\d+\.\d+) \| done=(\d+)$")
@@ -69,9 +70,7 @@ class Sshd:
         for name in ("key", "host_key"):
             subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / name], check=True)
         shutil.copy(folder / "key.pub", folder / "authorized_keys")
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         (folder / "config").write_text(
             f"Port {self.port}\nListenAddress 127.0.0.1\nHostKey {folder}/host_key\nPidFile none\n"
             f"AuthorizedKeysFile {folder}/authorized_keys\nStrictModes no\nUsePAM no\nPasswordAuthentication no\n"

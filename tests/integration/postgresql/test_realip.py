@@ -14,7 +14,8 @@ import subprocess
 
 import pytest
 from ansible_collections.phase.console.plugins.module_utils._operations._forgeries import HEADERS, forgeries
-from integration.proxies import free_ports, phase, render, running, unpacked
+from integration.proxies import phase, render, running, unpacked
+from sandbox.ports import free_ports
 
 CDN, ALB, FAR = "127.0.1.5", "127.0.2.5", "127.0.3.5"
 STRANGER = "127.0.9.9"
