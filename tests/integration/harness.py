@@ -24,7 +24,7 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 COLLECTION = "phase.console"
 INVENTORY = "localhost ansible_connection=local ansible_python_interpreter='{{ ansible_playbook_python }}'\n"
-FOREIGN = ("ANSIBLE_", "PG", "DATABASE_", "PYTHONPATH", "PHASE_CONSOLE_RECORD")
+FOREIGN = ("ANSIBLE_", "PG", "DATABASE_", "PYTHONPATH", "PHASE_CONSOLE_RECORD", "PHASE_CONSOLE_RUN")
 """Variables of the calling shell that would change what is tested, by their beginnings."""
 
 
@@ -84,7 +84,7 @@ class Run:
             self.process = subprocess.Popen(
                 command,
                 cwd=cwd,
-                env=dict(env),
+                env={**env, "PHASE_CONSOLE_RUN": str(folder)},
                 stdin=subprocess.DEVNULL,
                 stdout=stdout,
                 stderr=subprocess.STDOUT,
@@ -126,28 +126,7 @@ class Run:
 
     def stop(self) -> None:
         """End whatever is left of it: for the clean-up of a test."""
-        try:
-            os.killpg(self.process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
-        self.process.wait()
-        for worker in self._workers():
-            try:
-                os.kill(worker, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
-        self._clean()
-
-    def _workers(self) -> list[int]:
-        """Ansible's own workers: each is a session of its own, and one whose parent was killed may wait for ever."""
-        mark, found = str(self._private[0]).encode(), []
-        for entry in Path("/proc").iterdir():
-            try:
-                if entry.name.isdecimal() and mark in (entry / "cmdline").read_bytes():
-                    found.append(int(entry.name))
-            except OSError:
-                continue
-        return found
+        end_all([self])
 
     def wait(self, timeout: float = 600) -> PlayResult:
         try:
@@ -167,6 +146,32 @@ class Run:
     def _clean(self) -> None:
         for path in self._private:
             path.unlink(missing_ok=True)
+
+
+def end_all(runs: Sequence[Run]) -> None:
+    """kill -9 of whatever is left of the runs, Ansible's workers with it: each of those is a session of its own.
+
+    They are known by their environment: the id of a run that has ended, as a group's too, may be another's by now.
+    """
+    marks = {f"PHASE_CONSOLE_RUN={run.folder}".encode() for run in runs}
+    while _kill_marked(marks):  # what was just started has not been seen
+        time.sleep(0.01)
+    for run in runs:
+        run.process.wait()
+        run._clean()
+
+
+def _kill_marked(marks: set[bytes]) -> bool:
+    """kill -9 of the processes that have one of the marks in their environment; whether there were any."""
+    found = False
+    for entry in Path("/proc").iterdir():
+        try:
+            if entry.name.isdecimal() and not marks.isdisjoint((entry / "environ").read_bytes().split(b"\0")):
+                found = True
+                os.kill(int(entry.name), signal.SIGKILL)
+        except OSError:  # it has ended meanwhile, or is another user's
+            continue
+    return found
 
 
 class Ansible:
@@ -276,8 +281,7 @@ class Ansible:
 
     def close(self) -> None:
         """End what still runs."""
-        for run in self.runs:
-            run.stop()
+        end_all(self.runs)
 
     def keep(self, folder: Path) -> None:
         """Copy the runs' outputs and records there, for whoever reads a failure."""

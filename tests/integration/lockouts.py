@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from integration.harness import Ansible, Run
+from integration.harness import Ansible, Run, end_all
 from sandbox.phase.api.names import PASSWORD, identifier
 
 SPACEX = identifier(1, "organisation", "SpaceX")
@@ -120,5 +120,4 @@ class ByHand:
         return self.runs[-1]
 
     def stop(self) -> None:
-        for run in self.runs:
-            run.stop()
+        end_all(self.runs)
