@@ -32,6 +32,7 @@ from ._api import Context, Deliveries, Result
 from ._database import connect, database_error, settings_from_environment
 
 GRACE = 3.0  # seconds between cancelling and ending the process
+LAST_WORDS = 1.0  # seconds that the last cancelling may take
 ALIVE = 5.0  # seconds between signs of life
 PAUSE, GO_ON = b"p", b"\n"  # heartbeats
 TAKEN, REFUSED = b"t", b"r"  # answers to a delivery
@@ -91,7 +92,7 @@ class Life:
         self.lost.set()
         if not self._detached:
             # Before anything is said: a caller that stopped reading without closing keeps whoever speaks waiting.
-            timer = threading.Timer(GRACE, self._end, (GAVE_UP,))
+            timer = threading.Timer(GRACE, self._give_up)
             timer.daemon = True
             timer.start()
             self.cancel()
@@ -99,9 +100,19 @@ class Life:
         if self._detached:
             os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # nobody reads it; a closed pipe would break the application
 
+    def _give_up(self) -> None:
+        """Cancel what was begun since, and end: a server process that waits for a lock does not see its client go."""
+        last = threading.Thread(target=self._cancel_statements, daemon=True)
+        last.start()
+        last.join(LAST_WORDS)
+        self._end(GAVE_UP)
+
     def cancel(self) -> None:
         self.cancelled.set()
         self._answers.put(b"")
+        self._cancel_statements()
+
+    def _cancel_statements(self) -> None:
         for connection in self._connections:
             if not connection.closed:
                 connection.cancel()

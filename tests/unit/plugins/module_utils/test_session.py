@@ -226,6 +226,27 @@ def test_nobody_waits_for_the_answer_of_a_lost_caller(far, when):
     timer.join()
 
 
+def test_a_statement_that_begins_after_the_cancelling_is_cancelled_before_the_end(monkeypatch):
+    """The server would go on with it, and wait for a lock as long as that takes, when its client is gone."""
+    seen, ended = [], threading.Event()
+    reading, writing = os.pipe()
+    monkeypatch.setattr(_remote, "GRACE", 0.2)
+    life = _remote.Life(False, _remote.Voice(writing), lambda code: (seen.append(code), ended.set()))
+
+    class Connection:
+        closed = False
+
+        def cancel(self):
+            seen.append("cancelled")
+
+    life.adopt(Connection())
+    life.caller_lost()
+    assert ended.wait(5)
+    assert seen == ["cancelled", "cancelled", _remote.GAVE_UP]
+    os.close(reading)
+    os.close(writing)
+
+
 def test_a_caller_that_stopped_reading_is_lost_all_the_same(far):
     """Whoever is speaking to it is stuck, and holds nothing up that ends the operation."""
     life, deliveries, reading = far
