@@ -6,25 +6,10 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any, Callable
 
-from ansible.errors import AnsibleFilterError
 from ansible_collections.phase.console.plugins.module_utils import _realip_settings
-from ansible_collections.phase.console.plugins.module_utils._errors import PhaseError
-
-
-def _telling(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function, with its typed error as an error of Ansible's."""
-
-    @functools.wraps(function)
-    def wrapped(*arguments: Any) -> Any:
-        try:
-            return function(*arguments)
-        except PhaseError as error:
-            raise AnsibleFilterError("%s %s" % (error.message, error.next_step)) from error
-
-    return wrapped
+from ansible_collections.phase.console.plugins.plugin_utils._filters import telling
 
 
 class FilterModule:
@@ -32,6 +17,6 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         return {
-            "realip_settings": _telling(_realip_settings.settings),
-            "realip_published": _telling(lambda sources: list(_realip_settings.sources_to_fetch(sources))),
+            "realip_settings": telling(_realip_settings.settings),
+            "realip_published": telling(lambda sources: list(_realip_settings.sources_to_fetch(sources))),
         }

@@ -6,25 +6,10 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any, Callable
 
-from ansible.errors import AnsibleFilterError
 from ansible_collections.phase.console.plugins.module_utils import _upgrade_plan
-from ansible_collections.phase.console.plugins.module_utils._errors import PhaseError
-
-
-def _telling(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function, with its typed error as an error of Ansible's."""
-
-    @functools.wraps(function)
-    def wrapped(*arguments: Any) -> Any:
-        try:
-            return function(*arguments)
-        except PhaseError as error:
-            raise AnsibleFilterError("%s %s" % (error.message, error.next_step)) from error
-
-    return wrapped
+from ansible_collections.phase.console.plugins.plugin_utils._filters import telling
 
 
 class FilterModule:
@@ -32,7 +17,7 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         return {
-            "upgrade_target": _telling(_upgrade_plan.upgrade_target),
-            "upgrade_plan": _telling(_upgrade_plan.upgrade_plan),
-            "upgrade_summary": _telling(_upgrade_plan.upgrade_summary),
+            "upgrade_target": telling(_upgrade_plan.upgrade_target),
+            "upgrade_plan": telling(_upgrade_plan.upgrade_plan),
+            "upgrade_summary": telling(_upgrade_plan.upgrade_summary),
         }

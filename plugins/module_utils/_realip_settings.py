@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any, Callable, Dict, List, Mapping, Tuple
 
 from . import _realip_values as values
+from . import _timer
 from ._realip import FORWARDED_FOR, BadChain, Trust, trust
 
 PREFIX = "phase_realip_"  # of the role's variables, for messages
@@ -37,7 +38,7 @@ _CHECKS: Dict[str, Callable[[str, Any], Any]] = {
     "kubernetes_name": values.object_name,
     "kubernetes_namespace": values.object_name,
     "timer_calendar": values.calendar,
-    "timer_command": lambda name, given: values.each(values.argument, name, given),
+    "timer_command": _timer.command,
 }
 _OWN = ("proxy", "scope", "sources", "published", "recursive")
 
@@ -52,10 +53,6 @@ def settings(given: Mapping[str, Any]) -> Dict[str, Any]:
     published = values.known("published", options.get("published"), ("cloudflare", "cloudfront"))
     model = trust(options.get("sources"), published, values.flag(PREFIX + "recursive", options.get("recursive")))
     _check_listeners(found)
-    if not found["timer_command"] or not found["timer_command"][0].startswith("/"):
-        raise values.BadValue(
-            "timer_command does not begin with an absolute path.", "systemd wants the program's path."
-        )
     _check_proxy(found["proxy"], found["scope"], model)
     found["trust"] = model.as_dict()
     found["notes"] = notes(found, model)

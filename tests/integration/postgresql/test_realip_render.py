@@ -8,20 +8,19 @@ documentation of Traefik v3, ingress-nginx 1.x and NGINX Gateway Fabric 2.x. No 
 
 from __future__ import annotations
 
-import configparser
 import itertools
 import re
-import shutil
 import subprocess
 
 import pytest
 import yaml
 from ansible_collections.phase.console.plugins.module_utils._errors import PhaseError
 from ansible_collections.phase.console.plugins.module_utils._realip_settings import settings
+from ansible_collections.phase.console.plugins.module_utils._timer import settings as timer_settings
 from hypothesis import HealthCheck, given, seed
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from integration.proxies import nginx_test, options, render, unpacked
+from integration.proxies import environment, nginx_test, options, render, unpacked
 
 NASTY = "aB1.:/-_*[]@%,+=!~^|;{}#$\"'`\\()<>?& \t\n\r\x00\x85\u2028é"
 INJECTIONS = (
@@ -208,20 +207,43 @@ def test_hostile_settings_are_refused_or_stay_values(proxy):
     assert len(accepted) > 20, "the settings are too hostile to prove anything"
 
 
-@seed(7)
-@hypothesis_settings(max_examples=300, **QUICK)
-@given(around("daily", "Mon *-*-* 03:00:00"), st.lists(around("/usr/bin/true", "-e", "@/a/b.yml"), max_size=3))
-def test_hostile_units_are_refused_or_stay_values(calendar, command):
-    wanted = {"timer_calendar": calendar, "timer_command": command}
-    try:
-        settings(options(**wanted))
-    except PhaseError:
-        return
-    units = [render(f"phase-realip.{kind}.j2", **wanted) for kind in ("timer", "service")]
-    assert [unit.count("\n") for unit in units] == [11, 10]
-    assert f"\nOnCalendar={calendar}\n" in units[0]
-    assert f"\nExecStart={' '.join(command)}\n" in units[1]
-    assert not set("%$\"'\\;") & set(" ".join([calendar, *command]))
+TIMER = {
+    "name": around("phase-realip"),
+    "description": around("Keep Phase's log"),
+    "calendar": around("daily", "Mon *-*-* 03:00:00"),
+    "random_delay": around("15min", "1h 30min", "infinity"),
+    "catch_up": st.one_of(st.booleans(), texts),
+    "command": st.lists(around("/usr/bin/true", "-e", "@/a/b.yml"), max_size=3),
+    "timeout": around("15min"),
+    "user": around("root"),
+    "environment_file": around("", "/etc/a.env"),
+}
+
+
+@pytest.mark.parametrize("field", sorted(TIMER))
+def test_hostile_units_are_refused_or_stay_values(field):
+    good = {"name": "a", "description": "b", "calendar": "daily", "random_delay": "5min", "catch_up": True}
+    good |= {"command": ["/bin/true"], "timeout": "5min", "user": "root", "environment_file": "/c"}
+    units = [environment("timer").get_template(kind) for kind in ("service.j2", "timer.j2")]
+    plain = [unit.render(_phase_timer=good).count("\n") for unit in units]
+    accepted = []
+
+    @seed(7)
+    @hypothesis_settings(max_examples=150, **QUICK)
+    @given(TIMER[field])
+    def holds(value):
+        try:
+            found = timer_settings({**good, field: value})
+        except PhaseError:
+            return
+        accepted.append(value)
+        assert found == {**good, field: value}
+        missing = int(field == "environment_file" and not value)
+        assert [unit.render(_phase_timer=found).count("\n") for unit in units] == [plain[0] - missing, plain[1]]
+        assert not set('%$"\\;\n\r') & set(" ".join(value) if isinstance(value, list) else str(value))
+
+    holds()
+    assert len(accepted) > 1, "the values are too hostile to prove anything"
 
 
 # What nginx says of what is merely not there, or not allowed here: it has read the whole file by then.
@@ -374,19 +396,3 @@ def test_the_proxy_protocol_reaches_the_others():
     assert found["ingress_nginx"]["data"]["use-proxy-protocol"] == "true"
     assert "forwarded-for-header" not in found["ingress_nginx"]["data"]
     assert found["gateway_api"]["spec"]["rewriteClientIP"]["mode"] == "ProxyProtocol"
-
-
-def test_the_units_are_what_systemd_reads(tmp_path):
-    for kind in ("service", "timer"):
-        text = render(f"phase-realip.{kind}.j2", timer_calendar="Mon *-*-* 03:00:00")
-        unit = configparser.ConfigParser(interpolation=None, delimiters=("=",))
-        unit.optionxform = str
-        unit.read_string(text)
-        (tmp_path / f"phase-realip.{kind}").write_text(
-            text.replace("/usr/bin/ansible-playbook", "/bin/true"), encoding="utf-8"
-        )
-    assert unit["Timer"]["OnCalendar"] == "Mon *-*-* 03:00:00"
-    if shutil.which("systemd-analyze"):
-        units = sorted(str(path) for path in tmp_path.iterdir())
-        done = subprocess.run(["systemd-analyze", "verify", *units], capture_output=True, text=True, check=False)
-        assert "phase-realip" not in done.stderr, done.stderr

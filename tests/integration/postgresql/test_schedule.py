@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: 2026 The phase.console authors
+"""The purge on a schedule: by a systemd timer, and by AWX with the surveys that the collection brings."""
+
+from __future__ import annotations
+
+import shutil
+import stat
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from integration.harness import Ansible, PlayResult, target
+from sandbox import facts
+from sandbox.local import LocalInstance
+
+
+@pytest.fixture(scope="module")
+def instance(module_local_instance: Callable[..., LocalInstance]) -> LocalInstance:
+    return module_local_instance(facts.LEVELS[-1], events=2000, superuser=False)
+
+
+# A systemd timer
+
+
+def timer(ansible: Ansible, folder: Path, *variables: dict[str, Any], **options: Any) -> PlayResult:
+    """The role's entry point, once for each set of variables. It leaves systemd alone, and writes into ``folder``."""
+    where = {
+        "phase_log_retention_timer_folder": str(folder),
+        "phase_log_retention_timer_variables": str(folder / "etc" / "variables.yml"),
+        "phase_log_retention_timer_start": False,
+        "phase_log_retention_timer_program": str(ansible.programs / "ansible-playbook"),
+    }
+    role = {"name": "phase.console.log_retention", "tasks_from": "timer"}
+    tasks = [{"ansible.builtin.include_role": role, "vars": {**where, **one}} for one in variables]
+    if len(variables) > 1:  # each whatever became of the one before
+        tasks = [{"block": [task], "rescue": [{"ansible.builtin.meta": "noop"}]} for task in tasks]
+    return ansible.playbook([{"hosts": "localhost", "gather_facts": False, "tasks": tasks}], **options)
+
+
+def changes(run: PlayResult) -> list[str]:
+    return [task.name.rpartition(" : ")[2] for task in run.tasks if task.status == "changed"]
+
+
+def run_as_the_unit_does(ansible: Ansible, unit: str) -> str:
+    """What the command of the service says. An inventory is not what makes it run."""
+    (command,) = [line.partition("=")[2].split() for line in unit.splitlines() if line.startswith("ExecStart=")]
+    (more,) = [line.partition("=")[2].split() for line in unit.splitlines() if line.startswith("Environment=")]
+    env = ansible.environment(dict(one.split("=", 1) for one in more))
+    del env["ANSIBLE_INVENTORY"]
+    done = subprocess.run(command, capture_output=True, text=True, env=env, cwd="/", check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_a_timer_from_its_check_to_its_end(ansible: Ansible, instance: LocalInstance, tmp_path: Path) -> None:
+    folder = tmp_path / "units"
+    folder.mkdir()
+    variables = {
+        "phase_target": target(instance),
+        "phase_log_retention_all_organisations": True,
+        "phase_log_retention_retain_days": 60,
+        "phase_log_retention_timer_reclaim": True,
+        "phase_log_retention_reclaim_free_space": "50GB",
+        "phase_log_retention_timer_calendar": "Mon..Fri *-*-* 02:30:00",
+    }
+    foreseen = timer(ansible, folder, variables, check=True, diff=True)
+    assert "+OnCalendar=Mon..Fri *-*-* 02:30:00" in foreseen.stdout
+    assert "+phase_log_retention_retain_days: 60" in foreseen.stdout
+    assert foreseen.changed > 0 and list(folder.iterdir()) == []
+
+    assert changes(timer(ansible, folder, variables, variables)) == [
+        "Make the folder for the variables",
+        "Write the variables",
+        "Write the units",
+    ]
+    written = folder / "etc" / "variables.yml"
+    assert stat.S_IMODE(written.stat().st_mode) == 0o600
+    given = yaml.safe_load(written.read_text(encoding="utf-8"))
+    assert given["phase_hosts"] == "localhost" and given["phase_target"] == target(instance)
+    assert not [name for name in given if "timer" in name]
+
+    units = sorted(folder.glob("phase-log-retention.*"))
+    if shutil.which("systemd-analyze"):
+        done = subprocess.run(["systemd-analyze", "verify", *units], capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+    summary = run_as_the_unit_does(ansible, units[0].read_text(encoding="utf-8")).partition("CUSTOM STATS")[2]
+    assert '"phase_log_retention": ' in summary and '"phase_reclaim_space": ' in summary
+    ((left,),) = instance.sql(
+        "select count(*) from api_secretevent where event_type = 'R' and timestamp < now() - interval '61 days'"
+    )
+    assert left == 0
+
+    gone = {**variables, "phase_log_retention_timer_state": "absent"}
+    assert timer(ansible, folder, gone, check=True).changed > 0 and len(list(folder.rglob("*.*"))) == 3
+    assert changes(timer(ansible, folder, gone, gone)) == ["Remove the units", "Remove the variables"]
+    assert list(folder.rglob("*.*")) == []
+
+
+def test_a_timer_that_is_refused(ansible: Ansible, tmp_path: Path) -> None:
+    cases = [
+        ({"phase_target": {"deployment": "database", "login_password": "hunter2"}}, "phase_target has login_password"),
+        ({"phase_log_retention_timer_calendar": "daily\nUnit=x.service"}, "no calendar event"),
+        ({"phase_log_retention_timer_arguments": ["-e", "a=$HOME"]}, "a word that systemd would read otherwise"),
+        ({"phase_log_retention_retain_days": "ninety"}, "phase_log_retention_retain_days"),
+    ]
+    if not Path("/run/systemd/system").exists():
+        cases.append(({"phase_log_retention_timer_start": True}, "systemd does not run on localhost"))
+    refused = timer(ansible, tmp_path, *(variables for variables, why in cases))
+    assert len(refused.failed) == len(cases)
+    for failure, (variables, why) in zip(refused.failed, cases):
+        assert why in str(failure.result), variables
+    assert "hunter2" not in refused.stdout
+    assert list(tmp_path.glob("phase-*")) == []
