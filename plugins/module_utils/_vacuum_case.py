@@ -101,12 +101,12 @@ class Case:
     def held_back(self) -> Optional[str]:
         """Who keeps the rows that are dead now from being removed: a snapshot that is older than the last vacuum."""
         for snapshot in self.server["snapshots"]:
-            if self.state["last_vacuum"] and snapshot["since"] < self.state["last_vacuum"]:
+            if self.state["last_vacuum"] and (snapshot["since"] or "z") < self.state["last_vacuum"]:
                 return snapshot_text(snapshot)
         return None
 
     def old_snapshot(self) -> Optional[str]:
-        old = [snapshot for snapshot in self.server["snapshots"] if snapshot["seconds"] >= OLD]
+        old = [snapshot for snapshot in self.server["snapshots"] if (snapshot["seconds"] or 0) >= OLD]
         return snapshot_text(old[0]) if old else None
 
     # What there is to do
@@ -178,7 +178,8 @@ class Case:
 
 def snapshot_text(snapshot: Facts) -> str:
     pid = " (pid %d)" % snapshot["pid"] if snapshot["pid"] else ""
-    return "%s%s, open since %s" % (snapshot["name"], pid, people_seconds(snapshot["seconds"]))
+    since = "" if snapshot["seconds"] is None else ", open since " + people_seconds(snapshot["seconds"])
+    return snapshot["name"] + pid + since
 
 
 def share_text(part: float, whole: float) -> str:

@@ -15,8 +15,11 @@ Reason = Tuple[str, str]  # the limit's name, and the finding in words
 EVERY = 1.0  # seconds between two looks
 TELL = 5.0  # seconds between two reports of the same pause
 
+# ``replay_lag`` is the delay of the last WAL that was applied: it stands still while a replica applies nothing
+# (documentation, 28.2.4 pg_stat_replication). So the oldest position is compared with our own looks as well.
 _LAG = """
-select count(*), count(replay_lsn), coalesce(max(extract(epoch from replay_lag)), 0)::float8
+select count(*), count(replay_lsn), coalesce(max(extract(epoch from replay_lag)), 0)::float8,
+       pg_wal_lsn_diff(min(replay_lsn), '0/0')::float8, pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::float8
 from pg_catalog.pg_stat_replication where state is distinct from 'backup'
 """
 _WAITS = """
@@ -42,6 +45,7 @@ class Throttle:
         self._limits = limits
         self._tables = list(tables)
         self._wal: Optional[Tuple[float, float]] = None
+        self._written: List[Tuple[float, float]] = []  # (clock, position) that not every replica has applied yet
         self._blind: List[str] = []
         self._checks: Dict[str, Callable[[Any, Any], Optional[str]]] = {
             "replica_lag": self._replica_lag,
@@ -70,9 +74,13 @@ class Throttle:
 
     def _replica_lag(self, cursor: Any, limit: float) -> Optional[str]:
         cursor.execute(_LAG)
-        replicas, seen, seconds = cursor.fetchone()
+        replicas, seen, seconds, applied, position = cursor.fetchone()
         if replicas and not seen:
             self._cannot("replica_lag", "only a member of pg_monitor sees how far the replicas are")
+        if seen:
+            now = self._context.clock()
+            self._written = [one for one in self._written if one[1] > applied] + [(now, position)]
+            seconds = max(seconds, now - self._written[0][0])
         return "a replica is %.1f s behind" % seconds if seconds > limit else None
 
     def _wal_rate(self, cursor: Any, limit: float) -> Optional[str]:

@@ -34,7 +34,7 @@ select to_char(now() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') as now,
 """
 
 # Whoever has a snapshot or a transaction id keeps rows that died since from being removed (documentation, 24.1.2).
-# A lock that this collection holds in an idle transaction has neither.
+# A lock that this collection holds in an idle transaction has neither. Of a replica's the age in seconds is not known.
 _SNAPSHOTS = """
 select a.pid, coalesce(nullif(a.application_name, ''), 'a session without a name') as name,
        extract(epoch from clock_timestamp() - a.xact_start)::float8 as seconds,
@@ -46,7 +46,14 @@ union all
 select null, 'prepared transaction ' || gid, extract(epoch from clock_timestamp() - prepared)::float8,
        to_char(prepared at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
 from pg_catalog.pg_prepared_xacts where database = current_database()
-order by 3 desc
+union all
+select null, format('a query on replica %s (hot_standby_feedback), %s transactions old', application_name,
+                    age(backend_xmin)), null, null
+from pg_catalog.pg_stat_replication where age(backend_xmin) > 0
+union all
+select null, format('replication slot %s, whose snapshot is %s transactions old', slot_name, age(xmin)), null, null
+from pg_catalog.pg_replication_slots where age(xmin) > 0
+order by 3 desc nulls last
 """
 
 _TABLES = """

@@ -11,9 +11,7 @@ import contextlib
 import multiprocessing
 import os
 import random
-import shutil
 import signal
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -33,8 +31,7 @@ from integration import targets
 from integration.forks import eventually
 from integration.harness import Ansible, target
 from integration.purging import Event, Instance, survivors
-from sandbox.local import LocalInstance, free_port
-from sandbox.postgresql import server_user
+from sandbox.local import LocalInstance
 
 KILL_SECONDS = float(os.environ.get("PHASE_CONSOLE_KILL_SECONDS", "8"))
 ROWS = 4000
@@ -320,60 +317,9 @@ def test_a_dump_keeps_the_foreign_key_in_place(full: Filled) -> None:
     full.is_right()
 
 
-def test_a_replica_that_is_behind(instance: LocalInstance, full: Filled) -> None:
-    """A real standby that applies what it gets two seconds late."""
-    with standby(instance, "2s") as url:
-        follower = eventually(lambda: reachable(url), 20)
-        with pytest.raises(PhaseError) as refused:
-            follower.purge(check=True)
-        assert refused.value.kind == "not_allowed" and "standby" in refused.value.message
-        as_administrator(instance, "grant pg_monitor to phase")
-        done = full.purge(throttle={"replica_lag": "500ms"}, max_duration="4s", foreign_key="keep")
-        assert done["paused"]["replica_lag"] > 0 and any("a replica is" in line for line in full.database.told)
-        told = " ".join(item["text"] for item in full.database.purge(check=True)["plan"]["obstacles"])
-    as_administrator(instance, "revoke pg_monitor from phase")
-    assert "1 replica will receive" in told
-
-
 def as_administrator(instance: LocalInstance, statement: str) -> None:
     with instance.server.administrator() as administrator, administrator.cursor() as cursor:
         cursor.execute(statement)
-
-
-def reachable(url: str) -> Instance | None:
-    try:
-        return Instance(url)
-    except psycopg2.OperationalError:
-        return None
-
-
-@contextlib.contextmanager
-def standby(instance: LocalInstance, delay: str) -> Iterator[str]:
-    """The URL of a second server that follows the instance's, as late as that."""
-    server = instance.server
-    (server.data / "pg_hba.conf").open("a", encoding="utf-8").write("local replication postgres trust\n")
-    with server.administrator() as administrator, administrator.cursor() as cursor:
-        cursor.execute("select pg_reload_conf()")
-    copy = server.home / "standby"
-    user = server_user()
-    account: dict[str, Any] = {"user": user, "extra_groups": []} if user else {}
-    where = ["--host", str(server.home), "--port", str(server.port), "--username", "postgres"]
-    backup = [server.programs / "pg_basebackup", *where, "--pgdata", copy, "--write-recovery-conf", "--checkpoint=fast"]
-    subprocess.run(backup, check=True, cwd="/", **account)
-    port = free_port()
-    command = [server.programs / "postgres", "-D", copy, f"--port={port}", "--fsync=off"]
-    command += [f"--unix_socket_directories={server.home}", f"--recovery_min_apply_delay={delay}"]
-    command.append("--listen_addresses=127.0.0.1")
-    with subprocess.Popen(command, cwd="/", stderr=subprocess.DEVNULL, **account) as process:
-        try:
-            with server.administrator() as administrator, administrator.cursor() as cursor:
-                query = "select 1 from pg_stat_replication where state = 'streaming'"
-                eventually(lambda: cursor.execute(query) or cursor.fetchall(), 20)
-            yield instance.database_url.replace(f":{server.port}/", f":{port}/")
-        finally:
-            process.send_signal(signal.SIGQUIT)
-            process.wait(20)
-            shutil.rmtree(copy)
 
 
 # Control
