@@ -104,7 +104,7 @@ options:
         before the transaction that deletes it commits. What cannot be written is not deleted.
       - After a run that was cut off, the next one with the same directory completes its archive and tells which of the
         rows in it are still in the database.
-      - Not with V(strategy=stock), which hands no rows over.
+      - Not with V(strategy=stock), which hands no rows over. M(phase.console.phase_archive_check) verifies archives.
     type: path
   throttle:
     description: Limits above which the purge waits. Each pause is told with its reason.
@@ -138,6 +138,7 @@ options:
         default: '0'
 seealso:
   - module: phase.console.phase_info
+  - module: phase.console.phase_archive_check
 """
 
 EXAMPLES = r"""

@@ -26,6 +26,7 @@ LEVEL = 3
 LINES = 1 << 18  # bytes of rows that are compressed at once
 PIECE = 1 << 17  # bytes that are sent at once
 SAMPLES = 3  # rows by which the batch is known again
+TOLD = ("table", "key", "time", "tables", "first", "last", "samples", "transaction")  # of the totals
 TOTAL = b'{"total": '
 
 # Text forms that do not depend on the role's settings. The transaction is idle while the caller's disk is waited for.
@@ -40,6 +41,7 @@ from {rows}"""
 _TOTALS = """
 select '{{"total": ' || json_build_object(
   'gone', (select count(*) from gone), 'doomed', {doomed}, 'moment', {moment},
+  'table', '{table}', 'key', '{key}', 'time', '{time}',
   'tables', json_build_object({tables}), 'first', (select min(gone.{time}) from gone),
   'last', (select max(gone.{time}) from gone),
   'samples', array(select gone.{key}::text from gone limit {samples}), 'transaction', txid_current())::text || '}}'
@@ -59,6 +61,7 @@ def selection(table: str, key: str, time: str, others: str = "", other: str = ""
     totals = _TOTALS.format(
         doomed="(select count(*) from doomed)" if by_index else "0",
         moment="(select max(moment)::text from doomed)" if by_index else "null",
+        table=table,
         tables=tables,
         time=time,
         key=key,
@@ -123,8 +126,8 @@ class Exporter:
         self.rows = 0
         self.bytes = 0
 
-    def delete(self, session: Session, table: str, key: str, statement: str, values: Mapping[str, Any]) -> Totals:
-        """Run a statement of ``archiving`` and commit it; its totals."""
+    def delete(self, session: Session, statement: str, values: Mapping[str, Any]) -> Totals:
+        """Run a statement that ends in a ``selection`` and commit it; its totals."""
         import psycopg2
 
         self._number += 1
@@ -132,7 +135,7 @@ class Exporter:
         facts: Optional[Totals] = None
         try:
             with session.transaction() as cursor:
-                facts, totals = self._copy(cursor, batch, table, key, statement, values)
+                facts, totals = self._copy(cursor, batch, statement, values)
         except psycopg2.Error as error:
             if facts is not None and error.pgcode in RETRIED:  # of another error nobody knows what it left
                 self._deliveries.outcome(batch, "kept")
@@ -144,7 +147,7 @@ class Exporter:
         return totals
 
     def _copy(
-        self, cursor: Any, batch: str, table: str, key: str, statement: str, values: Mapping[str, Any]
+        self, cursor: Any, batch: str, statement: str, values: Mapping[str, Any]
     ) -> Tuple[Optional[Totals], Totals]:
         """What to tell of the batch, None for an empty one, and its totals."""
         cursor.execute(BEFORE)
@@ -154,7 +157,7 @@ class Exporter:
         totals = stream.totals
         if not stream.rows:
             return None, totals
-        facts: Totals = dict(stream.end(), batch=batch, table=table, key=key, rows=stream.rows)
-        facts.update({name: totals[name] for name in ("tables", "first", "last", "samples", "transaction")})
+        facts: Totals = dict(stream.end(), batch=batch, rows=stream.rows)
+        facts.update({name: totals[name] for name in TOLD})
         self._deliveries.settle(facts)
         return facts, totals

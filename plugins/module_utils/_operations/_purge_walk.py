@@ -228,7 +228,7 @@ class Walk:
 
     def _delete(self, statement: str, values: Mapping[str, Any]) -> Any:
         if self._exporter is not None:
-            totals = self._exporter.delete(self._session, self._subject.table, self._subject.key, statement, values)
+            totals = self._exporter.delete(self._session, statement, values)
             return totals["gone"], totals["doomed"], totals["moment"]
         with self._session.transaction() as cursor:
             cursor.execute(statement, values)

@@ -14,6 +14,7 @@ from integration.watch import Watch
 from sandbox.compose import ComposeInstance, Variant
 
 MODULES = sorted(path.stem for path in (Path(__file__).parents[3] / "plugins" / "modules").glob("phase_*.py"))
+MODULES.append(MODULES.pop(MODULES.index("phase_archive_check")))  # after the purge that writes one
 REFUSED = {"phase_rollout", "phase_sso"}  # Compose's containers are left to it; the release has no SSO yet
 TO = "v2.73.2"
 NGINX = """server {
@@ -41,6 +42,7 @@ def watch(instance: ComposeInstance, ansible: Ansible) -> Watch:
 def options(module: str, folder: Path) -> dict[str, Any]:
     return {
         "phase_access_check": {"organisation": "SpaceX"},
+        "phase_archive_check": {"path": f"{folder}/archives"},
         "phase_backup": {"dest": f"{folder}/"},
         "phase_confirm": {"path": f"{folder}/snapshot", "answer": "ask", "within": "1"},
         "phase_health": {"wait_timeout": 5},
@@ -49,7 +51,7 @@ def options(module: str, folder: Path) -> dict[str, Any]:
         "phase_migrate": {"image": f"phasehq/backend:{TO}"},
         "phase_network_policy": {"state": "allowed", "allow": ["192.0.2.1"], "snapshot_dir": f"{folder}/snapshots"},
         "phase_nginx": {"content": NGINX, "attempts": 20},
-        "phase_purge_logs": {"organisation": "SpaceX"},
+        "phase_purge_logs": {"organisation": "SpaceX", "archive_dest": f"{folder}/archives"},
         "phase_realip_check": {"addresses": ["192.0.2.1"], "lockout": "warn"},
         "phase_realip_ranges": {"source": "cloudflare", "urls": ["http://127.0.0.1:1/ips"], "timeout": 1},
         "phase_rollout": {"name": "phase-worker", "image": f"phasehq/backend:{TO}"},
@@ -62,6 +64,7 @@ def options(module: str, folder: Path) -> dict[str, Any]:
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("instance", ["environment"], indirect=True)
 def test_no_module_shows_one(ansible: Ansible, instance: ComposeInstance, tmp_path: Path) -> None:
+    (tmp_path / "archives").mkdir()
     tasks = [
         {
             "name": module,
