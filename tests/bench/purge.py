@@ -82,7 +82,7 @@ class Bench:
     def __init__(self, ansible: Ansible, stage: Stage) -> None:
         self.runs: list[Run] = []
         self._ansible, self._stage = ansible, stage
-        self._left: dict[str, Any] = {}  # by case, what the first contender left
+        self._left: dict[str, Any] = {}  # by case, the cutoff and what its first contender left
 
     def case(self, case: Case, seeded: str, only: list[str] | None) -> None:
         for _round in range(case.rounds):
@@ -93,7 +93,6 @@ class Bench:
                             self.run(case, way, reach, database)
 
     def run(self, case: Case, way: str, reach: str, database: Database) -> None:
-        ((cutoff,),) = database.sql("select now() - make_interval(days => %s)", case.retain)
         with self._stage.administrator() as connection, connection.cursor() as cursor:
             cursor.execute("checkpoint")
         database.sql("select count(*) from api_secretevent")  # the table into memory
@@ -107,9 +106,16 @@ class Bench:
         run = Run(case.name, way, purge, rows, size, full, dict(memory.peaks), reach)
         print(f"{case.name} {way} {reach}: {run.purge.seconds:.1f} s {run.full or ''}", file=sys.stderr, flush=True)
         self.runs.append(run)
-        survivors = (*database.sql(SURVIVORS, cutoff), *database.sql(TAGS, cutoff))
-        if self._left.setdefault(f"{case.name} {case.retain}", survivors) != survivors:
-            sys.exit(f"{case.name}: {way} left {survivors}, others {self._left}")
+        self._compare(f"{case.name} {case.retain}", way, case.retain, database)
+
+    def _compare(self, key: str, way: str, retain: int, database: Database) -> None:
+        """Leave, with an error, where this contender kept others than the first of its case."""
+        if key not in self._left:
+            ((cutoff,),) = database.sql("select now() - make_interval(days => %s)", retain)
+            self._left[key] = (cutoff, survivors(database, cutoff))
+        cutoff, first = self._left[key]
+        if survivors(database, cutoff) != first:
+            sys.exit(f"{key}: {way} left {survivors(database, cutoff)}, the first {first}")
 
     def _work(self, way: str, reach: str, database: Database, retain: int) -> Callable[[], None]:
         def stock(*more: str) -> None:
@@ -129,6 +135,10 @@ class Bench:
             "set-aside": lambda: ours(strategy="delete", foreign_key="set_aside"),
             "rewrite": lambda: ours(strategy="rewrite"),
         }[way]
+
+
+def survivors(database: Database, cutoff: Any) -> tuple[Any, ...]:
+    return (*database.sql(SURVIVORS, cutoff), *database.sql(TAGS, cutoff))
 
 
 def inner(result: dict[str, Any]) -> Any:

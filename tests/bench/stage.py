@@ -47,7 +47,7 @@ class Local:
     def seeded(self, events: int, reads: int) -> str:
         """The name of a database with so many events, of which so many of 100 are reads; made where there is none."""
         name = f"bench_{events}_{reads}"
-        if not self.instance.sql("select from pg_database where datname = %s", name):
+        if not self.instance.sql("select 1 from pg_database where datname = %s", name):
             run(self.administrator, sql.SQL("create database {} owner phase").format(sql.Identifier(name)))
             environment = {"DATABASE_NAME": name}
             self.instance.manage("migrate", "--verbosity", "0", environment=environment)
