@@ -134,6 +134,10 @@ class Instance(Database):
         target = build_target(params, lambda: False)
         return dict(_purge.purge(Call(params, check, diff, target, report, self.warned.append)))
 
+    def operation(self, operation: Any, request: dict[str, Any]) -> dict[str, Any]:
+        """One operation by itself, over a direct connection."""
+        return dict(build_target(self.target(), lambda: False).run(operation, request, quiet))
+
     def refused(self, kind: str, **options: Any) -> PhaseError:
         """Both modes refuse, with that kind, and nothing has changed."""
         before, errors = self.digest(), []

@@ -1,0 +1,436 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: 2026 The phase.console authors
+"""What a purge deletes is in its archive: to the byte, and whatever becomes of the run that writes it.
+
+PHASE_CONSOLE_KILL_SECONDS lets the kill loop go on for longer than CI's ten seconds.
+"""
+
+# ruff: noqa: S608 - names of tables are this file's own
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import json
+import multiprocessing
+import os
+import random
+import re
+import resource
+import shlex
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import psycopg2
+import pytest
+from ansible_collections.phase.console.plugins.module_utils import _archive, _archive_check
+from ansible_collections.phase.console.plugins.module_utils._errors import PhaseError
+from ansible_collections.phase.console.plugins.module_utils._operations import (
+    _purge_strategy,
+    _purge_walk,
+)
+from ansible_collections.phase.console.plugins.module_utils._operations import archive as operations
+from integration.forks import eventually
+from integration.harness import Ansible, target
+from integration.purging import Event, Instance, survivors
+from psycopg2.extras import execute_values
+from sandbox.local import LocalInstance
+from sandbox.postgresql import programs
+
+KILL_SECONDS = float(os.environ.get("PHASE_CONSOLE_KILL_SECONDS", "10"))
+ROWS = 3000
+AWKWARD = [
+    "back\\slash \\n \\\\ \\u0041 \\.",
+    'quotes " and \' and "" and \\"',
+    "lines\nfeed\r\ntab\tbell\x07 form\x0c vertical\x0b back\x08 escape\x1b delete\x7f",
+    "ünïcode ﷺ 🙂 \u2028 \ufeff combining e\u0301",
+    "{{ 7 * 7 }} %s %(name)s {0} }} {",
+    '{"total": {"gone": 0}}',
+    "",
+    " ",
+    "ph:v1:" + "0123456789abcdef" * 4000,
+]
+
+
+@pytest.fixture(scope="module")
+def instance(module_local_instance: Callable[..., LocalInstance]) -> LocalInstance:
+    return module_local_instance("v2.73.2", superuser=False)
+
+
+@pytest.fixture
+def full(instance: LocalInstance, tmp_path: Path) -> Full:
+    return Full(Instance(instance.database_url), tmp_path / "archive")
+
+
+class Full:
+    """Known rows, of which five of six go, and the folder their archives go to."""
+
+    def __init__(self, database: Instance, folder: Path) -> None:
+        self.database, self.folder = database, folder
+        folder.mkdir(mode=0o700)
+        kinds = "RRRRRC"
+        self.events = database.make(
+            Event(kind=kinds[number % 6], environment=number, tags=number % 3) for number in range(ROWS)
+        )
+        self.kept = survivors(self.events, lambda event: event.kind == "R")
+        self._awkward()
+        database.sql("drop table if exists all_events, all_tags")
+        database.sql("create table all_events as select * from api_secretevent")
+        database.sql("create table all_tags as select * from api_secretevent_tags")
+
+    def _awkward(self) -> None:
+        """Texts that are hard to write down, nothing at all, and every column with something in it."""
+        ((member, folder, token, account),) = self.database.sql(
+            "select (select min(id) from api_organisationmember), (select min(id) from api_secretfolder), "
+            "(select min(id) from api_servicetoken), (select min(id) from api_serviceaccount)"
+        )
+        reads = [event.id for event in self.events if event.kind == "R"]
+        addresses = ["2001:db8::/48", "192.0.2.1", None]
+        rows = [(reads[3 * number], text, addresses[number % 3]) for number, text in enumerate(AWKWARD)]
+        with contextlib.closing(self.database.connect()) as connection, connection.cursor() as cursor:
+            execute_values(
+                cursor,
+                "update api_secretevent e set key = t, key_digest = t, value = t, comment = t, user_agent = t, "
+                "path = t, ip_address = i::inet, version = -2147483648, timestamp = timestamp - interval '1 us' "
+                "from (values %s) v (id, t, i) where e.id = v.id",
+                rows,
+            )
+            cursor.execute(
+                "update api_secretevent set user_id = %s, folder_id = %s, service_token_id = %s, "
+                "service_account_id = %s where id = any(%s)",
+                (member, folder, token, account, [row[0] for row in rows[::2]]),
+            )
+
+    def again(self) -> None:
+        self.database.sql(
+            "truncate api_secretevent_tags, api_secretevent; insert into api_secretevent select * from all_events; "
+            "insert into api_secretevent_tags overriding system value select * from all_tags"
+        )
+        for path in self.folder.iterdir():
+            path.unlink()
+
+    def purge(self, **options: Any) -> dict[str, Any]:
+        return self.database.purge(
+            **{"all_organisations": True, "strategy": "delete", "archive_dest": str(self.folder), **options}
+        )
+
+    def slowly(self, **options: Any) -> dict[str, Any]:
+        """In steps of a block."""
+        with mock.patch.multiple(_purge_walk, WORTH_IT=50, SMALLEST=1, LARGEST=1, FEWEST=50, MOST=50):
+            return self.purge(**options)
+
+    def names(self) -> list[str]:
+        return sorted(path.name for path in self.folder.iterdir())
+
+    def manifests(self) -> list[dict[str, Any]]:
+        return [json.loads(path.read_text(encoding="ascii")) for path in sorted(self.folder.glob("*.manifest.json"))]
+
+    def restore(self) -> list[str]:
+        """Put what the archives say was deleted into tables of the same shape; the batch of each row."""
+        deleted = {
+            batch["batch"]
+            for content in self.manifests()
+            for batch in content["batches"]
+            if batch["state"] == "deleted"
+        }
+        rows: dict[str, list[tuple[str]]] = {"api_secretevent": [], "api_secretevent_tags": []}
+        found_in = []
+        for content in self.manifests():
+            with gzip.open(self.folder / content["file"], "rt", encoding="utf-8") as lines:
+                for line in lines:
+                    found = json.loads(line)
+                    if found["batch"] in deleted:
+                        rows[found["table"]].append((json.dumps(found["row"]),))
+                        found_in.append(found["batch"])
+        with contextlib.closing(self.database.connect()) as connection, connection.cursor() as cursor:
+            for table in rows:
+                cursor.execute(f"drop table if exists restored_{table}; create table restored_{table} (like {table})")
+                if rows[table]:
+                    execute_values(
+                        cursor,
+                        f"insert into restored_{table} select (json_populate_record(null::{table}, v.row::json)).* "
+                        "from (values %s) v (row)",
+                        rows[table],
+                    )
+        return found_in
+
+    def differences(self) -> list[tuple[Any, ...]]:
+        """Rows that went and are not in the archives, or the other way round, column by column."""
+        self.restore()
+        return [
+            row
+            for table, all_rows in (("api_secretevent", "all_events"), ("api_secretevent_tags", "all_tags"))
+            for row in self.database.sql(
+                f"with went as (select * from {all_rows} a where not exists (select from {table} t "
+                f"where t.id = a.id)), lost as (select * from went except all select * from restored_{table}), "
+                f"more as (select distinct * from restored_{table} except select * from went) "
+                "select 'lost', lost::text from lost union all select 'more', more::text from more"
+            )
+        ]
+
+
+WAYS = {
+    "blocks": {},
+    "set_aside": {"foreign_key": "set_aside"},
+    "index": {},
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_what_goes_is_in_the_archive(full: Full, way: str) -> None:
+    """Column by column, tags included; check mode leaves nothing behind, and neither does a run without rows."""
+    before = full.database.digest()
+    checked = full.purge(check=True, diff=True, **WAYS[way])
+    assert full.names() == [] and full.database.digest() == before
+    assert checked["archive"]["bytes_free"] > checked["archive"]["bytes_at_most"] > 0
+    with mock.patch.object(_purge_strategy, "SMALL", 2.0 if way == "index" else 0.0):
+        done = full.slowly(**WAYS[way])
+    assert full.database.ids() == full.kept and full.differences() == []
+    assert [row[1:2] + row[3:] for row in full.database.foreign_key()] == [(True, None)]
+    archive = done["archive"]
+    events, tags = ROWS - len(full.kept), sum(event.tags for event in full.events if event.kind == "R")
+    assert (archive["rows"], done["deleted"]) == (events + tags, events) and archive["batches"] > 5
+    assert archive["tables"] == {"api_secretevent": events, "api_secretevent_tags": tags}
+    data, manifest = Path(archive["path"]), Path(archive["manifest"])
+    assert full.names() == sorted([data.name, manifest.name])
+    assert {path.stat().st_mode & 0o777 for path in full.folder.iterdir()} == {0o600}
+    (content,) = full.manifests()
+    assert content["sha256"] == archive["sha256"] == _archive.sha256(str(data))
+    assert (content["bytes"], content["rows"]) == (data.stat().st_size, events + tags)
+    printed = subprocess.run(["zcat", data], check=True, capture_output=True, text=True).stdout
+    assert printed.count("\n") == events + tags
+    again = full.purge()
+    assert (again["changed"], again["archive"]["path"], len(full.names())) == (False, None, 2)
+
+
+def test_who_looks_closely_finds_a_difference(full: Full) -> None:
+    """That the comparison above can fail."""
+    full.slowly()
+    full.database.sql("update all_events set comment = comment || '.' where path = %s", AWKWARD[0])
+    assert sorted(row[0] for row in full.differences()) == ["lost", "more"]
+
+
+# Cut off
+
+
+def silently(work: Callable[[], Any]) -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    with contextlib.suppress(PhaseError, psycopg2.Error):
+        work()
+
+
+def far_ends(process: Any) -> list[int]:
+    """The processes that a forked one has started."""
+    with contextlib.suppress(OSError):
+        return [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
+    return []
+
+
+def kill(process: Any) -> None:
+    process.kill()
+
+
+def kill_far_end(process: Any) -> None:
+    for pid in far_ends(process):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def stop_reading(process: Any) -> None:
+    """A caller that is there and does nothing any more."""
+    os.kill(process.pid, signal.SIGSTOP)
+    for pid in far_ends(process):
+        eventually(lambda pid=pid: not alive(pid), 20)
+    process.kill()
+
+
+def alive(pid: int) -> bool:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][:1] not in ("Z", "X")
+    return False
+
+
+@contextlib.contextmanager
+def dawdling() -> Iterator[None]:
+    """Between what is on disk and what is committed there is a moment in which something can happen."""
+    settle = _archive.Archive.settle
+
+    def slow(archive: Any, batch: Any) -> None:
+        time.sleep(0.004)
+        settle(archive, batch)
+        time.sleep(0.004)
+
+    with mock.patch.object(_archive.Archive, "settle", slow):
+        yield
+
+
+def test_killed_at_any_moment(full: Full, instance: LocalInstance) -> None:
+    """Near and far end in one process or in two, killed or stopped: whatever is gone is in an archive, once settled."""
+    here = {**target(instance), "env_file": str(instance.env_file), "transaction_time": "10ms"}
+    wholes = {}
+    for name, options in (("one", {}), ("two", here)):
+        begun = time.monotonic()
+        full.slowly(**options)
+        wholes[name] = time.monotonic() - begun
+        full.again()
+    dice = random.Random(20260102)
+    start, rounds, settled, kept = time.monotonic(), 0, 0, 0
+    while time.monotonic() - start < KILL_SECONDS or rounds < 8:
+        kind = dice.choice(["one", "one", "two"])
+        options: dict[str, Any] = here if kind == "two" else {}
+        options["foreign_key"] = dice.choice(["keep", "set_aside"])
+
+        def work(options: Any = options) -> None:
+            with dawdling():
+                full.slowly(**options)
+
+        process = multiprocessing.get_context("fork").Process(target=silently, args=(work,))
+        process.start()
+        time.sleep(dice.uniform(0, wholes[kind] * 1.1))
+        how = dice.choice([kill, kill, kill_far_end] + [stop_reading] * (rounds % 40 == 7)) if kind == "two" else kill
+        how(process)
+        process.join(60)
+        eventually(lambda: full.database.sessions() == [], 20)
+        left = {name for name in full.names() if name.endswith(".journal")}
+        told = full.purge(check=True)["archive"]["settled"]
+        assert {Path(one["path"]).name.replace(".ndjson.gz", ".journal") for one in told} == left
+        done = full.purge()
+        assert full.database.ids() == full.kept and full.differences() == [], f"round {rounds}"
+        assert not [name for name in full.names() if name.endswith(".journal")]
+        settled += len(done["archive"]["settled"])
+        if full.names():
+            found = verify(full.folder)
+            assert found["duplicates"]["deleted_twice"] == 0
+            kept += found["duplicates"]["rows"] > 0
+        full.again()
+        rounds += 1
+    print(f"{rounds} rounds, {settled} settled, {kept} of them with rows twice")
+    assert settled > rounds / 4
+
+
+def verify(folder: Path) -> dict[str, Any]:
+    warned: list[str] = []
+    found = dict(_archive_check.check(str(folder), lambda message, **counters: None, warned.append))
+    assert warned == []
+    return found
+
+
+def test_a_batch_that_was_not_deleted_after_all(full: Full) -> None:
+    """The commit of one fails, which is tried again: its rows are there twice, and the archive tells which went."""
+    full.database.sql(
+        "create sequence tries; create function no() returns trigger language plpgsql as 'begin "
+        "if nextval(''tries'') < 3 then raise foreign_key_violation; end if; return null; end'; "
+        "create constraint trigger no after delete on api_secretevent deferrable initially deferred "
+        "for each row execute function no()"
+    )
+    try:
+        done = full.slowly()
+    finally:
+        full.database.sql("drop trigger no on api_secretevent; drop function no; drop sequence tries")
+    assert full.database.ids() == full.kept and full.differences() == []
+    assert done["archive"]["kept"] == 2 and done["archive"]["settled"] == []
+    found = verify(full.folder)["duplicates"]
+    assert found["rows"] > 0 and found["deleted_twice"] == 0
+
+
+def test_a_transaction_that_is_not_over_yet(full: Full) -> None:
+    """A commit that is on its way when its client is killed is waited for, and not taken for one that failed."""
+    with contextlib.closing(full.database.connect(autocommit=False)) as other, other.cursor() as cursor:
+        cursor.execute(
+            "delete from api_secretevent_tags; delete from api_secretevent where id = %s returning id", ["x"]
+        )
+        cursor.execute("delete from api_secretevent e where id = (select min(id) from api_secretevent) returning id")
+        ((sample,),) = cursor.fetchall()
+        cursor.execute("select txid_current()")
+        ((transaction,),) = cursor.fetchall()
+        batch = {"batch": "b", "table": "api_secretevent", "key": "id", "samples": [sample], "transaction": transaction}
+        run = full.database.operation
+        with mock.patch.object(operations, "PATIENCE", 0.5):
+            assert run(operations.states, {"batches": [batch]}) == {"states": {"b": None}}
+        other.commit()
+    assert run(operations.states, {"batches": [batch]}) == {"states": {"b": "deleted"}}
+    unknown = dict(batch, transaction=1 << 40, samples=[next(iter(full.kept))])
+    assert run(operations.states, {"batches": [unknown]}) == {"states": {"b": "kept"}}
+
+
+# No room
+
+
+def test_a_full_disk_deletes_nothing_more(full: Full) -> None:
+    """By a limit on the size of files: the batch that does not fit is rolled back, and the next run goes on."""
+    reading, writing = multiprocessing.Pipe(duplex=False)
+
+    def limited() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+        try:
+            full.slowly(foreign_key="set_aside")
+        except PhaseError as error:
+            writing.send((error.kind, error.message, error.next_step, error.partial))
+
+    process = multiprocessing.get_context("fork").Process(target=limited)
+    process.start()
+    assert reading.poll(60)
+    kind, message, next_step, partial = reading.recv()
+    process.join(30)
+    assert kind == "archive_failed" and "File too large" in message and "archive_dest" in next_step
+    assert 0 < partial["deleted"] < ROWS and partial["changed"] and partial["archive"]["rows"] > 0
+    assert full.database.ids() > full.kept and full.differences() == []
+    assert [row[1:2] + row[3:] for row in full.database.foreign_key()] == [(True, None)]
+    full.purge()
+    assert full.database.ids() == full.kept and full.differences() == []
+    assert verify(full.folder)["duplicates"]["rows"] == 0
+
+
+def test_where_it_cannot_be(full: Full) -> None:
+    """Before anything is touched, in check mode as well."""
+    refused = full.database.refused
+    everything: dict[str, Any] = {"all_organisations": True, "strategy": "delete"}
+    assert "does not exist" in refused("archive_failed", archive_dest=str(full.folder / "no"), **everything).message
+    assert "is no directory" in refused("archive_failed", archive_dest=__file__, **everything).message
+    everything["archive_dest"] = str(full.folder)
+    with mock.patch.object(_archive, "free", lambda folder: 1000):
+        assert "MB free" in refused("archive_failed", **everything).message
+    refused("bad_option", **{**everything, "strategy": "stock"})
+    assert full.names() == []
+
+
+# As a user runs it
+
+
+def test_the_page(ansible: Ansible, full: Full, instance: LocalInstance, tmp_path: Path) -> None:
+    """The commands of docs/archive.md, word for word but for the instance and the directory, and one that fails."""
+    page = (Path(__file__).parents[3] / "docs" / "archive.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```bash\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    commands = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    assert sum(command.startswith("ansible localhost ") for command in commands) >= 3
+    where = " ".join(f"{name}={value}" for name, value in target(instance).items())
+    env = ansible.environment(
+        {"ANSIBLE_INVENTORY": str(ansible.folder / "inventory"), "PGHOST": "", "LC_ALL": "C.UTF-8"}
+    )
+    before = full.database.digest()
+    for command in commands:
+        text = command.replace("/var/lib/phase-archives", str(full.folder))
+        if text.startswith("ansible "):
+            words = shlex.split(text)
+            words[words.index("-a") + 1] += " " + where
+        else:
+            words = ["bash", "-o", "pipefail", "-c", text.replace("psql ", f"{programs()}/psql {full.database.url} ")]
+        done = subprocess.run(words, cwd="/", env=env, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+        if "--check" in command:
+            assert full.names() == [] and full.database.digest() == before
+    assert full.database.ids() == full.kept and full.differences() == []
+    by_hand = "select count(*) from (select * from all_events where event_type = 'R' except select * from restored) r"
+    assert full.database.sql(by_hand) == [(0,)]
+    full.database.sql("drop table archived, restored")
+    data = next(full.folder.glob("*.gz"))
+    with data.open("r+b") as file:
+        file.seek(data.stat().st_size // 2)
+        file.write(b"?")
+    failed = ansible.module("phase_archive_check", {"path": str(full.folder)}, expect_failure=True)
+    assert "damaged in batch" in failed["msg"] and failed["archives"][0]["state"] == "damaged"
