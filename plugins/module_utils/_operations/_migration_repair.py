@@ -37,7 +37,7 @@ order by x.relname
 
 _BUILDERS = """
 select p.pid, coalesce(a.application_name, '') from pg_stat_progress_create_index p
-join pg_stat_activity a on a.pid = p.pid where p.index_relid = %s
+join pg_stat_activity a on a.pid = p.pid where p.index_relid = %s and p.datname = current_database()
 """
 
 _REMNANTS = """

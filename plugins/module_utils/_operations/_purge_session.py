@@ -22,6 +22,7 @@ select a.pid, coalesce(nullif(a.application_name, ''), 'a session without a name
        coalesce(extract(epoch from clock_timestamp() - a.xact_start), 0)::float8
 from pg_catalog.pg_locks l join pg_catalog.pg_stat_activity a on a.pid = l.pid
 where l.granted and l.relation = any(%s::text[]::regclass[]) and l.pid <> pg_backend_pid()
+  and a.datname = current_database()  -- a database made from another one has tables of the same numbers
   and a.application_name not like 'phase.console%%'
 order by a.xact_start nulls last limit 1
 """

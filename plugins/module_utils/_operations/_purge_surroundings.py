@@ -37,6 +37,7 @@ select l.pid, l.mode, c.relname, coalesce(nullif(a.application_name, ''), 'a ses
 from pg_catalog.pg_locks l join pg_catalog.pg_class c on c.oid = l.relation
 left join pg_catalog.pg_stat_activity a on a.pid = l.pid
 where l.granted and l.pid <> pg_backend_pid() and l.relation in (%(events)s::regclass, %(tags)s::regclass)
+  and l.database = (select oid from pg_catalog.pg_database where datname = current_database())
   and l.mode in ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
 order by 5 desc
 """

@@ -27,7 +27,10 @@ select count(*), coalesce(max(extract(epoch from clock_timestamp() - query_start
 from pg_catalog.pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'
   and state = 'active' and query_start < clock_timestamp() - %s * interval '1 second'
 """
-_VACUUM = "select pid, phase from pg_catalog.pg_stat_progress_vacuum where relid = any(%s::text[]::regclass[])"
+_VACUUM = """
+select pid, phase from pg_catalog.pg_stat_progress_vacuum
+where relid = any(%s::text[]::regclass[]) and datname = current_database()
+"""
 _WAL = "select pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::float8"
 # A transaction that writes a few bytes of WAL and nothing else: its COMMIT takes as long as any writer's.
 _PROBE = "select pg_logical_emit_message(true, 'phase.console', '')"

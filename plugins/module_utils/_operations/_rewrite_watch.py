@@ -49,6 +49,7 @@ _STRONG_WAITERS = """
 select a.pid, coalesce(nullif(a.application_name, ''), 'a session without a name'), l.mode
 from pg_catalog.pg_locks l join pg_catalog.pg_stat_activity a on a.pid = l.pid
 where not l.granted and l.relation = any(%(tables)s::oid[]) and l.pid <> all(%(own)s) and a.usesysid is not null
+  and a.datname = current_database()
   and l.mode in ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
 """
 

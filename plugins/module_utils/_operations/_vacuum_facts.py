@@ -116,10 +116,11 @@ where i.indrelid = %s order by 1
 
 # Others at work on the table: an index build, a vacuum, a rewrite (documentation, 28.4 Progress Reporting).
 _BUSY = """
-with t as (select %s::oid as oid)
-select pid, 'builds an index' as what from t join pg_catalog.pg_stat_progress_create_index on relid = t.oid
-union all select pid, 'vacuums it' from t join pg_catalog.pg_stat_progress_vacuum on relid = t.oid
-union all select pid, 'rewrites it' from t join pg_catalog.pg_stat_progress_cluster on relid = t.oid
+with t as (select %s::oid as oid, current_database() as name)
+select pid, 'builds an index' as what from t join pg_catalog.pg_stat_progress_create_index on relid = oid
+where datname = name
+union all select pid, 'vacuums it' from t join pg_catalog.pg_stat_progress_vacuum on relid = oid where datname = name
+union all select pid, 'rewrites it' from t join pg_catalog.pg_stat_progress_cluster on relid = oid where datname = name
 """
 
 
