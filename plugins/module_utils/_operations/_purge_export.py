@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 import zlib
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Dict, List, Mapping
 
 from ._api import Deliveries
 from ._purge_session import RETRIED, Session
@@ -50,12 +51,12 @@ select '{{"total": ' || json_build_object(
 
 def selection(table: str, key: str, time: str, others: str = "", other: str = "", by_index: bool = False) -> str:
     """What follows ``with gone as (delete ... returning e.*)``: every row as a line, those of the table ``other``
-    that the statement ``others`` deletes too, and the totals.
+    that the statement ``others`` returns too, and the totals.
     """
     tables = "'%s', (select count(*) from gone)" % table
     text, rows = "", [_ROWS.format(table=table, rows="gone")]
     if others:
-        text = ", others as (%s returning t.*)" % others
+        text = ", others as (%s)" % others
         tables += ", '%s', (select count(*) from others)" % other
         rows.append(_ROWS.format(table=other, rows="others"))
     totals = _TOTALS.format(
@@ -122,6 +123,8 @@ class Exporter:
     def __init__(self, deliveries: Deliveries, run: str) -> None:
         self._deliveries = deliveries
         self._run = run
+        self._lock = threading.Lock()  # of a rewrite's two connections one hands over at a time
+        self._open: List[str] = []  # batches without an outcome
         self._number = 0
         self.rows = 0
         self.bytes = 0
@@ -130,34 +133,37 @@ class Exporter:
         """Run a statement that ends in a ``selection`` and commit it; its totals."""
         import psycopg2
 
-        self._number += 1
-        batch = "%s-%d" % (self._run, self._number)
-        facts: Optional[Totals] = None
         try:
             with session.transaction() as cursor:
-                facts, totals = self._copy(cursor, batch, statement, values)
+                totals = self.take(cursor, statement, values)
         except psycopg2.Error as error:
-            if facts is not None and error.pgcode in RETRIED:  # of another error nobody knows what it left
-                self._deliveries.outcome(batch, "kept")
+            if error.pgcode in RETRIED:  # of another error nobody knows what it left
+                self.became("kept")
             raise
-        if facts is not None:
-            self._deliveries.outcome(batch, "deleted")
-            self.rows += facts["rows"]
-            self.bytes += facts["bytes"]
+        self.became("deleted")
         return totals
 
-    def _copy(
-        self, cursor: Any, batch: str, statement: str, values: Mapping[str, Any]
-    ) -> Tuple[Optional[Totals], Totals]:
-        """What to tell of the batch, None for an empty one, and its totals."""
-        cursor.execute(BEFORE)
-        stream = Stream(self._deliveries)
-        query: bytes = cursor.mogrify(statement, dict(values, batch=batch))
-        cursor.copy_expert(b"copy (" + query + b") to stdout with (encoding 'UTF8')", stream)
-        totals = stream.totals
-        if not stream.rows:
-            return None, totals
-        facts: Totals = dict(stream.end(), batch=batch, rows=stream.rows)
-        facts.update({name: totals[name] for name in TOLD})
-        self._deliveries.settle(facts)
-        return facts, totals
+    def became(self, state: str) -> None:
+        """What became of the batches that were taken since the last time."""
+        while self._open:
+            self._deliveries.outcome(self._open.pop(0), state)
+
+    def take(self, cursor: Any, statement: str, values: Mapping[str, Any]) -> Totals:
+        """Hand over what a statement that ends in a ``selection`` finds, as a batch, in a transaction that is begun."""
+        with self._lock:
+            self._number += 1
+            batch = "%s-%d" % (self._run, self._number)
+            cursor.execute(BEFORE)
+            stream = Stream(self._deliveries)
+            query: bytes = cursor.mogrify(statement, dict(values, batch=batch))
+            cursor.copy_expert(b"copy (" + query + b") to stdout with (encoding 'UTF8')", stream)
+            totals = stream.totals
+            if not stream.rows:
+                return totals
+            facts: Totals = dict(stream.end(), batch=batch, rows=stream.rows)
+            facts.update({name: totals[name] for name in TOLD})
+            self._deliveries.settle(facts)
+            self._open.append(batch)
+            self.rows += stream.rows
+            self.bytes += facts["bytes"]
+            return totals

@@ -3,16 +3,20 @@
 
 """A purge by the online rewrite: the events that stay are copied, and the copy takes the table's place."""
 
+# ruff: noqa: S608 - names are the catalog's, quoted by the server
+
 from __future__ import annotations
 
 from typing import Any, Callable, Dict, List, Optional
 
 from . import _rewrite, _rewrite_recovery
 from ._api import Context, Request, Result
+from ._purge_export import Exporter, selection
 from ._purge_scope import Rule
 from ._purge_surroundings import finding
 from ._purge_throttle import Control
-from ._rewrite_catalog import EVENTS
+from ._rewrite_catalog import EVENTS, Table
+from ._rewrite_copy import Export
 from ._rewrite_errors import RewriteBlocked, RewriteStopped
 
 
@@ -65,6 +69,24 @@ def recover(context: Context, needed: bool) -> Optional[Dict[str, Any]]:
         return None
 
 
+def exporting(exporter: Exporter, goes: str) -> Export:
+    """Hands over the rows of a range for which ``goes`` is true, with those that refer to them."""
+    ((follower, column),) = EVENTS.followers
+
+    def export(cursor: Any, table: Table, where: str) -> int:
+        (place,) = table.followers
+        others = "select t.* from only %s t where t.%s in (select id from gone)" % (place, column)
+        text = "with gone as materialized (select e.* from only {place} e where {where} and ({goes})){rest}".format(
+            place=table.place,
+            where=where,
+            goes=goes.replace("%", "%%"),
+            rest=selection(EVENTS.table, "id", "timestamp", others, follower),
+        )
+        return int(exporter.take(cursor, text, {})["gone"])
+
+    return export
+
+
 def complete(connection: Any, rule: Rule) -> str:
     """The rule with its values in it, as a condition that can stand in a function."""
     with connection.cursor() as cursor:
@@ -81,8 +103,13 @@ def run(context: Context, request: Request, place: Any, rule: Rule, control: Con
     done.update(batches=0, paused={})
     try:
         condition = complete(place.session.connection, rule)
-        result = _rewrite.apply(context, EVENTS, condition, control.gate, control.over, watched=watched)
+        export = exporting(place.exporter, condition) if place.exporter else None
+        result = _rewrite.apply(context, EVENTS, condition, control.gate, control.over, watched=watched, export=export)
+        if place.exporter:
+            place.exporter.became("deleted")
     except RewriteStopped as error:
+        if place.exporter:
+            place.exporter.became("kept")
         planned = request["plan"]
         done.update(stopped_by=error.reason, remaining=planned["eligible"], remaining_exact=planned["exact"])
         result = {"deleted": 0}

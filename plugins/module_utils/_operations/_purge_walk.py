@@ -223,7 +223,8 @@ class Walk:
         subject = self._subject
         names = {name: getattr(subject, name) for name in ("table", "key", "time", "group", "others")}
         other = subject.referring[0] if subject.others else ""
-        exported = selection(subject.table, subject.key, subject.time, subject.others, other, "rows" in more)
+        others = subject.others and subject.others + " returning t.*"
+        exported = selection(subject.table, subject.key, subject.time, others, other, "rows" in more)
         return statement.format(**names, **more, exported=exported)
 
     def _delete(self, statement: str, values: Mapping[str, Any]) -> Any:

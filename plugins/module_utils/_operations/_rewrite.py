@@ -17,7 +17,7 @@ from .._errors import PhaseError
 from ._api import Context, Result
 from ._purge_session import blocker, patiently
 from ._rewrite_catalog import Subject, Table, find, obstacles, read
-from ._rewrite_copy import Copied, Copy, Gate
+from ._rewrite_copy import Copied, Copy, Export, Gate
 from ._rewrite_errors import RewriteBlocked, RewriteRefused, RewriteStopped
 from ._rewrite_recovery import PATIENCE, leftovers, put_right, take_lock
 from ._rewrite_session import CALM_LOCK, Session, Sessions
@@ -111,13 +111,15 @@ def apply(
     over: Callable[[], bool] = lambda: False,
     wait: float = WAIT,
     watched: Callable[[Callable[[], None]], None] = lambda look: None,
+    export: Optional[Export] = None,
 ) -> Result:
     """Rewrite the table without the rows for which ``goes`` is true, a complete SQL condition on the table as ``e``.
 
     ``gate`` and ``over``: see ``Gate``. ``wait``: seconds for others to get out of the way, before the copy and at the
     swap. ``watched`` is given, once there is something to watch, what ``gate`` has to call about once a second while it
     keeps the rewrite waiting: that ends the rewrite when somebody needs the table more. Rows of ``subject.followers``
-    that lose theirs are deleted after the swap.
+    that lose theirs are deleted after the swap. ``export`` takes what leaves, as it was when the copy was made; then
+    rows that are changed or come later stay, so that nothing goes that was not taken.
 
     Result: ``kept``, ``deleted``, ``orphans`` (rows of followers), ``recovered`` (what an earlier run had left),
     ``seconds`` by phase, ``rounds``, ``attempts``, ``held_seconds`` (for which writers waited at the swap),
@@ -129,7 +131,7 @@ def apply(
     lock = take_lock(context)
     try:
         recovered = put_right(context, PATIENCE)
-        run = Run(context, subject, goes, Gate(gate, over), wait, watched)
+        run = Run(context, subject, goes, Gate(gate, over), wait, watched, export)
         try:
             result = run.to_the_swap()
         except (PhaseError, psycopg2.Error) as error:
@@ -181,6 +183,7 @@ class Run:
         gate: Gate,
         wait: float,
         watched: Callable[[Callable[[], None]], None],
+        export: Optional[Export],
     ) -> None:
         self._context = context
         self._subject = subject
@@ -188,6 +191,7 @@ class Run:
         self._gate = gate
         self._wait = wait
         self._watched = watched
+        self._export = export
         self._who = "%s, %s" % (socket.gethostname(), "filtered" if goes is not None else "all rows")
         self._sessions = Sessions(context.connect, "watch", "guard", "copy", "index")
         self._seconds: Dict[str, float] = {}
@@ -206,7 +210,7 @@ class Run:
         table = self._prepare()
         self._lap("prepare")
         table, watch = self._guard(table)
-        copy = Copy(context, table, self._goes, self._gate, watch.strong_waiter)
+        copy = Copy(context, table, self._goes, self._gate, watch.strong_waiter, self._export)
         self._watched(copy.give_way)
         worker = self._sessions[2]
         context.report("Copying the rows of %s that stay" % table.name)
@@ -253,7 +257,8 @@ class Run:
                 oid = find(cursor, self._subject.table)
             with session.transaction(lock_timeout=CALM_LOCK) as cursor:
                 found[:] = [self._examine(cursor, oid)]
-                cursor.execute(work_schema(found[0], self._goes, self._who))
+                goes_later = self._goes if self._export is None else None
+                cursor.execute(work_schema(found[0], goes_later, self._who))
 
         self._patiently(work, session, [self._subject.table])
         return found[0]

@@ -23,6 +23,8 @@ from ._rewrite_session import CALM_LOCK, REPEATABLE_READ, Session
 from ._rewrite_sql import block_range, fill, finish, leaving, make_copy, make_index
 
 T = TypeVar("T")
+# (cursor, table, range of blocks as a condition): hands over what leaves in it; how many rows
+Export = Callable[[Any, Table, str], int]
 
 SMALLEST, LARGEST = 256, 65536  # blocks in a statement
 TARGET = 0.5  # seconds for a statement
@@ -73,13 +75,20 @@ class Copy:
     """``give_way`` says who waits for a lock that the guard holds and keeps others queued behind it, or nothing."""
 
     def __init__(
-        self, context: Context, table: Table, goes: Optional[str], gate: Gate, give_way: Callable[[], str]
+        self,
+        context: Context,
+        table: Table,
+        goes: Optional[str],
+        gate: Gate,
+        give_way: Callable[[], str],
+        export: Optional[Export] = None,
     ) -> None:
         self._context = context
         self._table = table
         self._goes = goes
         self._gate = gate
         self._give_way = give_way
+        self._export = export
         self._told = context.clock()
         self._looked = context.clock()
 
@@ -131,7 +140,9 @@ class Copy:
                 where = block_range(first, end)
                 cursor.execute(fill(self._table, self._goes, where))
                 rows, without = cursor.rowcount, 0
-                if self._goes is not None:
+                if self._export is not None:
+                    without = self._export(cursor, self._table, where)
+                elif self._goes is not None:
                     cursor.execute(leaving(self._table, self._goes, where))
                     without = cursor.fetchone()[0]
                 ranges.took(self._context.clock() - begun)

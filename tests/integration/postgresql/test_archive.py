@@ -33,11 +33,13 @@ from ansible_collections.phase.console.plugins.module_utils._errors import Phase
 from ansible_collections.phase.console.plugins.module_utils._operations import (
     _purge_strategy,
     _purge_walk,
+    _rewrite_copy,
 )
 from ansible_collections.phase.console.plugins.module_utils._operations import archive as operations
+from ansible_collections.phase.console.plugins.module_utils._operations._rewrite_errors import RewriteStopped
 from integration.forks import eventually
 from integration.harness import Ansible, target
-from integration.purging import Event, Instance, survivors
+from integration.purging import Event, Instance, quiet, survivors
 from psycopg2.extras import execute_values
 from sandbox.local import LocalInstance
 from sandbox.postgresql import programs
@@ -156,6 +158,7 @@ class Full:
                         f"insert into restored_{table} select (json_populate_record(null::{table}, v.row::json)).* "
                         "from (values %s) v (row)",
                         rows[table],
+                        page_size=2000,
                     )
         return found_in
 
@@ -206,6 +209,56 @@ def test_what_goes_is_in_the_archive(full: Full, way: str) -> None:
     assert printed.count("\n") == events + tags
     again = full.purge()
     assert (again["changed"], again["archive"]["path"], len(full.names())) == (False, None, 2)
+
+
+def test_a_rewrite_archives_what_it_leaves_out(full: Full) -> None:
+    """On the copy's own snapshot; what is changed or comes after it stays, in the shape that was not archived."""
+    reads = [event.id for event in full.events if event.kind == "R"]
+    changed, late = reads[500], "made-late"
+    build = _rewrite_copy.Copy.indexes
+
+    def indexes(copy: Any, sessions: Any) -> None:
+        full.database.sql("update api_secretevent set comment = 'changed' where id = %s", changed)
+        full.database.sql(
+            'insert into api_secretevent select (jsonb_populate_record(e, \'{"id": "made-late"}\')).* '
+            "from api_secretevent e where id = %s",
+            reads[501],
+        )
+        build(copy, sessions)
+
+    with (
+        mock.patch.object(_rewrite_copy.Copy, "indexes", indexes),
+        mock.patch.multiple(_rewrite_copy, SMALLEST=4, LARGEST=4),
+    ):
+        done = full.purge(strategy="rewrite")
+    assert full.database.ids() == full.kept | {changed, late}
+    assert full.database.sql("select comment from api_secretevent where id = %s", changed) == [("changed",)]
+    tags = {table: found for table, found in done["archive"]["tables"].items() if table.endswith("tags")}
+    assert tags == {"api_secretevent_tags": sum(event.tags for event in full.events if event.kind == "R")}
+    again = full.purge()
+    assert (again["deleted"], done["archive"]["batches"] > 3, full.database.ids()) == (2, True, full.kept)
+    assert [what for what, _row in full.differences()] == ["more", "more"]  # what came after all_events was made
+    warned: list[str] = []
+    assert (
+        _archive_check.check(str(full.folder), quiet, warned.append)["duplicates"]["deleted_twice"] == len(warned) == 1
+    )
+
+
+@pytest.mark.parametrize("how", ["stopped", "failed"])
+def test_a_rewrite_that_was_not_done_leaves_no_archive(full: Full, how: str) -> None:
+    error = RewriteStopped("max_duration") if how == "stopped" else PhaseError("It broke.", "Run it again.")
+
+    def broken(copy: Any, sessions: Any) -> None:
+        raise error
+
+    before = full.database.digest()
+    with mock.patch.object(_rewrite_copy.Copy, "indexes", broken):
+        if how == "stopped":
+            assert full.purge(strategy="rewrite")["archive"]["path"] is None
+        else:
+            with pytest.raises(PhaseError, match="It broke"):
+                full.purge(strategy="rewrite")
+    assert full.names() == [] and full.database.digest() == before
 
 
 def test_who_looks_closely_finds_a_difference(full: Full) -> None:
@@ -269,6 +322,7 @@ def dawdling() -> Iterator[None]:
         yield
 
 
+@pytest.mark.timeout(300 + 2 * KILL_SECONDS)
 def test_killed_at_any_moment(full: Full, instance: LocalInstance) -> None:
     """Near and far end in one process or in two, killed or stopped: whatever is gone is in an archive, once settled."""
     here = {**target(instance), "env_file": str(instance.env_file), "transaction_time": "10ms"}
@@ -283,7 +337,7 @@ def test_killed_at_any_moment(full: Full, instance: LocalInstance) -> None:
     while time.monotonic() - start < KILL_SECONDS or rounds < 8:
         kind = dice.choice(["one", "one", "two"])
         options: dict[str, Any] = here if kind == "two" else {}
-        options["foreign_key"] = dice.choice(["keep", "set_aside"])
+        options = {**options, **dice.choice([{"foreign_key": "set_aside"}, {}, {"strategy": "rewrite"}])}
 
         def work(options: Any = options) -> None:
             with dawdling():
@@ -300,7 +354,7 @@ def test_killed_at_any_moment(full: Full, instance: LocalInstance) -> None:
         told = full.purge(check=True)["archive"]["settled"]
         assert {Path(one["path"]).name.replace(".ndjson.gz", ".journal") for one in told} == left
         done = full.purge()
-        assert full.database.ids() == full.kept and full.differences() == [], f"round {rounds}"
+        assert full.database.ids() == full.kept and full.differences() == [], f"round {rounds}, {how}, {options}"
         assert not [name for name in full.names() if name.endswith(".journal")]
         settled += len(done["archive"]["settled"])
         if full.names():
@@ -315,7 +369,7 @@ def test_killed_at_any_moment(full: Full, instance: LocalInstance) -> None:
 
 def verify(folder: Path) -> dict[str, Any]:
     warned: list[str] = []
-    found = dict(_archive_check.check(str(folder), lambda message, **counters: None, warned.append))
+    found = dict(_archive_check.check(str(folder), quiet, warned.append))
     assert warned == []
     return found
 
