@@ -22,6 +22,7 @@ from .._operations._remote import GO_ON, PAUSE, REFUSED, TAKEN
 
 HEARTBEAT = 1.0  # seconds between heartbeats
 SILENCE = 6.0  # seconds without one after which the remote side gives up; with its GRACE under the promised 10
+UNWRITTEN = 16  # pieces that may wait to be written
 TAIL = 4000  # characters of standard error kept for a failure
 
 Report = Callable[..., None]
@@ -72,7 +73,7 @@ class Lines:
 
 
 class Taking:
-    """Passes what the far end delivers on. A batch is settled aside, so that a slow disk holds no heartbeat back.
+    """Passes what the far end delivers on. That is done aside, so that a slow disk holds no heartbeat back.
 
     What could not be kept is told to the far end by REFUSED; ``error`` is what the caller is told then.
     """
@@ -80,42 +81,48 @@ class Taking:
     def __init__(self, deliveries: Deliveries) -> None:
         self._deliveries = deliveries
         self._pool = ThreadPoolExecutor(1)
+        self._writing: List["Future[None]"] = []
         self._settling: Optional["Future[None]"] = None
         self.error: Optional[PhaseError] = None
 
     def take(self, kind: str, event: Dict[str, Any]) -> None:
-        if kind == "piece" and self.error is None:
-            try:
-                self._deliveries.piece(event["offset"], base64.b64decode(event["data"]))
-            except PhaseError as error:
-                self.error = error
+        if kind == "piece":
+            self._writing.append(self._pool.submit(self._piece, event["offset"], event["data"]))
         elif kind == "settle":
             self._settling = self._pool.submit(self._settle, event["batch"])
         elif kind == "outcome":
             self._deliveries.outcome(event["batch"], event["state"])
 
+    def _piece(self, offset: int, data: str) -> None:
+        if self.error is None:
+            try:
+                self._deliveries.piece(offset, base64.b64decode(data))
+            except PhaseError as error:
+                self.error = error
+
     def _settle(self, batch: Dict[str, Any]) -> None:
-        if self.error is not None:
-            raise self.error
-        self._deliveries.settle(batch)
+        if self.error is None:
+            try:
+                self._deliveries.settle(batch)
+            except PhaseError as error:
+                self.error = error
 
     def busy(self) -> bool:
-        return self._settling is not None
+        """Whether there is something to wait for before more is read."""
+        self._writing = [future for future in self._writing if not future.done()]
+        return self._settling is not None or len(self._writing) >= UNWRITTEN
 
     def answer(self, timeout: float) -> bytes:
         """What to send about the batch that is being settled; nothing yet after ``timeout`` seconds."""
-        if self._settling is None or not wait([self._settling], timeout)[0]:
+        done = wait([self._settling or self._writing[0]], timeout)[0]
+        if not done or self._settling is None:
             return b""
-        done, self._settling = self._settling, None
-        try:
-            done.result()
-        except PhaseError as error:
-            self.error = error
-            return REFUSED
-        return TAKEN
+        self._settling.result()
+        self._settling = None
+        return TAKEN if self.error is None else REFUSED
 
     def close(self) -> None:
-        """Waits for what is being settled: whoever owns the files may touch them then."""
+        """Waits for what is being written: whoever owns the files may touch them then."""
         self._pool.shutdown()
 
 

@@ -415,14 +415,16 @@ def test_a_transaction_that_is_not_over_yet(full: Full) -> None:
 # No room
 
 
-def test_a_full_disk_deletes_nothing_more(full: Full) -> None:
+@pytest.mark.parametrize("ends", ["one", "two"])
+def test_a_full_disk_deletes_nothing_more(full: Full, instance: LocalInstance, ends: str) -> None:
     """By a limit on the size of files: the batch that does not fit is rolled back, and the next run goes on."""
+    where = {**target(instance), "env_file": str(instance.env_file)} if ends == "two" else {}
     reading, writing = multiprocessing.Pipe(duplex=False)
 
     def limited() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
         try:
-            full.slowly(foreign_key="set_aside")
+            full.slowly(foreign_key="set_aside", **where)
         except PhaseError as error:
             writing.send((error.kind, error.message, error.next_step, error.partial))
 
@@ -432,7 +434,8 @@ def test_a_full_disk_deletes_nothing_more(full: Full) -> None:
     kind, message, next_step, partial = reading.recv()
     process.join(30)
     assert kind == "archive_failed" and "File too large" in message and "archive_dest" in next_step
-    assert 0 < partial["deleted"] < ROWS and partial["changed"] and partial["archive"]["rows"] > 0
+    assert partial["changed"] == (partial["deleted"] > 0) == (partial["archive"]["rows"] > 0)
+    assert ends == "two" or partial["changed"]
     assert full.database.ids() > full.kept and full.differences() == []
     assert [row[1:2] + row[3:] for row in full.database.foreign_key()] == [(True, None)]
     full.purge()

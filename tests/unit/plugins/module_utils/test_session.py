@@ -184,6 +184,22 @@ def test_what_cannot_be_kept_is_refused_and_told_with_what_was_done():
     assert script.sent[-1] == _remote.REFUSED
 
 
+def test_no_more_is_read_than_can_be_written():
+    """What waits to be written is bounded, and heartbeats go on meanwhile."""
+    kept, waiting = Kept(), threading.Event()
+    kept.piece = lambda offset, data: waiting.wait(10) and kept.said.append(data)
+    script = Script(*delivered(*[b"x"] * 40), line("result", result={}))
+    script.clock = time.monotonic
+    runner = threading.Thread(target=talk, args=(script,), kwargs={"deliveries": kept})
+    runner.start()
+    while script.sent.count(_remote.GO_ON) < 2:
+        time.sleep(0.05)
+    assert 20 <= len(script.said) <= 30
+    waiting.set()
+    runner.join(10)
+    assert kept.said == [b"x"] * 40 + [{"batch": "a-1"}]
+
+
 @pytest.fixture
 def far():
     """The far end's life, what it says, and how it ended."""
