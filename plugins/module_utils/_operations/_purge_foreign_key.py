@@ -17,7 +17,9 @@ from typing import Any, Dict, Optional
 from ._api import Context
 from ._purge_errors import PurgeBlocked
 from ._purge_scope import EVENTS, INCOMING, TAGS
-from ._purge_session import DDL_LOCK, Session, patiently
+from ._purge_session import Session, patiently
+from ._rewrite_session import CALM_LOCK
+from ._rewrite_sql import calm
 
 Marker = Dict[str, Any]  # name, definition, comment (of the table before), since
 WORDS = "A purge has set the foreign key of this table aside; phase.console.phase_purge_logs puts it back. "
@@ -33,6 +35,14 @@ where k.contype = 'f' and k.conrelid = %s::regclass and k.confrelid = %s::regcla
 _ORPHANS = """
 delete from api_secretevent_tags t where not exists (select from api_secretevent e where e.id = t.secretevent_id)
 """
+# After a purge the planner knows nothing of dead index entries and pages no longer all-visible, and would walk through
+# whole indexes of them. So each tag is looked up, or where there are more tags than blocks, the events are read once.
+_MORE_TAGS = """
+select (select count(*) from api_secretevent_tags) >
+       pg_relation_size('api_secretevent') / current_setting('block_size')::int
+"""
+_LOOKED_UP = "set local enable_hashjoin = off; set local enable_mergejoin = off"
+_READ_ONCE = "set local enable_indexscan = off; set local enable_indexonlyscan = off; set local enable_bitmapscan = off"
 
 
 def marker(connection: Any) -> Optional[Marker]:
@@ -56,8 +66,9 @@ def set_aside(context: Context, session: Session) -> bool:
     """Drop the constraint and say so in the comment, in one transaction; False where somebody holds the tables."""
 
     def work() -> None:
-        with session.transaction(DDL_LOCK) as cursor:
-            # Events first, as the application writes them.
+        with session.transaction(CALM_LOCK) as cursor:
+            # Events first, as the application writes them; and an autovacuum is sent away before.
+            cursor.execute(calm(EVENTS, TAGS))
             cursor.execute("lock table api_secretevent, api_secretevent_tags in access exclusive mode")
             cursor.execute(_CONSTRAINT, (TAGS, EVENTS))
             name, definition, _valid = cursor.fetchone()
@@ -87,7 +98,8 @@ def restore(context: Context, session: Session) -> Optional[Dict[str, Any]]:
         raise ValueError("the marker of the foreign key holds another definition")  # a bug, or somebody's joke
 
     def add() -> None:
-        with session.transaction(DDL_LOCK, NO_LIMIT) as cursor:
+        with session.transaction(CALM_LOCK, NO_LIMIT) as cursor:
+            cursor.execute(calm(EVENTS, TAGS))
             cursor.execute("lock table api_secretevent, api_secretevent_tags in share row exclusive mode")
             cursor.execute(_CONSTRAINT, (TAGS, EVENTS))
             if cursor.fetchone() is None:
@@ -104,17 +116,25 @@ def restore(context: Context, session: Session) -> Optional[Dict[str, Any]]:
     def clean() -> None:
         nonlocal orphans
         with session.transaction(statement_timeout=NO_LIMIT) as cursor:
+            join_well(cursor)
             cursor.execute(_ORPHANS)
             orphans += cursor.rowcount
 
     def validate() -> None:
-        with session.transaction(DDL_LOCK, NO_LIMIT) as cursor:
+        with session.transaction(CALM_LOCK, NO_LIMIT) as cursor:
+            join_well(cursor)
             cursor.execute("alter table api_secretevent_tags validate constraint " + quoted(note["name"]))
             cursor.execute("comment on table api_secretevent_tags is %s", (note["comment"],))
 
     patiently(clean, context, RESTORE_PATIENCE, who, "Deleting the tags of purged events")
     patiently(validate, context, RESTORE_PATIENCE, who, "Validating the foreign key")
     return {"constraint": note["name"], "orphan_tags": orphans}
+
+
+def join_well(cursor: Any) -> None:
+    """For this transaction: how tags are compared with events, also by what validates the constraint."""
+    cursor.execute(_MORE_TAGS)
+    cursor.execute(_READ_ONCE if cursor.fetchone()[0] else _LOOKED_UP)
 
 
 def quoted(name: str) -> str:
