@@ -49,12 +49,14 @@ class Step:
 
 @dataclass(frozen=True)
 class Run:
-    """``full``: the VACUUM FULL after it; ``rows`` and ``size`` (bytes, with indexes) at the very end; ``memory``:
-    MB of the largest resident set by process. ``reach``: local, direct (over the network) or exec (through Docker).
+    """``events``: how many there were; ``full``: the VACUUM FULL after it; ``rows`` and ``size`` (bytes, with indexes) at
+    the very end; ``memory``: MB of the largest resident set by process. ``reach``: local, direct (over the network) or
+    exec (through Docker).
     """
 
     case: str
     way: str
+    events: int
     purge: Step
     rows: int
     size: int
@@ -147,6 +149,17 @@ def worst(of: Callable[[Run], float], *wanted: tuple[str, str]) -> Value:
     return value
 
 
+def grown(way: str) -> Value:
+    """Memory with the most events there are figures for, in % of that with the fewest."""
+
+    def value(figures: Figures) -> float | None:
+        found = [one for one in figures.runs if (one.way, one.reach) == (way, "local")]
+        found.sort(key=lambda one: one.events)
+        return 100 * memory(found[-1]) / memory(found[0]) if found and found[-1].events > found[0].events else None
+
+    return value
+
+
 def faster(case: str, rival: str, ours: str, of: Callable[[Run], float]) -> Value:
     return ratio(of, (case, rival, "local"), (case, ours, "local"))
 
@@ -176,7 +189,7 @@ def row_size(run: Run) -> float:
 
 
 OURS = ("set-aside", "rewrite")
-CASES = {"78": "78 % go", "98": "98 % go", "3x": "78 % of three times as many go", "10x": "of ten times as many"}
+CASES = {"78": "78 % go", "98": "98 % go", "3x": "78 % of three times as many go", "10x": "on one database"}
 
 
 def goals() -> list[Goal]:
@@ -198,8 +211,8 @@ def goals() -> list[Goal]:
     found.append(Goal("largest process of ours anywhere, MB", worst(memory, *everywhere), most=64))
     for way in OURS:
         name = way.replace("-", " ")
-        grown = ratio(memory, ("10x", way, "local"), ("78", way, "local"), 100)
-        found.append(Goal(f"{name}: its largest process at ten times the rows, % of that at once", grown, most=110))
+        text = f"{name}: its largest process with the most rows, % of that with the fewest"
+        found.append(Goal(text, grown(way), most=110))
         slower = ratio(purge_seconds, ("3x", way, "local"), ("78", way, "local"))
         found.append(Goal(f"{name}: seconds at three times the rows, times those at once", slower, most=3.5))
         far = ratio(purge_seconds, ("exec", way, "exec"), ("exec", way, "direct"), 100)
@@ -258,8 +271,9 @@ def memory_table(figures: Figures) -> str:
         for run in figures.runs:
             if run.case == case and run.way in OURS:
                 parts = ", ".join(f"{name} {run.memory[name]:.0f}" for name in sorted(run.memory))
-                rows.append((CASES.get(case, "docker, " + run.reach), WAYS[run.way], f"{run.purge.seconds:.1f}", parts))
-    return table(["case", "", "s", "MB"], rows)
+                where = "in containers, " + run.reach if case == "exec" else CASES[case]
+                rows.append((f"{run.events / 1e6:g} M", where, WAYS[run.way], f"{run.purge.seconds:.1f}", parts))
+    return table(["events", "", "", "s", "MB"], rows)
 
 
 def report(figures: Figures) -> str:

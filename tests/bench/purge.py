@@ -95,7 +95,7 @@ class Bench:
     def run(self, case: Case, way: str, reach: str, database: Database) -> None:
         with self._stage.administrator() as connection, connection.cursor() as cursor:
             cursor.execute("checkpoint")
-        database.sql("select count(*) from api_secretevent")  # the table into memory
+        ((before,),) = database.sql("select count(*) from api_secretevent")  # and the table into memory
         work = self._work(way, reach, database, case.retain)
         with Writer(database) as writer, Memory(self._stage.processes) as memory:
             purge = timed(database, writer, work)
@@ -103,7 +103,7 @@ class Bench:
             full = timed(database, writer, lambda: database.sql(FULL)) if stock else None
         query = "select count(*), pg_total_relation_size('api_secretevent') from api_secretevent"
         ((rows, size),) = database.sql(query)
-        run = Run(case.name, way, purge, rows, size, full, dict(memory.peaks), reach)
+        run = Run(case.name, way, before, purge, rows, size, full, dict(memory.peaks), reach)
         print(f"{case.name} {way} {reach}: {run.purge.seconds:.1f} s {run.full or ''}", file=sys.stderr, flush=True)
         self.runs.append(run)
         self._compare(f"{case.name} {case.retain}", way, case.retain, database)
@@ -174,7 +174,8 @@ def bench_local(ansible: Ansible, folder: Path, cases: list[Case], arguments: ar
                 bench.case(case, seeded, arguments.only)
             if not arguments.dir or case.name == "10x":
                 stage.drop(seeded)
-        return Figures(about(instance, arguments.events), bench.runs)
+        ((version,),) = instance.sql("show server_version")
+        return Figures({"postgresql": version, "cpus": os.cpu_count()}, bench.runs)
 
 
 def bench_docker(ansible: Ansible, folder: Path, case: Case, arguments: argparse.Namespace) -> Figures:
@@ -184,11 +185,6 @@ def bench_docker(ansible: Ansible, folder: Path, case: Case, arguments: argparse
         bench = Bench(ansible, stage)
         bench.case(case, stage.seeded, arguments.only)
         return Figures({}, bench.runs)
-
-
-def about(instance: LocalInstance, events: int) -> dict[str, Any]:
-    ((version,),) = instance.sql("show server_version")
-    return {"postgresql": version, "cpus": os.cpu_count(), "events": events}
 
 
 def main() -> None:
