@@ -49,7 +49,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Run:
-    """``events``: how many there were; ``full``: the VACUUM FULL after it; ``rows`` and ``size`` (bytes, with indexes) at
+    """``events`` before it; ``full``: the VACUUM FULL after it; ``rows`` and ``size`` (bytes with indexes) at
     the very end; ``memory``: MB of the largest resident set by process. ``reach``: local, direct (over the network) or
     exec (through Docker).
     """

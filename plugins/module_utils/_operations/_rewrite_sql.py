@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from ._rewrite_catalog import MARK, OLD, TRIGGER, WORK, Constraint, Index, Table
 from ._rewrite_session import CALM_LOCK, DDL_LOCK
@@ -144,17 +144,18 @@ def make_copy(table: Table) -> str:
 
 
 def fill(table: Table, goes: Optional[str], blocks: str) -> str:
-    return "insert into {copy} ({columns}) select {columns} from only {place} e where {blocks} and {kept}".format(
-        copy=table.copy, columns=", ".join(table.columns), place=table.place, blocks=blocks, kept=kept(goes)
-    )
+    """Copies what stays. EXPLAIN ANALYZE carries it out and counts what it leaves out, too: ``scanned``."""
+    return (
+        "explain (analyze, timing off, buffers off, format json) "
+        "insert into {copy} ({columns}) select {columns} from only {place} e where {blocks} and {kept}"
+    ).format(copy=table.copy, columns=", ".join(table.columns), place=table.place, blocks=blocks, kept=kept(goes))
 
 
-def leaving(table: Table, goes: Optional[str], blocks: str) -> str:
-    return "select count(*) from only %s e where %s and %s" % (
-        table.place,
-        blocks,
-        "false" if goes is None else "(%s)" % goes,
-    )
+def scanned(plan: Mapping[str, Any]) -> Tuple[int, int]:
+    """Rows copied and rows left out by a ``fill``: what its scan of the table found, and what its filter removed."""
+    while plan.get("Alias") != "e":
+        plan = plan["Plans"][0]
+    return int(plan["Actual Rows"]), int(plan.get("Rows Removed by Filter", 0))
 
 
 def block_range(first: int, end: int) -> str:

@@ -18,10 +18,10 @@ from ansible_collections.phase.console.plugins.module_utils._operations._rewrite
     finish,
     fitted,
     hold_writers,
-    leaving,
     literal,
     make_index,
     regrant,
+    scanned,
     swap,
     work_schema,
 )
@@ -56,7 +56,14 @@ TABLE = Table(
 def test_a_condition_that_is_unknown_keeps_the_row():
     assert "(e.a < 1) is not true" in fill(TABLE, "e.a < 1", "true")
     assert fill(TABLE, None, "true").endswith("where true and true")
-    assert leaving(TABLE, None, "true").endswith("and false")
+
+
+def test_what_was_left_out_is_what_the_filter_of_the_scan_removed():
+    scan = {"Node Type": "Tid Range Scan", "Alias": "e", "Actual Rows": 12.0, "Rows Removed by Filter": 30}
+    insert = {"Node Type": "ModifyTable", "Alias": "log", "Actual Rows": 0, "Plans": [{"Plans": [scan]}]}
+    assert scanned(insert) == (12, 30)
+    del scan["Rows Removed by Filter"]
+    assert scanned(insert) == (12, 0)
 
 
 def test_indexes_are_replayed_on_the_copy():
