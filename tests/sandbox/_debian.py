@@ -1,17 +1,22 @@
 # SPDX-FileCopyrightText: 2026 The phase.console authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Debian packages: the mirror this machine already uses, and downloads that leave the machine alone."""
+"""Debian packages: the mirror this machine already uses, installations, and downloads that leave the machine alone."""
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import re
+import shutil
 import subprocess
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 SUITE = "trixie"
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+SERVICE_POLICY = Path("/usr/sbin/policy-rc.d")
 
 # What a mirror behind a proxy or a snapshot needs; nothing else of the machine's apt configuration goes into an image.
 _SETTINGS = re.compile(r'^Acquire::(?:https?::Proxy|Check-Valid-Until|Check-Date|Retries)\b.* "[^"]*";$', re.MULTILINE)
@@ -81,6 +86,43 @@ def apt_settings() -> str:
     except (FileNotFoundError, subprocess.CalledProcessError):
         return ""
     return "".join(f"{line}\n" for line in _SETTINGS.findall(dump))
+
+
+def install(packages: Sequence[str]) -> None:
+    """Install packages of this machine's own release and start none of their services; one run at a time.
+
+    Raises DebianError where apt or root is missing, or apt fails.
+    """
+    if os.geteuid() != 0 or shutil.which("apt-get") is None:
+        raise DebianError(f"apt and root could install {', '.join(packages)}.")
+    cache_folder().mkdir(parents=True, exist_ok=True)
+    with (cache_folder() / "apt.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with _no_services():
+            for arguments in (["update"], ["install", "--yes", "--no-install-recommends", *packages]):
+                done = subprocess.run(
+                    ["apt-get", "-q", "-o", "DPkg::Lock::Timeout=300", *arguments],
+                    env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
+                    capture_output=True,
+                    text=True,
+                    check=False,
+                )
+                if done.returncode:
+                    raise DebianError(f"apt-get {arguments[0]} failed: {done.stderr.strip()[-400:]}")
+
+
+@contextlib.contextmanager
+def _no_services() -> Iterator[None]:
+    """The tests start what they need themselves, on ports of their own."""
+    if SERVICE_POLICY.exists():
+        yield
+        return
+    SERVICE_POLICY.write_text("#!/bin/sh\nexit 101\n", encoding="ascii")
+    SERVICE_POLICY.chmod(0o755)
+    try:
+        yield
+    finally:
+        SERVICE_POLICY.unlink()
 
 
 def download(packages: list[str], state: Path, suite: str = SUITE) -> list[Path]:

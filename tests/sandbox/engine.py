@@ -220,17 +220,10 @@ def _install_packages() -> None:
         missing.append("docker-cli")  # from Debian 13 on the client is a package of its own
     if not missing:
         return
-    if os.geteuid() != 0 or shutil.which("apt-get") is None:
-        raise EngineMissing(
-            f"No Docker engine runs here; apt and root could install {', '.join(missing)}. {HOW_TO_GET_ONE}"
-        )
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    for arguments in (["update"], ["install", "--yes", "--no-install-recommends", *missing]):
-        done = subprocess.run(
-            ["apt-get", "-q", *arguments], env=environment, capture_output=True, text=True, check=False
-        )
-        if done.returncode:
-            raise EngineMissing(f"apt-get {arguments[0]} failed: {done.stderr.strip()[-400:]}")
+    try:
+        _debian.install(missing)
+    except _debian.DebianError as error:
+        raise EngineMissing(f"No Docker engine runs here. {error} {HOW_TO_GET_ONE}") from error
 
 
 def which(tool: str) -> str | None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-from sandbox import engine, images
+from sandbox import _debian, engine, images
 
 from .environments import project_environment
 from .jobs import Job, Log, Outcome, Skip, junit_outcome
@@ -37,6 +37,11 @@ def _nothing(_log: Log) -> Iterator[dict[str, str]]:
 @contextmanager
 def _other_cores(log: Log) -> Iterator[dict[str, str]]:
     """The oldest and the newest ansible-core, for the upgrade under each; the sandbox brings its own server."""
+    if engine.wanted() and engine.which("sshd") is None:
+        try:
+            _debian.install(["openssh-server"])
+        except _debian.DebianError as error:  # the tests over SSH are skipped
+            log.write(f"{error}\n")
     yield {"PHASE_CONSOLE_CORES": json.dumps(core_environments(log))}
 
 
@@ -100,5 +105,7 @@ def _parts(tier: str, keyword: str) -> dict[str, list[str]]:
     named = ["-k", keyword] if keyword else []
     if tier not in SIDE_BY_SIDE:
         return {"all": named}
-    beside = ["-m", "not alone", "--numprocesses", str(SIDE_BY_SIDE[tier]), "--dist", "loadfile"]
+    # --no-loadscope-reorder: the files are in the order of conftest.py
+    workers = ["--numprocesses", str(SIDE_BY_SIDE[tier]), "--dist", "loadfile", "--no-loadscope-reorder"]
+    beside = ["-m", "not alone", *workers]
     return {"beside": [*named, *beside], "alone": [*named, "-m", "alone"]}
