@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import re
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,23 +24,29 @@ from sandbox.local import LocalInstance
 
 HERE = Path(__file__).resolve().parent
 ARTEFACTS = HERE.parents[1] / ".build" / "artefacts"
-TIERS = {"postgresql": 300, "docker": 600}
+TIERS = {"postgresql": 600, "docker": 900}
 """The folders, each a marker as well, with the seconds a test may take unless it says otherwise itself."""
 
 ALONE = {"test_progress.py", "test_other_cores.py"}
 """Files that ./test.sh runs when no others of their tier run: those that measure how soon something comes, and those
 that start an ansible-core from 2.19 on with cold caches, which gives its own start five seconds."""
 
+LONG = ["test_upgrade.py", "test_recover.py", "test_secrets.py", "test_migrate_interrupted.py", "test_demo.py"]
+"""Files that take minutes begin first, so that no worker is left alone with one at the end."""
+
 Factory = Callable[..., Any]
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # whose fixtures stop what they have started
     config.addinivalue_line("markers", "alone: measures times; set for the files in ALONE")
     for tier in TIERS:
         config.addinivalue_line("markers", f"{tier}: needs what the {tier} tier brings; set by the test's folder")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
     for item in items:
         tier = item.path.relative_to(HERE).parts[0] if item.path.is_relative_to(HERE) else ""
         if tier in TIERS:
