@@ -10,6 +10,7 @@ import re
 import socket
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
+from . import _purge_others as others
 from ._argspec import ArgumentSpec, duration
 from ._errors import BadOption, PhaseError
 from ._module import Call
@@ -36,7 +37,9 @@ SPEC = ArgumentSpec(
         "organisation": {},
         "all_organisations": {"type": "bool", "default": False},
         "app_id": {},
+        "read_events": {"type": "bool", "default": True},
         "retain_days": {"type": "int", "default": 30, "aliases": ["retain"]},
+        "other_logs": others.OPTION,
         "minimum_retain_days": {"type": "int", "default": 0},
         "strategy": {"choices": ["auto"] + list(STRATEGIES), "default": "auto"},
         "foreign_key": {"choices": ["keep", "set_aside"], "default": "keep"},
@@ -73,6 +76,7 @@ def check_options(params: Mapping[str, Any]) -> None:
     for name in ("retain_days", "minimum_retain_days"):
         if not 0 <= params[name] <= MOST_DAYS:
             raise BadOption("%s is %d." % (name, params[name]), "It is a number of days from 0 to %d." % MOST_DAYS)
+    others.check(params, MOST_DAYS)
     if params["strategy"] == "stock":
         given = [name for name in ("pause_file", "archive_dest") if params[name]]
         given += ["foreign_key"] if params["foreign_key"] != "keep" else []
@@ -81,8 +85,9 @@ def check_options(params: Mapping[str, Any]) -> None:
 
 
 def request_of(params: Mapping[str, Any]) -> Facts:
-    names = ("organisation", "app_id", "retain_days", "minimum_retain_days", "strategy", "foreign_key", "log_streams")
-    return dict({name: params[name] for name in names}, application=params["deployment"] != "database")
+    names = ["organisation", "app_id", "retain_days", "minimum_retain_days", "strategy", "foreign_key", "log_streams"]
+    request = {name: params[name] for name in [*names, "read_events"]}
+    return dict(request, other_logs=others.given(params), application=params["deployment"] != "database")
 
 
 def apply_request(params: Mapping[str, Any]) -> Facts:
@@ -112,23 +117,24 @@ def purge(call: Call) -> Facts:
     plan = call.target.run(operations.plan, dict(request, count=call.check or call.diff), call.report)
     result = shown(plan)
     if archive:
-        archive.check(plan, result)
+        archive.check(dict(plan, **others.archived(plan)), result)
     for text in warnings(plan):
         call.warn(text)
     if call.check:
         return result
     if archive:
         result["archive"] = archive.settle(plan)
-    if plan["exact"] and not plan["eligible"] and not plan["recovery"]:
-        result["changed"] = changed({}, result["archive"])
+    if plan["exact"] and not plan["eligible"] and not plan["recovery"] and not others.eligible(plan):
+        result.update(changed=changed({}, result["archive"]), other_logs=others.untouched(plan))
         return dict(result, deleted=0, remaining=0, stopped_by=None, rows_per_second=0, after=plan["before"])
     try:
         done = run(call, archive, dict(request, **settings, plan=plan))
     except PhaseError as error:
         partial = dict({"archive": result["archive"]}, **error.partial)
+        partial["other_logs"] = others.finished(plan, partial.get("other_logs", {}))
         error.partial = dict(brief(result), **dict(partial, changed=changed(partial, partial["archive"])))
         raise
-    result.update(done, changed=changed(done, done["archive"]))
+    result.update(done, changed=changed(done, done["archive"]), other_logs=others.finished(plan, done["other_logs"]))
     unfinished = done.get("rewrite", {}).get("unfinished")
     if unfinished:
         call.warn("What the rewrite replaced is tidied up by the next run: %s" % unfinished)
@@ -157,7 +163,8 @@ def run(call: Call, archive: Optional[Archiving], request: Facts) -> Facts:
 
 def changed(done: Mapping[str, Any], archive: Optional[Mapping[str, Any]] = None) -> bool:
     settled = archive and archive["settled"]
-    return bool(done.get("deleted") or done.get("recovered") or done.get("tokens_kept") or settled)
+    gone = done.get("deleted") or others.deleted(done)
+    return bool(gone or done.get("recovered") or done.get("tokens_kept") or settled)
 
 
 def shown(plan: Facts) -> Facts:
@@ -177,9 +184,9 @@ def shown(plan: Facts) -> Facts:
     if after["rows"] is not None:
         after["rows"] = max(0, after["rows"] - plan["eligible"])
     return {
-        "changed": bool(plan["eligible"] or plan["recovery"]),
+        "changed": bool(plan["eligible"] or plan["recovery"] or others.eligible(plan)),
         "organisations": [row["name"] for row in scope["organisations"]],
-        "cutoff": scope["cutoff"],
+        "cutoff": scope["cutoff"] if plan["read_events"] else None,
         "eligible": plan["eligible"],
         "held_back": plan["held_back"],
         "log_streams": plan["log_streams"],
@@ -200,6 +207,7 @@ def shown(plan: Facts) -> Facts:
             "summary": summary(plan),
         },
         "token_last_used": plan["token_last_used"],
+        "other_logs": others.shown(plan),
         "archive": None,
         "before": plan["before"],
         "after": after,
@@ -214,21 +222,26 @@ def brief(result: Facts) -> Facts:
 
 def summary(plan: Facts) -> List[str]:
     """Lines for people."""
+    lines = events(plan) if plan["read_events"] else ["Read events stay."]
+    for place, rows in by_environment(plan).items():
+        lines.append("%s: %d" % (place, rows))
+    if plan["held_back"]:
+        lines.append("%d are held back for log streams." % plan["held_back"])
+    lines += others.summary(plan)
+    if plan["recovery"]:
+        lines.append("First %s." % to_recover(plan["recovery"])[1])
+    return lines + [item["text"] + "." for item in plan["obstacles"]]
+
+
+def events(plan: Facts) -> List[str]:
     scope, about = plan["scope"], "" if plan["exact"] else "about "
-    lines = [
+    return [
         "%s%d read events before %s go (about %s), %s."
         % (about, plan["eligible"], scope["cutoff"][:19] + "Z", megabytes(plan["bytes"]), plan["strategy"]),
         "Found by %s: %s. Expected: %.0f s, %s of WAL."
         % (plan["path"], plan["path_why"], plan["expected"]["seconds"], megabytes(plan["expected"]["wal_bytes"])),
         space(plan),
     ]
-    for place, rows in by_environment(plan).items():
-        lines.append("%s: %d" % (place, rows))
-    if plan["held_back"]:
-        lines.append("%d are held back for log streams." % plan["held_back"])
-    if plan["recovery"]:
-        lines.append("First %s." % to_recover(plan["recovery"])[1])
-    return lines + [item["text"] + "." for item in plan["obstacles"]]
 
 
 def space(plan: Facts) -> str:
@@ -267,7 +280,8 @@ def difference(plan: Facts) -> Dict[str, str]:
     before = "".join("%s: %d\n" % item for item in by_environment(plan).items())
     if plan["recovery"]:
         before += to_recover(plan["recovery"])[0] + "\n"
-    header = "read events before " + plan["scope"]["cutoff"]
+    before += others.difference(plan)
+    header = "read events before " + plan["scope"]["cutoff"] if plan["read_events"] else "other logs"
     constraint = (plan["recovery"] or {}).get("constraint")
     after = "foreign key %s: in place\n" % constraint if constraint else ""
     return {"before_header": header, "after_header": header, "before": before, "after": after}
@@ -288,10 +302,11 @@ def warnings(plan: Facts) -> List[str]:
     for stream in plan["log_streams"]:
         if stream["rows"]:
             found.append("Log stream %s holds back %d events: %s." % (stream["name"], stream["rows"], stream["why"]))
-        elif stream["rows"] is not None and not plan["held_back"]:
+        elif plan["streams_ignored"]:
             found.append("Log stream %s is ignored: %s." % (stream["name"], stream["why"]))
     if plan["strategy"] == "rewrite":
         found += plan["rewrite"]["notes"]
+    found += others.warnings(plan)
     if plan["triggers"]:
         found.append("Triggers will run for each row that goes: %s." % ", ".join(plan["triggers"]))
     return found

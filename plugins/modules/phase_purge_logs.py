@@ -17,6 +17,7 @@ description:
   - Works online, in small transactions, as the role that owns Phase's tables. It can be stopped at any moment; the
     next run goes on from what is there.
   - The freed space is used for new rows after the next vacuum. The files do not shrink by a purge.
+  - Other tables that only grow are purged in the same way where O(other_logs) asks for it.
   - In check mode it counts exactly what would go, by app, environment and month, and tells what stands in the way.
 extends_documentation_fragment:
   - phase.console.target
@@ -47,9 +48,45 @@ options:
     type: int
     default: 30
     aliases: [retain]
+  read_events:
+    description: Whether read events go. Without them O(other_logs) has to say what does.
+    type: bool
+    default: true
+  other_logs:
+    description:
+      - For each of these logs how many days of 24 hours to keep. What is not named stays. What the application still needs
+        stays in any case; C(docs/purge.md) of the collection tells what that is.
+      - A log whose table came with a later release of Phase is told in a warning.
+    type: dict
+    suboptions:
+      audit_events:
+        description:
+          - Days of the organisations' audit log (Phase v2.69.0 and newer). O(log_streams) counts for it, too.
+        type: int
+      scim_events:
+        description: Days of the log of SCIM provisioning (Phase v2.68.0 and newer).
+        type: int
+      sync_events:
+        description: Days of the history of syncs that have ended. The newest of each sync stays.
+        type: int
+      lease_events:
+        description: Days of the events of leases that have ended (Phase v2.52.0 and newer).
+        type: int
+      rotation_events:
+        description: Days of the events of rotating secrets (Phase v2.70.0 and newer).
+        type: int
+      delivery_events:
+        description:
+          - Days of the deliveries of log streams (Phase v2.73.0 and newer), but for those that can be sent again.
+        type: int
+      sessions:
+        description:
+          - Days after which an expired session goes. Needs O(all_organisations), and is never archived.
+        type: int
   minimum_retain_days:
     description:
-      - A floor for O(retain_days), for an obligation to keep logs. A smaller O(retain_days) is an error.
+      - A floor for O(retain_days), for an obligation to keep logs. A smaller O(retain_days) is an error, and so are fewer
+        days in O(other_logs), but for O(other_logs.sessions).
       - The variable C(PHASE_CONSOLE_MINIMUM_RETAIN_DAYS) in the backend's environment sets one that no playbook can
         go below.
     type: int
@@ -168,9 +205,24 @@ EXAMPLES = r"""
     throttle:
       replica_lag: 10s
       wal_rate: 40MB
+
+- name: Purge the other logs and no read events
+  phase.console.phase_purge_logs:
+    all_organisations: true
+    read_events: false
+    other_logs:
+      audit_events: 365
+      sync_events: 90
 """
 
 RETURN = r"""
+other_logs:
+  description:
+    - What became of each log in O(other_logs), by its name. C(table), C(retain_days), C(cutoff), C(eligible), C(held_back)
+      and the reasons (C(kept), with C(rows) and C(why)), C(bytes), C(before) and C(after) as for the read events, and when
+      not in check mode C(deleted), C(remaining) and C(stopped_by).
+  returned: success
+  type: dict
 eligible:
   description: Rows that may go. In check mode counted, in a real run those that went and those that are left.
   returned: success
@@ -243,7 +295,7 @@ organisations:
   type: list
   elements: str
 cutoff:
-  description: Read events up to this moment go (UTC).
+  description: Read events up to this moment go (UTC); none without O(read_events).
   returned: success
   type: str
 recovered:

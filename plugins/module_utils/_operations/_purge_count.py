@@ -10,6 +10,8 @@ from typing import Any, Dict, List, Optional
 from ._purge_scope import EVENTS, Condition, Rule, Scope
 
 Connection = Any
+COUNTING = 20_000  # milliseconds for counting what is left after a stop; then it is an estimate
+NOTHING: Dict[str, Any] = {"eligible": 0, "held_back": 0, "by_hold": [], "months": []}
 
 _SIZES = """
 select c.reltuples::float8, pg_table_size(c.oid), pg_indexes_size(c.oid), pg_relation_size(c.oid),
@@ -84,6 +86,26 @@ def remaining(cursor: Any, rule: Condition, from_block: int = 0, table: str = EV
     return int(cursor.fetchone()[0])
 
 
+def count_rest(session: Any, planned: Dict[str, Any], walk: Any, rule: Condition, done: Dict[str, Any]) -> None:
+    """``remaining`` after a walk: nothing after a whole one that passed over nothing, else counted as long as that is
+    quick."""
+    import psycopg2
+
+    done.update(remaining=0, remaining_exact=True)
+    if done["stopped_by"] is None and not walk.skipped:
+        return
+    if planned["exact"] and done["stopped_by"] is not None:
+        done["remaining"] = max(0, planned["eligible"] - done["deleted"])
+        return
+    try:
+        with session.transaction(statement_timeout=COUNTING) as cursor:
+            done["remaining"] = remaining(cursor, rule, 0 if walk.skipped else walk.block, walk.subject.table)
+    except psycopg2.Error as error:
+        if error.pgcode != "57014":
+            raise
+        done.update(remaining=max(0, planned["eligible"] - done["deleted"]), remaining_exact=False)
+
+
 def estimate(connection: Connection, rule: Condition, table: str = EVENTS) -> int:
     """How many rows the planner expects the rule to match."""
     with connection.cursor() as cursor:
@@ -96,3 +118,11 @@ def share(rows: Optional[int], total: Optional[int]) -> Optional[float]:
     if rows is None or not total:
         return None
     return min(1.0, rows / total)
+
+
+def after(connection: Any, deleted: int, table: str = EVENTS) -> Dict[str, Any]:
+    """Sizes at the end. The number of rows is the planner's, which learns of the purge by the next vacuum."""
+    found = sizes(connection, table)
+    if found["rows"] is not None:
+        found["rows"] = max(0, found["rows"] - deleted)
+    return found

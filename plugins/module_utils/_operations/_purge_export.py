@@ -57,6 +57,7 @@ def selection(table: str, key: str, time: str, others: str = "", other: str = ""
     text, rows = "", [_ROWS.format(table=table, rows="gone")]
     if others:
         text = ", others as (%s)" % others
+    if other:
         tables += ", '%s', (select count(*) from others)" % other
         rows.append(_ROWS.format(table=other, rows="others"))
     totals = _TOTALS.format(

@@ -56,7 +56,8 @@ select c.relkind = 'r' and not exists (select from pg_catalog.pg_inherits i wher
        array(select t.tgname::text from pg_catalog.pg_trigger t where t.tgrelid = c.oid and not t.tgisinternal
              order by 1) as triggers,
        pg_catalog.pg_has_role(c.relowner, 'USAGE') as owner,
-       pg_catalog.has_table_privilege(c.oid, 'SELECT') and pg_catalog.has_table_privilege(c.oid, 'DELETE') as deletes
+       pg_catalog.has_table_privilege(c.oid, 'SELECT') and pg_catalog.has_table_privilege(c.oid, 'DELETE') as deletes,
+       pg_catalog.has_table_privilege(c.oid, 'UPDATE') as updates
 from pg_catalog.pg_class c where c.oid = %s::regclass
 """
 
@@ -83,26 +84,10 @@ def check_layout(connection: Any, foreign_key_missing: bool = False) -> Dict[str
 
     ``foreign_key_missing`` allows for the incoming foreign key that an earlier run set aside.
     """
-    with connection.cursor() as cursor:
-        cursor.execute(_COLUMNS, (list(COLUMNS),))
-        found: Dict[str, Dict[str, Tuple[str, bool]]] = {}
-        for table, column, kind, not_null in cursor.fetchall():
-            found.setdefault(table, {})[column] = (kind, not_null)
-        facts: Dict[str, Any] = {}
-        for table in (EVENTS, TAGS):
-            if table in found:
-                cursor.execute(_TABLE, (table,))
-                facts[table] = dict(zip([column[0] for column in cursor.description], cursor.fetchone()))
-        incoming: List[Tuple[str, str, str]] = []
-        if EVENTS in found:
-            cursor.execute(_INCOMING, (EVENTS,))
-            incoming = [tuple(row) for row in cursor.fetchall()]
+    found, facts, incoming = read_layout(connection, COLUMNS, (EVENTS, TAGS), EVENTS)
     problems = layout_problems(found, facts, incoming, foreign_key_missing)
     if problems:
-        raise UnknownLayout(
-            "This is not the layout of Phase's tables that the purge knows: %s." % "; ".join(problems),
-            "Nothing was changed. Look for a newer version of this collection, or at who changed the tables.",
-        )
+        raise layout_refused(problems)
     denied = [table for table in (EVENTS, TAGS) if not facts[table]["deletes"]]
     if denied:
         raise NotAllowed(
@@ -116,27 +101,74 @@ def check_layout(connection: Any, foreign_key_missing: bool = False) -> Dict[str
     }
 
 
-def layout_problems(
-    found: Mapping[str, Mapping[str, Tuple[str, bool]]],
-    facts: Mapping[str, Mapping[str, Any]],
-    incoming: Sequence[Tuple[str, str, str]],
-    foreign_key_missing: bool,
-) -> List[str]:
+Columns = Mapping[str, Mapping[str, Tuple[str, bool]]]  # by table and name: type, and whether it is never null
+
+
+def read_layout(
+    connection: Any, columns: Mapping[str, Any], purged: Sequence[str], referred: str
+) -> Tuple[Columns, Dict[str, Dict[str, Any]], List[Tuple[str, str, str]]]:
+    """Of the catalog: the columns of all these tables, facts about those that are purged, and the foreign keys that
+    refer to one of them (name, table, definition). Tables that do not exist are left out.
+    """
+    found: Dict[str, Dict[str, Tuple[str, bool]]] = {}
+    facts: Dict[str, Dict[str, Any]] = {}
+    incoming: List[Tuple[str, str, str]] = []
+    with connection.cursor() as cursor:
+        cursor.execute(_COLUMNS, (list(columns),))
+        for table, column, kind, not_null in cursor.fetchall():
+            found.setdefault(table, {})[column] = (kind, not_null)
+        for table in purged:
+            if table in found:
+                cursor.execute(_TABLE, (table,))
+                facts[table] = dict(zip([column[0] for column in cursor.description], cursor.fetchone()))
+        if referred in found:
+            cursor.execute(_INCOMING, (referred,))
+            incoming = [tuple(row) for row in cursor.fetchall()]
+    return found, facts, incoming
+
+
+def layout_refused(problems: Sequence[str]) -> UnknownLayout:
+    return UnknownLayout(
+        "This is not the layout of Phase's tables that the purge knows: %s." % "; ".join(problems),
+        "Nothing was changed. Look for a newer version of this collection, or at who changed the tables.",
+    )
+
+
+def column_problems(columns: Mapping[str, Mapping[str, str]], found: Columns) -> List[str]:
     problems = []
-    for table, columns in COLUMNS.items():
+    for table, wanted in columns.items():
         if table not in found:
             problems.append("there is no table %s" % table)
             continue
-        for column, kind in columns.items():
+        for column, kind in wanted.items():
             have = found[table].get(column)
             if have is None or have[0] != kind:
                 problems.append("%s.%s is %s, not %s" % (table, column, have[0] if have else "missing", kind))
-            elif not have[1] and column != "service_account_token_id":
-                problems.append("%s.%s may be null" % (table, column))
+    return problems
+
+
+def table_problems(facts: Mapping[str, Mapping[str, Any]]) -> List[str]:
+    problems = []
     for table, fact in facts.items():
         if not fact["plain"]:
             problems.append("%s is partitioned, inherited from, or no table" % table)
         problems.extend("%s has %s" % (table, name) for name in ("row_security", "rules") if fact[name])
+    return problems
+
+
+def layout_problems(
+    found: Columns,
+    facts: Mapping[str, Mapping[str, Any]],
+    incoming: Sequence[Tuple[str, str, str]],
+    foreign_key_missing: bool,
+) -> List[str]:
+    problems = column_problems(COLUMNS, found)
+    for table, columns in COLUMNS.items():
+        for column, kind in columns.items():
+            have = found.get(table, {}).get(column)
+            if have == (kind, False) and column != "service_account_token_id":
+                problems.append("%s.%s may be null" % (table, column))
+    problems += table_problems(facts)
     expected = [row for row in incoming if row[1] == TAGS and row[2].replace(" NOT VALID", "") == INCOMING]
     if len(incoming) != len(expected):
         names = ", ".join("%s of %s" % row[:2] for row in incoming if row not in expected)
@@ -154,13 +186,20 @@ def floor(request: Mapping[str, Any], environment: Optional[Mapping[str, str]] =
     return max(int(value), request.get("minimum_retain_days") or 0)
 
 
+def cutoff_of(cursor: Any, days: int) -> str:
+    """That many days of 24 hours ago, as the application counts them, whatever the session's time zone does at a change
+    of clocks; ISO 8601, from the server's clock."""
+    cursor.execute(_CUTOFF, (days,))
+    return str(cursor.fetchone()[0])
+
+
 def resolve(connection: Any, request: Mapping[str, Any]) -> Scope:
     """The scope of a request: ``organisation`` (name) or None for all, ``app_id`` or None, ``retain_days``.
 
     Raises RetainTooShort, OrganisationMissing and UnknownApp.
     """
     least = floor(request)
-    if request["retain_days"] < least:
+    if request["retain_days"] < least and request.get("read_events", True):
         raise RetainTooShort(
             "retain_days is %d, and at least %d days have to be kept here." % (request["retain_days"], least),
             "Raise retain_days; the minimum is set by minimum_retain_days or by %s of the backend." % FLOOR,
@@ -174,9 +213,7 @@ def resolve(connection: Any, request: Mapping[str, Any]) -> Scope:
         environments = [dict(zip(names, row)) for row in cursor.fetchall()]
         if request["app_id"] is not None:
             chosen = _organisation_of_app(cursor, request, chosen)
-        # Days of 24 hours, as the application counts them, whatever the session's time zone does at a change of clocks.
-        cursor.execute(_CUTOFF, (request["retain_days"],))
-        cutoff = cursor.fetchone()[0]
+        cutoff = cutoff_of(cursor, request["retain_days"])
     return {
         "cutoff": cutoff,
         "retain_days": request["retain_days"],
@@ -225,15 +262,19 @@ class Rule(Condition):
         self.condition = "%s and not (%s)" % (self.base, held) if held else self.base
 
     def _hold(self, number: int, hold: Mapping[str, Any], scope: Scope) -> str:
-        """Events of the organisation after (timestamp, id), or within two timestamps."""
         own = "hold_%d_" % number
         self.values[own + "in"] = [
             row["id"] for row in scope["environments"] if row["organisation_id"] == hold["organisation_id"]
         ]
-        self.values[own + "from"] = hold["from"]
-        text = "e.environment_id = any(%%(%sin)s)" % own
-        if hold["to"] is None:
-            self.values[own + "id"] = hold["from_id"]
-            return "(%s and (e.timestamp, e.id) > (%%(%sfrom)s::timestamptz, %%(%sid)s))" % (text, own, own)
-        self.values[own + "to"] = hold["to"]
-        return "(%s and e.timestamp between %%(%sfrom)s::timestamptz and %%(%sto)s::timestamptz)" % (text, own, own)
+        return held("e.environment_id = any(%%(%sin)s)" % own, hold, own, self.values)
+
+
+def held(place: str, hold: Mapping[str, Any], own: str, values: Dict[str, Any]) -> str:
+    """The condition for what a stream holds back: events at a place (SQL) after (timestamp, id), or within two
+    timestamps. ``own`` begins the names of its values."""
+    values[own + "from"] = hold["from"]
+    if hold["to"] is None:
+        values[own + "id"] = hold["from_id"]
+        return "(%s and (e.timestamp, e.id) > (%%(%sfrom)s::timestamptz, %%(%sid)s))" % (place, own, own)
+    values[own + "to"] = hold["to"]
+    return "(%s and e.timestamp between %%(%sfrom)s::timestamptz and %%(%sto)s::timestamptz)" % (place, own, own)

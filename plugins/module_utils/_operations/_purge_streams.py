@@ -3,10 +3,11 @@
 
 """What log streams have not delivered yet (Phase v2.73.0 on, ``api_logstream``).
 
-A stream ships the events of its organisation from the source ``secrets`` in the order (timestamp, id), after the cursor
-``{"ts", "id"}`` it keeps for the source, or after its own creation. A chunk that failed too often is recorded in
-``api_logstreamdeliveryevent`` as failed or skipped, the cursor goes past it, and a person may ship it again until the
-record is resolved. A paused stream goes on from its cursor one day; a deleted one (``deleted_at``) never.
+A stream ships the events of its organisation from its sources, ``secrets`` and ``org_audit``, each in the order
+(timestamp, id), after the cursor ``{"ts", "id"}`` it keeps for the source, or after its own creation. A chunk that
+failed too often is recorded in ``api_logstreamdeliveryevent`` as failed or skipped, the cursor goes past it, and a
+person may ship it again until the record is resolved. A paused stream goes on from its cursor one day; a deleted one
+(``deleted_at``) never.
 """
 
 from __future__ import annotations
@@ -38,7 +39,14 @@ order by 1, 2, 3
 
 
 def read_holds(connection: Any, scope: Scope) -> List[Dict[str, Any]]:
-    """What streams still want of the scope, as exceptions for ``_purge_scope.Rule``.
+    """What streams still want of the scope's secret events, see ``holds_of``."""
+    return holds_of(
+        connection, SOURCE, sorted({row["organisation_id"] for row in scope["environments"]}), scope["cutoff"]
+    )
+
+
+def holds_of(connection: Any, source: str, organisations: Sequence[str], cutoff: str) -> List[Dict[str, Any]]:
+    """What streams of these organisations still want of a source, as exceptions for ``_purge_scope.held``.
 
     Each: ``stream``, ``name``, ``organisation_id``, ``why``, ``from``, and either ``from_id`` (all after that event,
     ``to`` None) or ``to``. Only those that reach back to the cutoff are among them.
@@ -47,10 +55,9 @@ def read_holds(connection: Any, scope: Scope) -> List[Dict[str, Any]]:
         cursor.execute("select to_regclass('api_logstream') is not null")
         if not cursor.fetchone()[0]:
             return []
-        organisations = sorted({row["organisation_id"] for row in scope["environments"]})
-        cursor.execute(_STREAMS, {"source": SOURCE, "organisations": organisations})
+        cursor.execute(_STREAMS, {"source": source, "organisations": list(organisations)})
         streams = cursor.fetchall()
-        cursor.execute(_FAILED, {"source": SOURCE, "streams": [row[0] for row in streams]})
+        cursor.execute(_FAILED, {"source": source, "streams": [row[0] for row in streams]})
         failed = cursor.fetchall()
     holds = [pending(*row) for row in streams]
     by_id = {row[0]: row for row in streams}
@@ -66,7 +73,7 @@ def read_holds(connection: Any, scope: Scope) -> List[Dict[str, Any]]:
                 "to": last,
             }
         )
-    return [hold for hold in holds if reaches(hold["from"], scope["cutoff"])]
+    return [hold for hold in holds if reaches(hold["from"], cutoff)]
 
 
 def pending(

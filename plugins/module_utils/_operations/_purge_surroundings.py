@@ -36,8 +36,9 @@ select l.pid, l.mode, c.relname, coalesce(nullif(a.application_name, ''), 'a ses
        coalesce(extract(epoch from clock_timestamp() - a.xact_start), 0)::float8
 from pg_catalog.pg_locks l join pg_catalog.pg_class c on c.oid = l.relation
 left join pg_catalog.pg_stat_activity a on a.pid = l.pid
-where l.granted and l.pid <> pg_backend_pid() and l.relation in (%(events)s::regclass, %(tags)s::regclass)
+where l.granted and l.pid <> pg_backend_pid()
   and l.database = (select oid from pg_catalog.pg_database where datname = current_database())
+  and l.relation in (select to_regclass(name) from unnest(%(tables)s::text[]) as name)
   and l.mode in ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
 order by 5 desc
 """
@@ -62,8 +63,9 @@ where database = current_database() order by prepared
 """
 
 
-def look(connection: Any) -> List[Dict[str, Any]]:
-    values = {"events": EVENTS, "tags": TAGS}
+def look(connection: Any, others: Sequence[str] = ()) -> List[Dict[str, Any]]:
+    """``others`` are tables that are purged beside the events."""
+    values = {"events": EVENTS, "tags": TAGS, "tables": [EVENTS, TAGS, *others]}
     found: List[Dict[str, Any]] = []
     with connection.cursor() as cursor:
         cursor.execute(_SNAPSHOTS, values)
@@ -71,7 +73,9 @@ def look(connection: Any) -> List[Dict[str, Any]]:
         cursor.execute(_HOLDERS, values)
         for pid, mode, table, name, seconds in cursor.fetchall():
             text = "%s (pid %d) holds %s on %s since %s" % (name, pid, mode, table, people_seconds(seconds))
-            found.append(finding("lock", text, "delete", "set_aside"))
+            found.append(
+                finding("lock", text, "delete", "set_aside", *(["rewrite", "stock"] if table in others else []))
+            )
         cursor.execute(_STOCK, ())
         for (pid,) in cursor.fetchall():
             text = "the application's own purge seems to be at work (pid %d): both would delete the same rows" % pid

@@ -120,20 +120,34 @@ class Throttle:
 
 
 class Control:
-    """Between two batches: wait while there is a reason, and say when it is over."""
+    """Between two batches: wait while there is a reason, and say when it is over.
 
-    def __init__(self, context: Context, throttle: Throttle, confirm: Callable[[], None], max_duration: float) -> None:
+    ``max_duration`` in seconds, 0 for no limit, of which ``spent`` have gone before.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        throttle: Throttle,
+        confirm: Callable[[], None],
+        max_duration: float,
+        spent: float = 0.0,
+    ) -> None:
         self._context = context
         self._throttle = throttle
         self._confirm = confirm
         self._started = context.clock()
-        self._deadline = self._started + max_duration if max_duration else None
+        self._deadline = self._started + max_duration - spent if max_duration else None
         self._looked = float("-inf")
         self.paused: Dict[str, float] = {}  # seconds by reason
         self.look: Callable[[], None] = lambda: None  # called each second of a pause; may raise
 
     def seconds(self) -> float:
         return self._context.clock() - self._started
+
+    def working(self) -> float:
+        """Seconds without the pauses."""
+        return self.seconds() - sum(self.paused.values())
 
     def over(self) -> bool:
         return self._deadline is not None and self._context.clock() >= self._deadline

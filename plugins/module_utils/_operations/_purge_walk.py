@@ -62,8 +62,9 @@ EXPORTED_BY_INDEX = (
 class Subject:
     """A table (``e`` in conditions) whose rows go. Its names are constants of this package.
 
-    ``others`` is the statement that goes with each delete, for rows that refer to those in ``gone`` (id); ``referring``
-    are the tables it touches. ``group`` leads an index that ``time`` follows; only a walk by index needs it.
+    ``others`` is the statement that goes with each delete, for the rows ``t`` that refer to those in ``gone`` (id);
+    ``referring`` is the other table that it deletes from. ``group`` leads an index that ``time`` follows; only a walk
+    by index needs it.
     """
 
     table: str
@@ -90,10 +91,12 @@ def scaled(size: int, seconds: float, target: float, least: int, most: int) -> i
 
 
 class Progress:
-    def __init__(self, context: Context, control: Control, exporter: Optional[Exporter] = None) -> None:
+    def __init__(self, context: Context, control: Control, exporter: Optional[Exporter] = None, of: str = "") -> None:
         self._context = context
         self._control = control
         self._exporter = exporter
+        self._of = of
+        self._begun = control.working()
         self._told = context.clock()
         self.deleted = 0
         self.batches = 0
@@ -106,11 +109,10 @@ class Progress:
         if now - self._told < TELL:
             return
         self._told = now
-        seconds = self._control.seconds()
-        working = max(seconds - sum(self._control.paused.values()), 0.001)
+        working = max(self._control.working() - self._begun, 0.001)
         rate = round(self.deleted / working)
         left = round(working / done * (1 - done)) if done > 0 else None
-        text = "%.0f %%: %d rows deleted, %d a second" % (100 * done, self.deleted, rate)
+        text = "%s%.0f %%: %d rows deleted, %d a second" % (self._of, 100 * done, self.deleted, rate)
         if left is not None:
             text += ", about %d s left" % left
         counters = {"percent": round(100 * done, 1), "deleted": self.deleted, "rows_per_second": rate}
@@ -138,9 +140,9 @@ class Walk:
         self._control = control
         self._rule = rule
         self._target = target
-        self._subject = subject
         self._exporter = exporter
-        self.progress = Progress(context, control, exporter)
+        self.subject = subject
+        self.progress = Progress(context, control, exporter, "" if subject is READ_EVENTS else subject.table + ": ")
         self.skipped = False  # rows that somebody had locked were passed over
         self.block = 0
 
@@ -148,7 +150,7 @@ class Walk:
 
     def run(self, blocks: int, set_aside: Optional[Callable[[], bool]] = None) -> Optional[str]:
         """All blocks. ``set_aside`` is called once that many rows have gone that it is worth its locks."""
-        statement = WITH_OTHERS if self._subject.others else ALONE
+        statement = WITH_OTHERS if self.subject.others else ALONE
         if self._exporter is not None:
             statement = EXPORTED
         size = SMALLEST
@@ -182,7 +184,7 @@ class Walk:
                 raise
             self.skipped = True
         # Somebody holds a row, or the table: rows are passed over, and the table is waited for.
-        unlocked = UNLOCKED.format(table=self._subject.table, condition=condition)
+        unlocked = UNLOCKED.format(table=self.subject.table, condition=condition)
         row = self._patiently(self._filled(statement, condition=unlocked), self._rule.values)
         return None if row is None else int(row[0])
 
@@ -220,10 +222,10 @@ class Walk:
     # Both
 
     def _filled(self, statement: str, **more: Any) -> str:
-        subject = self._subject
+        subject = self.subject
         names = {name: getattr(subject, name) for name in ("table", "key", "time", "group", "others")}
-        other = subject.referring[0] if subject.others else ""
-        others = subject.others and subject.others + " returning t.*"
+        other = subject.referring[0] if subject.referring else ""
+        others = subject.others + " returning t.*" if other else subject.others
         exported = selection(subject.table, subject.key, subject.time, others, other, "rows" in more)
         return statement.format(**names, **more, exported=exported)
 
@@ -242,7 +244,7 @@ class Walk:
             lambda: found.append(self._delete(statement, values)),
             self._context,
             PATIENCE,
-            lambda: self._session.blocker(self._subject.table, *self._subject.referring),
+            lambda: self._session.blocker(self.subject.table, *self.subject.referring),
             "The purge",
             self._control.over,
         )

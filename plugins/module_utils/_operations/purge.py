@@ -6,39 +6,35 @@
 Request of both: ``organisation`` or None for all, ``app_id`` or None, ``retain_days``, ``minimum_retain_days``,
 ``log_streams`` (respect, ignore), ``strategy`` (auto, delete, rewrite, stock), ``foreign_key`` (keep, set_aside),
 ``application`` (whether the operation runs where the application is), ``archive``: None, or the id of the run whose
-rows the caller takes into an archive before they are deleted.
+rows the caller takes into an archive before they are deleted, ``read_events`` (whether they go; yes where it is not
+said), ``other_logs`` (the days that stay, by the names of ``_retention_logs``).
 """
 
 from __future__ import annotations
 
-import socket
-from dataclasses import asdict
 from functools import partial
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Callable, Dict, List
 
 from .._errors import PhaseError
 from . import _purge_foreign_key as foreign_key
-from . import _purge_rewrite, _purge_stock, _purge_tokens
+from . import _purge_rewrite, _purge_stock, _purge_tokens, _retention
 from ._api import Context, Request, Result
 from ._database import database_error, require_phase
-from ._lock import Lock, holder_of, session_name
 from ._migration_graph import release_of
-from ._migration_runner import supports_check_interval
-from ._purge_count import count, estimate, remaining, share, sizes
-from ._purge_errors import NotAllowed, NotDelivered, PurgeRunning, StockUnsafe
+from ._purge_count import NOTHING, after, count, count_rest, estimate, remaining, share, sizes
+from ._purge_errors import NotAllowed, NotDelivered, StockUnsafe
 from ._purge_export import Exporter
 from ._purge_scope import EVENTS, Rule, Scope, check_layout, resolve
 from ._purge_session import Session
 from ._purge_strategy import by_index, choose, expected
 from ._purge_streams import read_holds, summed
-from ._purge_surroundings import KEY, look
+from ._purge_surroundings import look
 from ._purge_throttle import Control, Throttle
 from ._purge_walk import Walk
 from ._purge_walk import facts as walk_facts
+from ._purge_workplace import Workplace
 from ._rewrite_errors import RewriteRefused
 from ._rows import identity
-
-COUNTING = 20_000  # milliseconds for counting what is left after a stop; then it is an estimate
 
 _SERVER = """
 select current_setting('server_version_num')::int as server_version,
@@ -59,14 +55,16 @@ def plan(context: Context, request: Request) -> Result:
     Result: ``scope`` (``_purge_scope``), ``eligible``, ``exact``, ``held_back``, ``log_streams``, ``months``,
     ``bytes``, ``before`` (``_purge_count.sizes``), ``strategy``, ``why``, ``path`` (blocks or index), ``path_why``,
     ``foreign_key`` (kept or set_aside), ``expected``, ``obstacles``, ``token_last_used``, ``recovery``, ``release``,
-    ``rewrite`` (``_rewrite.plan``, where that was looked at), ``database`` (``_rows.identity``).
+    ``rewrite`` (``_rewrite.plan``, where that was looked at), ``database`` (``_rows.identity``), ``other_logs``
+    (``_retention``).
     """
     connection = context.connect("purge plan")
     try:
         require_phase(connection)
         server = read_server(connection)
         marker = foreign_key.marker(connection)
-        obstacles = look(connection)
+        others = [log.subject.table for log in _retention.asked(request)]
+        obstacles = look(connection, others)
         with connection.cursor() as cursor:
             cursor.execute("begin isolation level repeatable read read only")
         result = _plan(context, connection, request, server, marker)
@@ -74,7 +72,7 @@ def plan(context: Context, request: Request) -> Result:
             cursor.execute("commit")
         seen = {item["what"] for item in obstacles}
         # A stock purge is invisible between two of its batches: a second look may see it.
-        result["obstacles"] = obstacles + [item for item in look(connection) if item["what"] not in seen]
+        result["obstacles"] = obstacles + [item for item in look(connection, others) if item["what"] not in seen]
         result["obstacles"] += _purge_rewrite.obstacles(result["rewrite"])
         return result
     finally:
@@ -103,11 +101,16 @@ def _plan(context: Context, connection: Any, request: Request, server: Dict[str,
             "foreign_key=set_aside needs the owner of the tables, and %s is not." % server["user"],
             "Run it as that owner (DATABASE_USER), or with foreign_key=keep.",
         )
-    holds = read_holds(connection, scope)
+    other_logs = _retention.plan(context, connection, request, scope, server)
+    wanted = request.get("read_events", True)
+    strategy = request["strategy"] if wanted else "delete"
+    holds = read_holds(connection, scope) if wanted else []
     rule = Rule(scope, holds if request["log_streams"] == "respect" else ())
     before = sizes(connection)
-    exact = bool(request["count"] or rule.holds)
-    if exact:
+    exact = bool(request["count"] or rule.holds or not wanted)
+    if not wanted:
+        numbers = NOTHING
+    elif exact:
         context.report("Counting in %d blocks of %s" % (before["blocks"], EVENTS))
         numbers = count(connection, scope, rule)
     else:
@@ -118,7 +121,7 @@ def _plan(context: Context, connection: Any, request: Request, server: Dict[str,
         application=request["application"],
         archive=bool(request.get("archive")),
         release_deletes_history=not releases_in_batches(server["release"])
-        or (request["strategy"] == "stock" and request["application"] and not _purge_stock.inspect_command()),
+        or (strategy == "stock" and request["application"] and not _purge_stock.inspect_command()),
         held=numbers["held_back"] > 0,
         eligible=eligible,
         total=before["rows"],
@@ -126,11 +129,11 @@ def _plan(context: Context, connection: Any, request: Request, server: Dict[str,
         blocks=before["blocks"],
     )
     facts["rewrite"] = None
-    if request["strategy"] in ("auto", "rewrite"):
+    if strategy in ("auto", "rewrite"):
         facts["rewrite"] = _purge_rewrite.examine(context, connection, facts["share"])
-    choice = choose(request["strategy"], facts)
+    choice = choose(strategy, facts)
     if choice.strategy is None:
-        raise refusal(request["strategy"], choice.against, facts["held"])
+        raise refusal(strategy, choice.against, facts["held"])
     index_why = by_index(facts)
     aside = request["foreign_key"] == "set_aside" and index_why is None and choice.strategy == "delete"
     column = _purge_tokens.has_column(connection)
@@ -140,6 +143,7 @@ def _plan(context: Context, connection: Any, request: Request, server: Dict[str,
         "exact": exact,
         "held_back": numbers["held_back"],
         "log_streams": summed(holds, numbers["by_hold"] if rule.holds else [0] * len(holds)),
+        "streams_ignored": request["log_streams"] == "ignore",
         "months": numbers["months"],
         "bytes": round(eligible * before["table_bytes"] / max(before["rows"] or 0, eligible, 1)),
         "before": before,
@@ -154,12 +158,14 @@ def _plan(context: Context, connection: Any, request: Request, server: Dict[str,
         "rewrite": facts["rewrite"],
         "token_last_used": {
             "kept_in_column": column,
-            "tokens": _purge_tokens.affected(connection, rule, column),
+            "tokens": _purge_tokens.affected(connection, rule, column) if wanted else [],
         },
         "recovery": {"constraint": marker["name"]} if marker else _purge_rewrite.left(connection),
         "release": server["release"],
         "triggers": layout["triggers"],
         "database": identity(connection),
+        "read_events": wanted,
+        "other_logs": other_logs,
     }
 
 
@@ -180,34 +186,6 @@ def refusal(strategy: str, reasons: List[str], held: bool) -> PhaseError:
     return kind("strategy=stock is refused: %s." % text, "Use strategy=delete.")
 
 
-class Workplace:
-    """The lock and the connections of a run that changes something."""
-
-    def __init__(self, context: Context, lock_timeout: float, host: str) -> None:
-        self._held = [context.connect("purge lock")]
-        self.watcher = self._open(context, "purge watch")
-        self.lock = Lock(self._held[0], KEY, session_name("purge", host, socket.gethostname()))
-        if not self.lock.take():
-            holder = holder_of(self.watcher, KEY)
-            self.close()
-            raise PurgeRunning(
-                "Another purge works on this database: %s." % (holder or "one that has just ended"),
-                "Let it end, or end it, then run this again.",
-                partial={"holder": asdict(holder)} if holder else {},
-            )
-        connection = self._open(context, "purge")
-        self.session = Session(connection, lock_timeout, supports_check_interval(connection))
-        self.exporter: Optional[Exporter] = None  # takes what is deleted to the caller
-
-    def _open(self, context: Context, purpose: str) -> Any:
-        self._held.append(context.connect(purpose))
-        return self._held[-1]
-
-    def close(self) -> None:
-        for connection in reversed(self._held):
-            connection.close()
-
-
 def apply(context: Context, request: Request) -> Result:
     """Delete what the plan says, under the lock; first put right what an earlier run that was cut off left behind.
 
@@ -215,13 +193,13 @@ def apply(context: Context, request: Request) -> Result:
     ``transaction_time`` in seconds, ``throttle`` (``_purge_throttle.Throttle``).
 
     Result: ``deleted``, ``remaining``, ``remaining_exact``, ``stopped_by``, ``seconds``, ``rows_per_second``,
-    ``batches``, ``paused``, ``recovered``, ``foreign_key``, ``tokens_kept``, ``after``. An error carries as
-    much of it as was done.
+    ``batches``, ``paused``, ``recovered``, ``foreign_key``, ``tokens_kept``, ``after``, ``other_logs``. An error
+    carries as much of it as was done.
     """
     import psycopg2
 
     done: Result = {"deleted": 0, "recovered": None, "tokens_kept": 0, "stopped_by": None}
-    done["foreign_key"] = {"state": "kept"}
+    done.update(foreign_key={"state": "kept"}, other_logs={})
     place = Workplace(context, request["lock_timeout"], request["host"])
     if request.get("archive") and context.deliveries is not None:
         place.exporter = Exporter(context.deliveries, request["archive"])
@@ -251,6 +229,9 @@ def _apply(context: Context, request: Request, place: Workplace, done: Result) -
         done["recovered"] = foreign_key.restore(context, session)
     recovered = _purge_rewrite.recover(context, needed=planned["strategy"] == "rewrite")
     done["recovered"] = done["recovered"] or recovered
+    begun = context.clock()
+    # First, since they are small: else a backlog of read events would take every night's time.
+    _retention.apply(context, request, place, done)
     if planned["exact"] and planned["eligible"] == 0:
         done.update(remaining=0, remaining_exact=True, seconds=0.0, rows_per_second=0, batches=0, paused={})
         return
@@ -265,7 +246,7 @@ def _apply(context: Context, request: Request, place: Workplace, done: Result) -
     if planned["strategy"] == "rewrite":
         limits["lock_wait"] = 0  # whoever waits for its own lock, a vacuum say, would keep it waiting for ever
     throttle = Throttle(context, place.watcher, limits)
-    control = Control(context, throttle, place.lock.confirm, request["max_duration"])
+    control = Control(context, throttle, place.lock.confirm, request["max_duration"], context.clock() - begun)
     RUNNERS[planned["strategy"]](context, request, place, rule, control, done)
 
 
@@ -280,7 +261,7 @@ def _delete(context: Context, request: Request, place: Workplace, rule: Rule, co
         done.update(walk_facts(walk, control))
         if aside:
             _put_back(context, session, done)
-    _count_rest(place, planned, walk, rule, done)
+    count_rest(session, planned, walk, rule, done)
 
 
 def _run(context: Context, session: Session, planned: Result, walk: Walk, aside: bool) -> Any:
@@ -296,25 +277,6 @@ def _put_back(context: Context, session: Session, done: Result) -> None:
     restored = foreign_key.restore(context, session)
     if restored:
         done["foreign_key"] = dict(restored, state="restored")
-
-
-def _count_rest(place: Workplace, planned: Result, walk: Walk, rule: Rule, done: Result) -> None:
-    """``remaining``: nothing after a whole walk that passed over nothing, else counted as long as that is quick."""
-    import psycopg2
-
-    done.update(remaining=0, remaining_exact=True)
-    if done["stopped_by"] is None and not walk.skipped:
-        return
-    if planned["exact"] and done["stopped_by"] is not None:
-        done["remaining"] = max(0, planned["eligible"] - done["deleted"])
-        return
-    try:
-        with place.session.transaction(statement_timeout=COUNTING) as cursor:
-            done["remaining"] = remaining(cursor, rule, 0 if walk.skipped else walk.block)
-    except psycopg2.Error as error:
-        if error.pgcode != "57014":
-            raise
-        done.update(remaining=max(0, planned["eligible"] - done["deleted"]), remaining_exact=False)
 
 
 def _stock(context: Context, request: Request, place: Workplace, rule: Rule, control: Control, done: Result) -> None:
@@ -343,14 +305,6 @@ def _stock(context: Context, request: Request, place: Workplace, rule: Rule, con
         batches=0,
         paused={},
     )
-
-
-def after(connection: Any, deleted: int) -> Dict[str, Any]:
-    """Sizes at the end. The number of rows is the planner's, which learns of the purge by the next vacuum."""
-    found = sizes(connection)
-    if found["rows"] is not None:
-        found["rows"] = max(0, found["rows"] - deleted)
-    return found
 
 
 # One for each entry of _purge_strategy.STRATEGIES.

@@ -33,7 +33,23 @@ PLAN = {
     "recovery": None,
     "release": "v2.73.0",
     "triggers": [],
+    "streams_ignored": False,
+    "read_events": True,
+    "other_logs": {},
 }
+LOG = {
+    "table": "api_auditevent",
+    "retain_days": 90,
+    "cutoff": "2025-11-01T00:00:00.000000+00:00",
+    "eligible": 40,
+    "held_back": 2,
+    "kept": [{"rows": 2, "why": "log stream datadog wants them"}],
+    "bytes": 16_000,
+    "before": SIZES,
+    "triggers": [],
+    "missing": None,
+}
+MISSING = dict(LOG, eligible=0, held_back=0, kept=[], bytes=0, before=None, missing="this release has none")
 DONE = {
     "deleted": 690,
     "remaining": 10,
@@ -42,6 +58,7 @@ DONE = {
     "recovered": None,
     "tokens_kept": 0,
     "after": SIZES,
+    "other_logs": {},
 }
 
 
@@ -126,6 +143,12 @@ def test_a_failure_tells_what_was_done(logs):
         {"organisation": "SpaceX", "minimum_retain_days": -1},
         {"organisation": "SpaceX", "transaction_time": "0"},
         {"organisation": "SpaceX", "max_duration": "soon"},
+        {"organisation": "SpaceX", "other_logs": {"audit_events": -1}},
+        {"organisation": "SpaceX", "other_logs": {"sync_events": 36501}},
+        {"organisation": "SpaceX", "other_logs": {"sessions": 0}},
+        {"app_id": "a", "other_logs": {"sync_events": 1, "delivery_events": 1}},
+        {"organisation": "SpaceX", "read_events": False},
+        {"organisation": "SpaceX", "read_events": False, "other_logs": {"audit_events": None}},
         {"organisation": "SpaceX", "strategy": "stock", "pause_file": "/run/p"},
         {"organisation": "SpaceX", "strategy": "stock", "foreign_key": "set_aside"},
     ],
@@ -148,3 +171,46 @@ def test_warnings_tell_of_streams_and_of_tokens_that_lose_their_last_use(logs):
     )
     _result, _asked, warned = logs(check=True, plan=plan)
     assert "ci of deploy (2025-12-01)" in warned[0] and "datadog" in warned[1] and "audit" in warned[2]
+
+
+# The other logs
+
+
+def test_other_logs_are_shown_beside_the_events(logs):
+    plan = dict(PLAN, other_logs={"audit_events": LOG, "scim_events": MISSING})
+    result, asked, warned = logs(check=True, plan=plan, organisation="SpaceX", other_logs={"audit_events": 90})
+    assert asked[0][1]["other_logs"] == {"audit_events": 90} and asked[0][1]["read_events"] is True
+    audit = result["other_logs"]["audit_events"]
+    assert (audit["eligible"], audit["held_back"], audit["after"]["rows"]) == (40, 2, 960) and "deleted" not in audit
+    assert result["other_logs"]["scim_events"]["after"] is None
+    assert result["diff"]["before"].endswith("audit_events before 2025-11-01T00:00:00.000000+00:00: 40\n")
+    assert [line for line in result["plan"]["summary"] if line.startswith("audit_events: 40 ")] != []
+    assert warned == ["other_logs.scim_events has nothing to do: this release has none."]
+
+
+def test_without_read_events_only_the_others_make_a_change(logs):
+    nothing = dict(PLAN, eligible=0, months=[], read_events=False, other_logs={"audit_events": LOG})
+    given = {"organisation": "SpaceX", "read_events": False, "other_logs": {"audit_events": 90}}
+    checked, _asked, _warned = logs(check=True, diff=True, plan=nothing, **given)
+    assert checked["changed"] and checked["cutoff"] is None and checked["diff"]["before_header"] == "other logs"
+    own = {"deleted": 30, "remaining": 10, "stopped_by": "max_duration", "after": SIZES}
+    done = dict(DONE, deleted=0, remaining=0, other_logs={"audit_events": own})
+    result, asked, _warned = logs(plan=nothing, done=done, **given)
+    assert result["changed"] and [name for name, _request in asked] == ["plan", "apply"]
+    assert result["other_logs"]["audit_events"]["eligible"] == 40
+    done = dict(nothing, other_logs={"audit_events": dict(LOG, eligible=0)})
+    result, asked, _warned = logs(plan=done, **given)
+    assert not result["changed"] and [name for name, _request in asked] == ["plan"]
+    assert result["other_logs"]["audit_events"]["deleted"] == 0
+
+
+def test_a_failure_tells_what_became_of_each_log(logs):
+    plan = dict(PLAN, other_logs={"audit_events": LOG, "scim_events": dict(LOG, table="api_scimevent")})
+    own = {"deleted": 30, "remaining": 10, "stopped_by": None}
+    failure = PhaseError("It broke.", "Run it again.", partial={"deleted": 0, "other_logs": {"audit_events": own}})
+    with pytest.raises(PhaseError) as caught:
+        logs(plan=plan, done=failure)
+    partial = caught.value.partial
+    assert partial["changed"] and partial["other_logs"]["audit_events"]["deleted"] == 30
+    scim = partial["other_logs"]["scim_events"]
+    assert (scim["deleted"], scim["remaining"]) == (0, 40)
