@@ -6,12 +6,11 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
 from collections.abc import Sequence
 
 from . import integration, static
-from .jobs import Job, run_all, stop, summarise
+from .jobs import Job, run_all, summarise
 
 INTEGRATION_TIERS = ("postgresql", "docker", "kubernetes")
 WORKERS = min(2, os.cpu_count() or 1)
@@ -69,7 +68,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="static, postgresql, docker, kubernetes, a check of static, or a test",
     )
     parser.add_argument(
-        "--with-engines", action="store_true", help="install what the docker and postgresql tiers need, and start an engine (Debian, root)"
+        "--with-engines",
+        action="store_true",
+        help="install what the docker and postgresql tiers need, and start an engine (Debian, root)",
     )
     options = parser.parse_args(arguments)
     if options.with_engines:
@@ -80,7 +81,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UnknownName as unknown:
         print(unknown, file=sys.stderr)
         return 2
-    signal.signal(signal.SIGTERM, lambda _number, _frame: stop())
     run_all(jobs, WORKERS)
     return summarise(jobs, required=in_ci)
 
