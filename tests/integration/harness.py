@@ -100,7 +100,7 @@ class Run:
         lines = record.read_text(encoding="utf-8").splitlines(keepends=True) if record.exists() else []
         return [json.loads(line) for line in lines if line.endswith("\n")]
 
-    def wait_until(self, reached: Callable[[], bool], timeout: float = 120, poll: float = 0.1) -> None:
+    def wait_until(self, reached: Callable[[], bool], timeout: float = 300, poll: float = 0.1) -> None:
         """Wait for a moment in the run; a run that ends before it is an error, and so is the timeout."""
         deadline = time.monotonic() + timeout
         while not reached():
@@ -112,7 +112,7 @@ class Run:
                 raise UnexpectedResult(f"the moment did not come within {timeout:.0f} s:\n{self.output()}")
             time.sleep(poll)
 
-    def wait_for_output(self, text: str, timeout: float = 120) -> None:
+    def wait_for_output(self, text: str, timeout: float = 300) -> None:
         self.wait_until(lambda: text in self.output(), timeout)
 
     def kill(self, *, everything: bool = False) -> None:
