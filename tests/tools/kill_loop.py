@@ -86,6 +86,7 @@ class Writer:
         self.may: set[str] = set()
         self._subject = subject
         self._over = threading.Event()
+        self._reads = [row[0] for row in subject.sql(f"select id from kept_events e where {subject.goes}")]
         self._thread = threading.Thread(target=self._run)
 
     def __enter__(self) -> Writer:
@@ -98,12 +99,11 @@ class Writer:
 
     def _run(self) -> None:
         chance, number = random.Random(5), 0
-        reads = [row[0] for row in self._subject.sql(f"select id from kept_events e where {self._subject.goes}")]
         while not self._over.is_set():
             with contextlib.suppress(psycopg2.Error), contextlib.closing(self._subject.connect()) as connection:
                 while not self._over.is_set():
                     number += 1
-                    self._write(connection, f"new-{number}", chance.choice(reads))
+                    self._write(connection, f"new-{number}", chance.choice(self._reads))
                     time.sleep(0.004)
             time.sleep(0.02)
 
@@ -240,6 +240,11 @@ class Loop:
         assert subject.sql(STATE) == self.state, set(subject.sql(STATE)) ^ set(self.state)
         assert subject.leftovers() is None and not subject.sessions()
 
+    def table(self) -> str:
+        lines = ["| purge | killed | what the next run found | times |", "|---|---|---|---|"]
+        lines += [f"| {' | '.join(key)} | {count} |" for key, count in sorted(self.seen.items())]
+        return "\n".join([*lines, "", f"{sum(self.seen.values())} rounds ended right."])
+
 
 # What is killed
 
@@ -306,14 +311,13 @@ def main() -> None:
         Path(scratch).chmod(0o755)
         with instance_at(Path(scratch, "phase"), arguments.events) as instance:
             loop = Loop(instance, arguments.seed, arguments.only)
-            for number in range(1, arguments.rounds + 1):
-                loop.round()
-                if number % 10 == 0:
-                    print(f"{number} rounds", file=sys.stderr, flush=True)
-    print("| purge | killed | what the next run found | times |\n|---|---|---|---|")
-    for (way, kill, found), count in sorted(loop.seen.items()):
-        print(f"| {way} | {kill} | {found} | {count} |")
-    print(f"\n{sum(loop.seen.values())} rounds, each ended right.")
+            try:
+                for number in range(1, arguments.rounds + 1):
+                    loop.round()
+                    if number % 10 == 0:
+                        print(f"{number} rounds", file=sys.stderr, flush=True)
+            finally:
+                print(loop.table())
 
 
 if __name__ == "__main__":
