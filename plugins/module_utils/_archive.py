@@ -255,7 +255,7 @@ class Archive(Deliveries):
 
 def settle(stem: str, journal: int, ask: Ask, digest: str = "") -> Optional[Facts]:
     """Bring an archive to its end by its locked journal: ``path``, ``manifest``, ``rows``, ``bytes``, ``sha256``,
-    ``batches``, ``waiting`` (batches whose transaction is still open, for which the journal stays).
+    ``batches``, ``waiting`` (batches whose transaction is still open, for which the journal stays, without a manifest).
 
     None, and no file, where nothing of it was deleted. ``digest`` is that of all batches, where it is known.
     """
@@ -280,7 +280,7 @@ def settle(stem: str, journal: int, ask: Ask, digest: str = "") -> Optional[Fact
         _cut(path, end)
         result = summary(path, batches, digest or sha256(path))
         if waiting:
-            return dict(result, waiting=waiting)
+            return dict(result, manifest=None, waiting=waiting)
         content = dict(header, **manifest(path, batches, result["sha256"]), finished=moment(time.time()))
         write_private(stem + MANIFEST, json.dumps(content, indent=1, sort_keys=True).encode() + b"\n")
         _remove(stem + JOURNAL)

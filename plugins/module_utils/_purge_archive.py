@@ -16,6 +16,8 @@ from ._archive import Archive, Facts
 from ._operations import archive as operations
 from ._target._base import Report, Target
 
+NOTHING: Facts = dict.fromkeys(("path", "manifest", "first", "last", "sha256"))
+NOTHING.update({"rows": 0, "tables": {}, "bytes": 0, "batches": 0, "kept": 0, "waiting": []})
 SCOPE = ("organisation", "app_id", "retain_days", "log_streams")
 
 
@@ -79,8 +81,7 @@ class Archiving:
         return self._result(self._archive.close(self._ask) if self._archive else None)
 
     def _result(self, own: Optional[Facts]) -> Facts:
-        nothing = {"path": None, "manifest": None, "rows": 0, "bytes": 0, "sha256": None, "batches": 0}
-        return dict(own or nothing, settled=list(self._settled))
+        return dict(own or NOTHING, settled=list(self._settled))
 
     def _ask(self, batches: Sequence[Facts]) -> Dict[str, Optional[str]]:
         names = ("batch", "table", "key", "samples", "transaction")

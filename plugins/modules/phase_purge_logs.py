@@ -326,7 +326,8 @@ archive:
   description:
     - The archive of what was deleted, null without O(archive_dest). C(path) and C(manifest) are null where nothing was
       archived. C(rows) (tags included), C(tables) (rows by table), C(bytes), C(sha256), C(batches), of which C(kept)
-      were written and then not deleted; C(settled) are the archives of earlier runs that were cut off, completed now.
+      were written and then not deleted; C(waiting) are batches whose transaction is still open, for which the next run
+      completes the archive; C(settled) are the archives of earlier runs that were cut off, completed now.
     - In check mode C(path) is what it would be called, beside C(bytes_at_most) and C(bytes_free).
   returned: success
   type: dict
