@@ -18,7 +18,7 @@ from ._target._base import Report, Target
 
 NOTHING: Facts = dict.fromkeys(("path", "manifest", "first", "last", "sha256"))
 NOTHING.update({"rows": 0, "tables": {}, "bytes": 0, "batches": 0, "kept": 0, "waiting": []})
-SCOPE = ("organisation", "app_id", "retain_days", "log_streams")
+SCOPE = ("organisation", "app_id", "retain_days", "log_streams", "other_logs")
 
 
 def archiving(params: Mapping[str, Any], target: Target, report: Report) -> Optional["Archiving"]:
@@ -71,7 +71,7 @@ class Archiving:
         header = {
             "host": socket.gethostname(),
             "database": request["plan"]["database"],
-            "scope": dict({name: request[name] for name in SCOPE}, cutoff=scope["cutoff"]),
+            "scope": dict({name: request.get(name) for name in SCOPE}, cutoff=scope["cutoff"]),
             "organisations": scope["organisations"],
         }
         self._archive = Archive(self._folder, header, self.run, time.time())
