@@ -20,6 +20,15 @@ from .environments import SetupError
 from .paths import LOGS
 
 _print_lock = threading.Lock()
+_running: set[subprocess.Popen[str]] = set()
+_stopping = threading.Event()
+
+
+def stop() -> None:
+    """Have all jobs end, and what they have started with them."""
+    _stopping.set()
+    for process in list(_running):
+        process.terminate()
 
 
 @dataclass
@@ -53,6 +62,8 @@ class Log:
 
     def run(self, command: Sequence[str | Path], cwd: Path, env: Mapping[str, str] | None = None) -> int:
         """Run it to its end with its output in the log; returns the exit code."""
+        if _stopping.is_set():
+            raise Skip("the run was stopped")
         words = [str(word) for word in command]
         self.write("$ " + " ".join(words) + "\n")
         process = subprocess.Popen(
@@ -66,6 +77,7 @@ class Log:
             errors="replace",
         )
         assert process.stdout is not None
+        _running.add(process)
         try:
             for line in process.stdout:
                 self.write(line)
@@ -74,6 +86,8 @@ class Log:
             process.terminate()
             process.wait()
             raise
+        finally:
+            _running.discard(process)
 
     def write(self, text: str) -> None:
         self.file.write(text)

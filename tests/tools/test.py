@@ -6,11 +6,12 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Sequence
 
 from . import integration, static
-from .jobs import Job, run_all, summarise
+from .jobs import Job, run_all, stop, summarise
 
 INTEGRATION_TIERS = ("postgresql", "docker", "kubernetes")
 WORKERS = min(2, os.cpu_count() or 1)
@@ -81,6 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UnknownName as unknown:
         print(unknown, file=sys.stderr)
         return 2
+    signal.signal(signal.SIGTERM, lambda _number, _frame: stop())
     run_all(jobs, WORKERS)
     return summarise(jobs, required=in_ci)
 
