@@ -84,6 +84,16 @@ def test_examples_of_a_page(block: Any, documentation: dict[str, Any], program: 
         check_syntax(plays_of(block), program, tmp_path)
 
 
+def test_modules_of_awx_have_the_options_that_a_page_gives_them(program: Any) -> None:
+    tasks = [task for page in PAGES for block in yaml_blocks(page) for task in tasks_of(block)]
+    given = [(key, set(task[key])) for task in tasks for key in task if key.startswith("awx.awx.")]
+    shown = program("ansible-doc", "--json", "-t", "module", *sorted({key for key, options in given}))
+    documented = json.loads(shown.stdout)
+    assert len(given) >= 2
+    for key, options in given:
+        assert options <= set(documented[key]["doc"]["options"]), key
+
+
 def ad_hoc_commands(page: Path) -> list[str]:
     blocks = re.findall(r"^```bash\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
     return [line for block in blocks for line in block.splitlines() if re.match(rf"ansible .*-m {PREFIX}", line)]

@@ -303,6 +303,19 @@ def target(instance: Any) -> dict[str, Any]:
     return {"deployment": "docker"}
 
 
+def answers(survey: str, **given: Any) -> dict[str, Any]:
+    """What AWX hands on to a playbook: the defaults of its survey's questions, and what somebody has answered.
+
+    Numbers come as such, texts may be empty, and what is true or false comes as a text.
+    """
+    text = (HERE.parents[1] / "playbooks" / "files" / f"survey_{survey}.json").read_text(encoding="utf-8")
+    questions = json.loads(text)["spec"]
+    strange = set(given) - {question["variable"] for question in questions}
+    if strange:
+        raise ValueError(f"nobody asks for {sorted(strange)}")
+    return {**{one["variable"]: one["default"] for one in questions if "default" in one}, **given}
+
+
 def upgrade_variables(instance: Any, version: str, folder: Path) -> dict[str, Any]:
     """What an operator writes to upgrade a local sandbox instance; backups and state go to `folder`."""
     from sandbox.postgresql import programs

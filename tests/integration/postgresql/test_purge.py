@@ -373,26 +373,3 @@ def test_the_commands_of_the_page(ansible: Ansible, instance: LocalInstance) -> 
         "select count(*) from api_secretevent where event_type = 'R' and timestamp < now() - interval '91 days'"
     )
     assert left == 0
-
-
-def test_by_schedule(ansible: Ansible, instance: LocalInstance) -> None:
-    """The playbook with a survey's answers, texts and empty ones among them; again, and as a check."""
-    variables = {
-        "phase_hosts": "localhost",
-        "phase_target": target(instance),
-        "phase_log_retention_organisation": "",
-        "phase_log_retention_all_organisations": "yes",
-        "phase_log_retention_retain_days": "15",
-        "phase_log_retention_pause_file": "",
-        "phase_log_retention_max_duration": "4h",
-    }
-    checked = ansible.playbook("purge_logs", variables, check=True).custom["phase_log_retention"]
-    first = ansible.playbook("purge_logs", variables).custom["phase_log_retention"]
-    second = ansible.playbook("purge_logs", variables)
-    assert first["deleted"] == checked["eligible"] == checked["remaining"] > 0
-    assert (checked["check"], first["check"], first["remaining"], first["stopped_by"]) == (True, False, 0, None)
-    assert second.changed == 0 and second.custom["phase_log_retention"]["deleted"] == 0
-    refused = ansible.playbook(
-        "purge_logs", {**variables, "phase_log_retention_minimum_retain_days": 90}, expect_failure=True
-    )
-    assert "at least 90 days" in refused.message

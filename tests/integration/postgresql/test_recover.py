@@ -17,7 +17,7 @@ import pytest
 import redis
 from integration import lockouts
 from integration.forks import eventually
-from integration.harness import Ansible, PlayResult, Run, target
+from integration.harness import Ansible, PlayResult, Run, answers, target
 from integration.lockouts import HOME, SPACEX, enter
 from integration.watch import Watch
 from sandbox.local import LocalInstance
@@ -77,8 +77,11 @@ def by_hand(ansible: Ansible, variables: dict[str, Any], tmp_path: Path) -> Iter
 def recover(
     ansible: Ansible, playbook: str, variables: dict[str, Any], *, fails: bool = False, **more: Any
 ) -> PlayResult:
+    """With what AWX hands on for the questions that nobody has answered."""
     check = more.pop("check", False)
-    return ansible.playbook(playbook, {**variables, **more}, check=check, diff=check, expect_failure=fails)
+    return ansible.playbook(
+        playbook, {**answers(playbook), **variables, **more}, check=check, diff=check, expect_failure=fails
+    )
 
 
 def outcome(result: PlayResult) -> str:

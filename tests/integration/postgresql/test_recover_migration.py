@@ -11,7 +11,7 @@ from typing import Any
 import psycopg2
 import pytest
 from integration.forks import Fork
-from integration.harness import Ansible
+from integration.harness import Ansible, answers
 
 FIRST, LAST = "v2.53.0", "v2.54.0"
 BUILDS = ("secret_event_history_idx", "secret_logs_env_idx", "sa_token_last_used_idx")
@@ -39,7 +39,7 @@ def test_a_wedged_migration_is_shown_repaired_and_done(ansible: Ansible, fork: F
     variables = {
         "phase_hosts": "localhost",
         "phase_target": fork.options(),
-        "phase_recover_image": str(fork.instance.release(LAST)),
+        **answers("recover_migration", phase_recover_image=str(fork.instance.release(LAST))),
     }
     checked = ansible.playbook("recover_migration", variables, check=True)
     told = " ".join(checked.custom["phase_recover"]["found"])

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
-from integration.harness import Ansible, PlayResult, target
+from integration.harness import Ansible, PlayResult, answers, target
 from sandbox import facts
 from sandbox.local import LocalInstance
 
@@ -115,3 +115,68 @@ def test_a_timer_that_is_refused(ansible: Ansible, tmp_path: Path) -> None:
         assert why in str(failure.result), variables
     assert "hunter2" not in refused.stdout
     assert list(tmp_path.glob("phase-*")) == []
+
+
+# AWX
+
+
+def test_by_a_survey(ansible: Ansible, instance: LocalInstance, tmp_path: Path) -> None:
+    """As AWX starts it when only one question is answered otherwise; as a check, with an archive, and once more."""
+    variables = {
+        **answers("purge_logs", phase_log_retention_all_organisations="true", phase_log_retention_retain_days=15),
+        "phase_hosts": "localhost",
+        "phase_target": target(instance),
+        "phase_log_retention_archive_dest": str(tmp_path),
+    }
+    checked = ansible.playbook("purge_logs", variables, check=True)
+    foreseen = checked.custom["phase_log_retention"]
+    assert "They would be archived in " in checked.stdout and list(tmp_path.iterdir()) == []
+    made = ansible.playbook("purge_logs", variables)
+    done = made.custom["phase_log_retention"]
+    assert done["deleted"] == foreseen["eligible"] == foreseen["remaining"] > 0
+    assert (foreseen["check"], done["check"], done["remaining"], done["stopped_by"]) == (True, False, 0, None)
+    assert done["archive"]["rows"] >= done["deleted"] and Path(done["archive"]["path"]).stat().st_size > 0
+    assert f"are archived in {done['archive']['path']}" in made.stdout
+    again = ansible.playbook("purge_logs", variables)
+    assert again.changed == 0 and again.custom["phase_log_retention"]["deleted"] == 0
+    floor = {"phase_log_retention_minimum_retain_days": 90}
+    refused = ansible.playbook("purge_logs", {**variables, **floor}, expect_failure=True)
+    assert "at least 90 days" in refused.message
+
+
+def test_whatever_is_answered(ansible: Ansible, instance: LocalInstance, tmp_path: Path) -> None:
+    """Each question answered otherwise than by its default, empty texts among them, and the defaults for reclaiming."""
+    ((app,),) = instance.sql("select a.id from api_app a join api_organisation o on o.id = organisation_id limit 1")
+    purges = [
+        answers("purge_logs", phase_log_retention_organisation="SpaceX", phase_log_retention_max_duration=""),
+        answers(
+            "purge_logs",
+            phase_log_retention_app_id=app,
+            phase_log_retention_retain_days=0,
+            phase_log_retention_max_duration="4h",
+            phase_log_retention_strategy="delete",
+            phase_log_retention_foreign_key="set_aside",
+            phase_log_retention_log_streams="ignore",
+            phase_log_retention_pause_file=str(tmp_path / "pause"),
+        ),
+    ]
+    reclaims = [
+        answers("reclaim_space"),
+        answers(
+            "reclaim_space",
+            phase_log_retention_reclaim_mode="full",
+            phase_log_retention_reclaim_max_duration="",
+            phase_log_retention_reclaim_max_lock_wait="",
+            phase_log_retention_reclaim_confirm_full="true",
+            phase_log_retention_reclaim_free_space="50GB",
+        ),
+    ]
+    role = {"name": "phase.console.log_retention"}
+    tasks = [{"ansible.builtin.include_role": role, "vars": given} for given in purges]
+    role = {**role, "tasks_from": "reclaim"}
+    tasks += [{"ansible.builtin.include_role": role, "vars": given} for given in reclaims]
+    plays = [{"hosts": "localhost", "gather_facts": False, "tasks": tasks}]
+    run = ansible.playbook(plays, {"phase_target": target(instance)}, check=True)
+    one, other = run.results("phase_purge_logs")
+    assert one["organisations"] == ["SpaceX"] and other["strategy"] == "delete" and other["eligible"] > 0
+    assert [result["free_bytes"] == 50 * 2**30 for result in run.results("phase_vacuum")] == [False, True]

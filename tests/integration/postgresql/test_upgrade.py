@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 from integration import upgrades
-from integration.harness import Ansible
+from integration.harness import Ansible, answers
+from integration.watch import Watch
 
 Factory = Callable[..., Any]
 OLD, NEW = "v2.66.0", "v2.73.2"
@@ -26,8 +27,9 @@ def plan_text(result: Any) -> str:
     return "\n".join(result.custom["phase_upgrade"]["plan"]["text"])
 
 
-def test_check_run_and_second_run(ansible: Ansible, instance: Any) -> None:
-    variables = upgrades.variables(instance, NEW)
+def test_check_two_at_once_and_another_run(ansible: Ansible, instance: Any) -> None:
+    """Of the two the first goes on, and shows no secret meanwhile."""
+    variables = {**answers("upgrade", phase_upgrade_stop_on=[]), **upgrades.variables(instance, NEW)}
     before, processes = upgrades.tables(instance), instance.status()
     checked = ansible.playbook("upgrade", variables, check=True, diff=True)
     assert checked.changed == 0
@@ -36,7 +38,16 @@ def test_check_run_and_second_run(ansible: Ansible, instance: Any) -> None:
     text = plan_text(checked)
     assert "21 pending" in text and "back up, then migrate, then replace backend, then replace worker" in text
 
-    done = ansible.playbook("upgrade", variables)
+    with Watch.for_local(instance, ansible) as watching:
+        first = ansible.popen_playbook("upgrade", variables, verbosity=3, diff=True)
+        first.wait_for_output(": Dump the database into a verified file]")
+        second = ansible.playbook("upgrade", variables, expect_failure=True)
+        assert second.failed[0].result["error"]["kind"] == "upgrade_running"
+        assert "run" in second.message and second.changed == 0
+        done = first.wait()
+    assert done.rc == 0, done.stdout
+    watching.look_at_run(first)
+    assert (watching.found, watching.samples > 0) == ([], True)
     upgrades.settled(instance, NEW)
     record = done.custom["phase_upgrade"]
     assert record["pending"] == checked.custom["phase_upgrade"]["plan"]["pending"]
@@ -51,31 +62,33 @@ def test_check_run_and_second_run(ansible: Ansible, instance: Any) -> None:
     assert not again.custom["phase_upgrade"]["plan"]["needed"]
 
 
-# A task of each phase in which the run is killed, the phase that the state then names, and whether all that
-# ansible-playbook started is killed with it.
-PHASES = {
-    "backup": ("Dump the database into a verified file", "backup", True),
-    "migrate": ("Migrate with the target's code", "migrate", False),
-    "rollout": ("Restart the part", "migrate", True),
-    "verify": ("Wait until all parts are well", "verify", False),
-}
-
-
-@pytest.mark.parametrize("phase", PHASES)
-def test_killed_and_run_again(ansible: Ansible, instance: Any, phase: str) -> None:
-    """kill -9 once the phase's task has begun, of ansible-playbook alone or of all that it started."""
-    task, reached, everything = PHASES[phase]
+def test_killed_in_every_phase_and_failed_once(ansible: Ansible, instance: Any) -> None:
+    """One upgrade by six runs. kill -9 comes once the phase's task has begun, to ansible-playbook alone or to all that
+    it started; a run that fails lets go of the state, so that the next one may come from anywhere."""
     variables = upgrades.variables(instance, NEW)
-    run = ansible.popen_playbook("upgrade", variables)
-    run.wait_for_output(f": {task}]")
-    run.kill(everything=everything)
-    assert upgrades.state(instance)["phase"] == reached
-    first = upgrades.state(instance)["run"]
 
-    again = ansible.playbook("upgrade", variables)
+    def killed(task: str, *, everything: bool) -> tuple[str, str]:
+        """(phase, run) of the state that it leaves."""
+        run = ansible.popen_playbook("upgrade", variables)
+        run.wait_for_output(f": {task}]")
+        run.kill(everything=everything)
+        state = upgrades.state(instance)
+        return state["phase"], state["run"]
+
+    phase, begun = killed("Dump the database into a verified file", everything=True)
+    assert phase == "backup"
+    assert killed("Migrate with the target's code", everything=False) == ("migrate", begun)
+    assert killed("Restart the part", everything=True) == ("migrate", begun)
+    wrong = {**variables, "phase_upgrade_health_url": "http://127.0.0.1:9/health/", "phase_upgrade_health_timeout": 1}
+    failed = ansible.playbook("upgrade", wrong, expect_failure=True)
+    assert failed.failed[0].result["error"]["kind"] == "not_healthy"
+    assert upgrades.state(instance)["phase"] == "migrate" and upgrades.state(instance)["owner"] == {}
+    assert killed("Wait until all parts are well", everything=False) == ("verify", begun)
+
+    done = ansible.playbook("upgrade", variables)
     upgrades.settled(instance, NEW)
-    assert upgrades.state(instance)["run"] == first
-    assert "goes on with run" in plan_text(again)
+    assert upgrades.state(instance)["run"] == begun
+    assert done.custom["phase_upgrade"]["pending"] and "goes on with run" in plan_text(done)
 
 
 def test_another_target_midway_is_refused(ansible: Ansible, instance: Any) -> None:
@@ -112,7 +125,8 @@ def test_a_finding_stops_it_before_anything(ansible: Ansible, instance: Any) -> 
     assert upgrades.tables(instance) == before and upgrades.backups(instance) == []
 
 
-def test_a_backup_has_to_be_present(ansible: Ansible, instance: Any) -> None:
+def test_a_backup_has_to_be_present_and_redis_may_be_down(ansible: Ansible, instance: Any) -> None:
+    """migrate ends with exit code 1 without redis, after it has applied everything; the ledger decides."""
     variables = upgrades.variables(instance, NEW, phase_upgrade_backup="present")
     refused = ansible.playbook("upgrade", variables, expect_failure=True)
     assert "phase_upgrade_backup=made" in refused.message
@@ -122,15 +136,8 @@ def test_a_backup_has_to_be_present(ansible: Ansible, instance: Any) -> None:
         "pg_bin_dir": variables["phase_upgrade_backup_pg_bin_dir"],
     }
     made = ansible.module("phase_backup", backup)["manifest"]
-    done = ansible.playbook("upgrade", variables)
-    upgrades.settled(instance, NEW)
-    assert done.custom["phase_upgrade"]["backup"]["sha256"] == made["sha256"]
-
-
-def test_redis_down_midway_is_told_and_the_upgrade_ends(ansible: Ansible, instance: Any) -> None:
-    """migrate ends with exit code 1 after it has applied everything; the ledger decides."""
     instance.redis_stop()
-    run = ansible.popen_playbook("upgrade", upgrades.variables(instance, NEW))
+    run = ansible.popen_playbook("upgrade", variables)
     try:
         run.wait_for_output(": Point the link to the release]")
     finally:
@@ -139,26 +146,4 @@ def test_redis_down_midway_is_told_and_the_upgrade_ends(ansible: Ansible, instan
     assert done.rc == 0, done.stdout
     assert "redis" in done.stdout
     upgrades.settled(instance, NEW)
-
-
-def test_two_at_once(ansible: Ansible, instance: Any) -> None:
-    variables = upgrades.variables(instance, NEW)
-    first = ansible.popen_playbook("upgrade", variables)
-    first.wait_for_output(": Dump the database into a verified file]")
-    second = ansible.playbook("upgrade", variables, expect_failure=True)
-    assert second.failed[0].result["error"]["kind"] == "upgrade_running"
-    assert "run" in second.message and second.changed == 0
-    assert first.wait().rc == 0
-    upgrades.settled(instance, NEW)
-
-
-def test_a_run_that_failed_is_continued(ansible: Ansible, instance: Any) -> None:
-    """It lets go of the state, so that the next run may come from anywhere."""
-    variables = upgrades.variables(instance, NEW)
-    wrong = {**variables, "phase_upgrade_health_url": "http://127.0.0.1:9/health/", "phase_upgrade_health_timeout": 1}
-    failed = ansible.playbook("upgrade", wrong, expect_failure=True)
-    assert failed.failed[0].result["error"]["kind"] == "not_healthy"
-    assert upgrades.state(instance)["phase"] == "migrate" and upgrades.state(instance)["owner"] == {}
-    done = ansible.playbook("upgrade", variables)
-    upgrades.settled(instance, NEW)
-    assert done.custom["phase_upgrade"]["pending"] and "goes on with run" in plan_text(done)
+    assert done.custom["phase_upgrade"]["backup"]["sha256"] == made["sha256"]
