@@ -18,6 +18,7 @@ from ansible_collections.phase.console.plugins.module_utils._operations._databas
 from integration.forks import eventually
 from integration.harness import Ansible
 from integration.purging import Event, Instance
+from integration.rewriting import Subject, killed
 from sandbox import proxies
 from sandbox.local import DATABASE, USER, LocalInstance, free_port
 
@@ -118,6 +119,21 @@ def test_a_rewrite(instance: LocalInstance, pooled: Instance) -> None:
     assert (result["deleted"], result["rewrite"]["orphans"], result["rewrite"]["unfinished"]) == (200, 200, None)
     assert direct.ids() == {event.id for event in events if event.kind == "C"}
     assert direct.foreign_key()[0][1] is True and len(direct.tags()) == 200
+
+
+def test_killed_behind_it(instance: LocalInstance, pooled: Instance) -> None:
+    """kill -9 of a rewrite before and after its swap, with server connections that outlive their client."""
+    direct, through = Instance(instance.database_url), Subject(instance, DATABASE)
+    through.url = pooled.url
+    for message, swapped in (("Building", False), ("is in place", True)):
+        events = direct.make(Event(kind="RC"[number % 2], environment=number, tags=1) for number in range(400))
+        assert killed(through, 0, message=message)
+        history = {event.id for event in events if event.kind == "C"}
+        assert history <= direct.ids()
+        done = pooled.purge(strategy="rewrite", all_organisations=True)
+        assert done["recovered"]["swapped"] is swapped and done["remaining"] == 0
+        assert direct.ids() == history and set(direct.tags()) == history
+        assert direct.foreign_key()[0][1] is True and through.leftovers() is None
 
 
 def test_one_purge_at_a_time(instance: LocalInstance, pooled: Instance) -> None:
