@@ -40,6 +40,7 @@ from ansible_collections.phase.console.plugins.module_utils._operations._rewrite
 from integration.forks import eventually
 from integration.harness import Ansible, target
 from integration.purging import Event, Instance, quiet, survivors
+from integration.retaining import TABLES, Row, World
 from psycopg2.extras import execute_values
 from sandbox.local import LocalInstance
 from sandbox.postgresql import programs
@@ -146,7 +147,7 @@ class Full:
             with gzip.open(self.folder / content["file"], "rt", encoding="utf-8") as lines:
                 for line in lines:
                     found = json.loads(line)
-                    if found["batch"] in deleted:
+                    if found["batch"] in deleted and found["table"] in rows:
                         rows[found["table"]].append((json.dumps(found["row"]),))
                         found_in.append(found["batch"])
         with contextlib.closing(self.database.connect()) as connection, connection.cursor() as cursor:
@@ -242,6 +243,44 @@ def test_a_rewrite_archives_what_it_leaves_out(full: Full) -> None:
     assert (
         _archive_check.check(str(full.folder), quiet, warned.append)["duplicates"]["deleted_twice"] == len(warned) == 1
     )
+
+
+def test_the_other_logs_are_in_it_but_no_sessions(full: Full) -> None:
+    """Each table's rows as they were, next to the read events; whoever holds a session's row could be its user."""
+    world = World(full.database)
+    rows = world.make(
+        [
+            *[Row(log, days=days) for log in ("audit_events", "scim_events", "sessions") for days in (1, 100, 200)],
+            *[Row("sync_events", days=days, kind="completed") for days in (50, 100, 200)],
+            *[Row("lease_events", days=days, kind="revoked") for days in (1, 100)],
+            *[Row("rotation_events", days=days) for days in (1, 100)],
+            *[Row("delivery_events", days=days, kind="delivered") for days in (1, 100)],
+        ]
+    )
+    logs = [log for log in TABLES if log in world.logs]
+    was = {table: everything(full.database, table) for table in [TABLES[log] for log in logs]}
+    done = full.purge(other_logs=dict.fromkeys(logs, 30))
+    (content,) = full.manifests()
+    found: dict[str, list[Any]] = {}
+    with gzip.open(full.folder / content["file"], "rt", encoding="utf-8") as lines:
+        for line in map(json.loads, lines):
+            found.setdefault(line["table"], []).append(line["row"])
+    for log in logs:
+        is_now = everything(full.database, TABLES[log])
+        gone = [row for row in was[TABLES[log]] if row not in is_now]
+        assert len(gone) == done["other_logs"][log]["deleted"] > 0, log
+        if log == "sessions":
+            assert TABLES[log] not in found
+        else:
+            assert sorted(found[TABLES[log]], key=str) == sorted(gone, key=str)
+    assert full.database.ids() == full.kept and full.differences() == []
+    assert len(rows) - len(world.ids()) == sum(one["deleted"] for one in done["other_logs"].values())
+    assert verify(full.folder)["rows"] == done["archive"]["rows"] == sum(map(len, found.values()))
+    world.make([])
+
+
+def everything(database: Instance, table: str) -> list[Any]:
+    return [row[0] for row in database.sql(f"set timezone = 'UTC'; select to_json(t) from {table} t")]
 
 
 @pytest.mark.parametrize("how", ["stopped", "failed"])
