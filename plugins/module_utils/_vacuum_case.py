@@ -179,7 +179,7 @@ class Case:
 def snapshot_text(snapshot: Facts) -> str:
     pid = " (pid %d)" % snapshot["pid"] if snapshot["pid"] else ""
     since = "" if snapshot["seconds"] is None else ", open since " + people_seconds(snapshot["seconds"])
-    return snapshot["name"] + pid + since
+    return "%s%s%s" % (snapshot["name"], pid, since)
 
 
 def share_text(part: float, whole: float) -> str:
