@@ -21,6 +21,7 @@ RECLAIM = "phase_log_retention_reclaim_"
 NOT_ASKED = {
     "phase_target",  # dictionaries and lists of free words are no answers
     LOG + "throttle",
+    LOG + "other_logs",
     RECLAIM + "tables",
     LOG + "minimum_retain_days",  # a floor is nothing for who answers to choose
     LOG + "archive_dest",  # nor is where the archive is

@@ -127,6 +127,7 @@ def test_by_a_survey(ansible: Ansible, instance: LocalInstance, tmp_path: Path) 
         "phase_hosts": "localhost",
         "phase_target": target(instance),
         "phase_log_retention_archive_dest": str(tmp_path),
+        "phase_log_retention_other_logs": {"sync_events": 30, "sessions": 0},
     }
     checked = ansible.playbook("purge_logs", variables, check=True)
     foreseen = checked.custom["phase_log_retention"]
@@ -137,6 +138,8 @@ def test_by_a_survey(ansible: Ansible, instance: LocalInstance, tmp_path: Path) 
     assert (foreseen["check"], done["check"], done["remaining"], done["stopped_by"]) == (True, False, 0, None)
     assert done["archive"]["rows"] >= done["deleted"] and Path(done["archive"]["path"]).stat().st_size > 0
     assert f"are archived in {done['archive']['path']}" in made.stdout
+    assert set(done["other_logs"]) == {"sync_events", "sessions"}
+    assert f"sync_events: {done['other_logs']['sync_events']['deleted']} rows before " in made.stdout
     again = ansible.playbook("purge_logs", variables)
     assert again.changed == 0 and again.custom["phase_log_retention"]["deleted"] == 0
     floor = {"phase_log_retention_minimum_retain_days": 90}
