@@ -14,7 +14,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from urllib.parse import quote
 
-from integration.harness import Run
+from integration.harness import Ansible, Run
+from sandbox.local import LocalInstance
 
 MOST_BYTES = 20_000_000
 EVERY = 0.05
@@ -43,6 +44,12 @@ class Watch:
         self._arguments: set[bytes] = set()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._sample, daemon=True)
+
+    @classmethod
+    def for_local(cls, instance: LocalInstance, ansible: Ansible) -> Watch:
+        """For what a local instance knows, and the folders that Ansible writes to."""
+        planted = {name: instance.environment[name] for name in ("DATABASE_PASSWORD", "SECRET_KEY", "SERVER_SECRET")}
+        return cls({**planted, "the URL": instance.database_url}, [ansible.folder], [instance.directory])
 
     def __enter__(self) -> Watch:
         self._started = time.time()
