@@ -384,9 +384,9 @@ def test_the_example_of_the_page(ansible: Ansible, instance: LocalInstance, newe
         }
     ]
     before = every(newest.database)
-    checked = ansible.play(play, check=True)
+    checked = ansible.playbook(play, check=True)
     assert checked.changed and every(newest.database) == before
-    first, second = ansible.play(play), ansible.play(play)
+    first, second = ansible.playbook(play), ansible.playbook(play)
     assert newest.ids() == {row.id for row in rows if row.days == 1.0}
     assert newest.database.ids() != set(), "the example says that read events stay"
     assert (first.changed, second.changed) == (checked.changed, 0)
