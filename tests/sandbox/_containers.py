@@ -21,13 +21,13 @@ from urllib.parse import quote
 
 import yaml
 
-from . import _debian, images
+from . import _debian, _kept, images
 from . import engine as engines
 from ._topology import COMPONENTS, FOLDER, SECRETS, STOCK, Document, Variant, run_options, settings, topology
 from .engine import Engine
 from .ports import free_ports
 
-READY_TIMEOUT = 90.0
+READY_TIMEOUT = 180.0
 OTHER_RUN_TIMEOUT = 540.0
 
 T = TypeVar("T", bound="ContainerInstance")
@@ -70,6 +70,7 @@ class ContainerInstance:
     ) -> T:
         """Start a whole instance at `version`, with seeded organisations and so many events; return when it answers.
 
+        The database is a copy of one that was made before, where there is one of the same day (`_kept`).
         `ready=False`: neither wait for the web process nor seed, for variants where they cannot work. What an earlier
         run has left behind is removed first. Raises InstanceError when somebody else's containers bear the names, or
         when it does not become ready: then nothing of it is left.
@@ -83,9 +84,13 @@ class ContainerInstance:
             remove_ours(engine)
             instance._write_files()
             images.point_latest(engine, version)
+            instance._make_volume()
+            if ready:
+                _kept.start_database(instance, events)
+            else:
+                instance._start_database()
             instance._up()
             if ready:
-                instance.manage("seed", "--events", str(events))
                 instance.wait_ready()
         except BaseException:
             instance.stop()
@@ -120,7 +125,21 @@ class ContainerInstance:
     def network(self) -> str:
         raise NotImplementedError
 
+    @property
+    def volume(self) -> str:
+        """The database's."""
+        raise NotImplementedError
+
+    def _make_volume(self) -> None:
+        """The network, too."""
+        raise NotImplementedError
+
+    def _start_database(self) -> None:
+        """redis as well, which `migrate` asks for; return when the database is healthy."""
+        raise NotImplementedError
+
     def _up(self) -> None:
+        """Everything else."""
         raise NotImplementedError
 
     def _replace(self, services: Sequence[str]) -> None:
@@ -232,6 +251,14 @@ class ContainerInstance:
                 return cursor.fetchall() if cursor.description else []
 
     # Waiting.
+
+    def wait_database(self, timeout: float = READY_TIMEOUT) -> None:
+        """Wait until phase-postgres is healthy."""
+
+        def healthy() -> bool:
+            return bool(self.inspect("phase-postgres")["State"]["Health"]["Status"] == "healthy")
+
+        wait_for(healthy, timeout, "phase-postgres is not healthy", self.trouble)
 
     def wait_ready(self, timeout: float = READY_TIMEOUT) -> None:
         """Wait until /health/ answers through nginx."""

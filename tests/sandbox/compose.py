@@ -14,6 +14,9 @@ from ._topology import COMPONENTS, HEALTH_CHECK, STOCK, Variant
 __all__ = ["COMPONENTS", "HEALTH_CHECK", "STOCK", "ComposeInstance", "InstanceError", "Variant"]
 
 
+LOCAL = ("--no-build", "--pull", "never")
+
+
 class ComposeInstance(ContainerInstance):
     """The Compose project in `project_src`; see ContainerInstance for the rest."""
 
@@ -41,8 +44,19 @@ class ComposeInstance(ContainerInstance):
             raise InstanceError(f"docker compose {argv[0]} failed: {done.stderr.strip()[-2000:]}\n{self.trouble()}")
         return done.stdout
 
+    @property
+    def volume(self) -> str:
+        return f"{self.project_name}_phase-postgres-data"
+
+    def _make_volume(self) -> None:
+        self.compose("create", *LOCAL, "postgres")
+
+    def _start_database(self) -> None:
+        self.compose("up", "--detach", *LOCAL, "postgres", "redis")
+        self.wait_database()
+
     def _up(self) -> None:
-        self.compose("up", "--detach", "--no-build", "--pull", "never")
+        self.compose("up", "--detach", *LOCAL)
 
     def _replace(self, services: Sequence[str]) -> None:
-        self.compose("up", "--detach", "--no-deps", "--no-build", "--pull", "never", *services)
+        self.compose("up", "--detach", "--no-deps", *LOCAL, *services)

@@ -8,12 +8,10 @@ import shlex
 from collections.abc import Sequence
 
 from . import images
-from ._containers import ContainerInstance, InstanceError, wait_for
+from ._containers import ContainerInstance, InstanceError
 from ._topology import COMPONENTS, HEALTH_CHECK, STOCK, Variant, run_options
 
 __all__ = ["COMPONENTS", "HEALTH_CHECK", "STOCK", "DockerInstance", "InstanceError", "Variant"]
-
-DATABASE_TIMEOUT = 60.0
 
 
 class DockerInstance(ContainerInstance):
@@ -27,13 +25,21 @@ class DockerInstance(ContainerInstance):
     def network(self) -> str:
         return "phase-net"
 
-    def _up(self) -> None:
+    @property
+    def volume(self) -> str:
+        return "phase-postgres-data"
+
+    def _make_volume(self) -> None:
         label = f"--label={images.LABEL}=instance"
         self.docker("network", "create", label, self.network)
         for volume in self.topology["volumes"]:
             self.docker("volume", "create", label, volume)
+
+    def _start_database(self) -> None:
         self._run("postgres", "redis")
-        wait_for(self._database_healthy, DATABASE_TIMEOUT, "phase-postgres is not healthy", self.trouble)
+        self.wait_database()
+
+    def _up(self) -> None:
         self._run("migrations")
         if self.docker("wait", "phase-migrations") != "0":
             raise InstanceError(f"phase-migrations has failed.\n{self.trouble()}")
@@ -42,9 +48,6 @@ class DockerInstance(ContainerInstance):
     def _replace(self, services: Sequence[str]) -> None:
         self.docker("rm", "--force", *(f"phase-{service}" for service in services))
         self._run(*services)
-
-    def _database_healthy(self) -> bool:
-        return bool(self.inspect("phase-postgres")["State"]["Health"]["Status"] == "healthy")
 
     def _run(self, *services: str) -> None:
         for name in services:
