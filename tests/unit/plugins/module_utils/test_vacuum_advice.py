@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.phase.console.plugins.module_utils._vacuum_advice import decide
+from ansible_collections.phase.console.plugins.module_utils._vacuum_case import snapshot_text
 from ansible_collections.phase.console.tests.unit.plugins.module_utils.vacuum_tables import index
 from ansible_collections.phase.console.tests.unit.plugins.module_utils.vacuum_tables import table as bloated_table
 
@@ -160,6 +161,13 @@ def test_dead_rows_that_somebody_keeps_are_not_vacuumed_again():
     assert decision.reason == "its 5000 rows dead are kept by pg_dump (pid 71), open since 2.0 h"
     later = [snapshot(since="2026-11-21T10:00:01.000000Z")]
     assert advise(table({"dead_rows": 5000}), "plain", snapshots=later).mode == "plain"
+
+
+def test_how_long_a_replica_has_had_its_snapshot_is_not_known():
+    """So nothing is left undone for it, and no time is told."""
+    replica = {"pid": None, "name": "a query on replica r1", "since": None, "seconds": None}
+    assert advise(table({"dead_rows": 5000}), "plain", snapshots=[replica]).mode == "plain"
+    assert snapshot_text(replica) == "a query on replica r1"
 
 
 @pytest.mark.parametrize("sizes", [{"modified_rows": 2000}, {"last_analyze": None}])
