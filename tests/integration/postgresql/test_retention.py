@@ -369,11 +369,8 @@ def test_the_example_of_the_page(ansible: Ansible, instance: LocalInstance, newe
     page = (Path(__file__).parents[3] / "docs" / "purge.md").read_text(encoding="utf-8")
     section = page.partition("## The other logs")[2]
     tasks = yaml.safe_load(section.partition("```yaml")[2].partition("```")[0])
-    rows = newest.make(
-        Row(log, days=days, kind="completed" if log != "lease_events" else "revoked")
-        for log in newest.logs
-        for days in (1000.0, 1.0)
-    )
+    ended = {"sync_events": "completed", "delivery_events": "completed", "lease_events": "revoked"}
+    rows = newest.make(Row(log, days=days, kind=ended.get(log)) for log in newest.logs for days in (1000.0, -1.0))
     assert len(newest.database.make([Event(days=1000.0)])) == 1
     play = [
         {
@@ -387,6 +384,6 @@ def test_the_example_of_the_page(ansible: Ansible, instance: LocalInstance, newe
     checked = ansible.playbook(play, check=True)
     assert checked.changed and every(newest.database) == before
     first, second = ansible.playbook(play), ansible.playbook(play)
-    assert newest.ids() == {row.id for row in rows if row.days == 1.0}
+    assert newest.ids() == {row.id for row in rows if row.days < 0}
     assert newest.database.ids() != set(), "the example says that read events stay"
     assert (first.changed, second.changed) == (checked.changed, 0)
