@@ -31,7 +31,7 @@ ALONE = {"test_progress.py", "test_other_cores.py"}
 """Files that ./test.sh runs when no others of their tier run: those that measure how soon something comes, and those
 that start an ansible-core from 2.19 on with cold caches, which gives its own start five seconds."""
 
-LONG = ["test_upgrade.py", "test_recover.py", "test_secrets.py", "test_migrate_interrupted.py", "test_demo.py"]
+LONG = ["test_upgrade.py", "test_recover.py", "test_versions.py", "test_secrets.py", "test_migrate_interrupted.py"]
 """Files that take minutes begin first, so that no worker is left alone with one at the end."""
 
 Factory = Callable[..., Any]
