@@ -2,8 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Purging read events: phase_purge_logs against the stock command and VACUUM FULL, in the same run.
 
-    PYTHONPATH=tests .venv/bin/python -m bench.purge [--cases 78 98 3x exec] [--only WAY ...] [--save FILE]
-    PYTHONPATH=tests .venv/bin/python -m bench.plot         # the docs' plot, out of what was saved
+    PYTHONPATH=tests .venv/bin/python -m bench.purge [--cases 78 98 tenth 3x exec] [--only WAY ...] [--publish]
 
 Each contender gets a copy of the same database of 2 million events, and another client writes 50 events a second all
 the while. Seconds are those of the whole command, Ansible's start included. Fails unless all leave the same events and
@@ -13,7 +12,7 @@ tags. Prints Markdown tables, the last of which holds the figures against the go
 |---|---|
 | 78 | 95 of 100 events are reads; those older than 30 days go |
 | 98 | 98 of 100 are reads; all reads go |
-| 3x | 78, with three times as many events |
+| tenth, 3x | 78, with a tenth of the events, or three times as many |
 | 10x | with ten times as many: older than 90 days by delete, then older than 30 by rewrite, on one database (40 GB) |
 | exec | 78 in containers: through ``docker exec``, and over a direct connection to the same server (needs Docker) |
 """
@@ -25,7 +24,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,7 +33,8 @@ from integration.harness import Ansible
 from sandbox.docker_instance import DockerInstance
 from sandbox.local import LocalInstance
 
-from bench.figures import SAVED, WAYS, Figures, Run, Step, report
+from bench.figures import SAVED, WAYS, Figures, Run, Step, tables
+from bench.publish import publish
 from bench.stage import Docker, Local, Memory, Stage, Writer
 
 RELEASE = "v2.73.2"
@@ -61,7 +61,7 @@ FULL = "vacuum (full, analyze) api_secretevent"
 class Case(NamedTuple):
     name: str
     ways: tuple[str, ...]
-    times: int = 1  # so many times the events
+    times: float = 1  # so many times the events
     reads: int = 95
     retain: int = 30
     rounds: int = 1
@@ -70,6 +70,7 @@ class Case(NamedTuple):
 CASES = [
     Case("78", tuple(WAYS)),
     Case("98", ("stock", "stock-no-sleep", "set-aside", "rewrite"), reads=98, retain=0),
+    Case("tenth", ("set-aside", "rewrite"), times=0.1),
     Case("3x", ("set-aside", "rewrite"), times=3),
     Case("10x", ("set-aside", "rewrite"), times=10),
     Case("exec", ("set-aside", "rewrite"), rounds=ROUNDS),
@@ -156,7 +157,8 @@ def timed(database: Database, writer: Writer, work: Callable[[], Any]) -> Step:
     return Step.measured(seconds, after - before, writer.taken())
 
 
-def bench_local(ansible: Ansible, folder: Path, cases: list[Case], arguments: argparse.Namespace) -> Figures:
+def bench_local(ansible: Ansible, folder: Path, cases: list[Case], arguments: argparse.Namespace) -> Iterator[Figures]:
+    """The figures of one case after the other."""
     if (folder / "state.json").exists():
         instance = LocalInstance(folder)
         instance.up()
@@ -164,9 +166,10 @@ def bench_local(ansible: Ansible, folder: Path, cases: list[Case], arguments: ar
         instance = LocalInstance.start(folder, RELEASE, superuser=False)
     with instance:
         stage = Local(instance)
-        bench = Bench(ansible, stage)
+        ((version,),) = instance.sql("show server_version")
         for case in cases:
-            seeded = stage.seeded(case.times * arguments.events, case.reads)
+            bench = Bench(ansible, stage)
+            seeded = stage.seeded(round(case.times * arguments.events), case.reads)
             if case.name == "10x":
                 for way, retain in zip(case.ways, (90, case.retain)):
                     bench.run(case._replace(retain=retain), way, "local", stage.database(seeded))
@@ -174,8 +177,7 @@ def bench_local(ansible: Ansible, folder: Path, cases: list[Case], arguments: ar
                 bench.case(case, seeded, arguments.only)
             if not arguments.dir or case.name == "10x":
                 stage.drop(seeded)
-        ((version,),) = instance.sql("show server_version")
-        return Figures({"postgresql": version, "cpus": os.cpu_count()}, bench.runs)
+            yield Figures({"postgresql": version, "cpus": os.cpu_count()}, bench.runs)
 
 
 def bench_docker(ansible: Ansible, folder: Path, case: Case, arguments: argparse.Namespace) -> Figures:
@@ -190,28 +192,34 @@ def bench_docker(ansible: Ansible, folder: Path, case: Case, arguments: argparse
 def main() -> None:
     parser = argparse.ArgumentParser(prog="bench.purge", description=(__doc__ or "").splitlines()[0])
     names = [case.name for case in CASES]
-    parser.add_argument("--cases", nargs="*", choices=names, default=["78", "98", "3x"])
+    parser.add_argument("--cases", nargs="*", choices=names, default=["78", "98", "tenth", "3x"])
     parser.add_argument("--events", type=int, default=2_000_000)
     parser.add_argument("--only", nargs="*", choices=list(WAYS))
     parser.add_argument("--dir", type=Path, help="keep the instance and what was seeded there, for the next run")
-    parser.add_argument("--save", type=Path, nargs="?", const=SAVED, help="add the figures to this file (purge.json)")
+    parser.add_argument("--save", type=Path, help="add the figures to this file")
+    parser.add_argument("--publish", action="store_true", help="add them to those in the docs, and draw the plot")
     arguments = parser.parse_args()
     wanted = [case for case in CASES if case.name in arguments.cases]
-    local = [case for case in wanted if case.name != "exec"]
-    figures = Figures({}, [])
+    kept = SAVED if arguments.publish else arguments.save
+    figures = Figures.load(kept.read_text(encoding="utf-8")) if kept and kept.exists() else Figures({}, [])
     with tempfile.TemporaryDirectory(prefix="phase-bench-") as scratch:
-        ansible = Ansible(Path(scratch, "ansible"))
-        if local:
-            folder = arguments.dir or Path(scratch, "phase")
-            figures = figures.joined(bench_local(ansible, folder, local, arguments))
-        for case in wanted:
-            if case.name == "exec":
-                figures = figures.joined(bench_docker(ansible, Path(scratch, "docker"), case, arguments))
-    if arguments.save:
-        if arguments.save.exists():
-            figures = Figures.load(arguments.save.read_text(encoding="utf-8")).joined(figures)
-        arguments.save.write_text(figures.dump(), encoding="utf-8")
-    print(report(figures))
+        for found in measured(Path(scratch), wanted, arguments):
+            figures = figures.joined(found)
+            if kept:
+                kept.write_text(figures.dump(), encoding="utf-8")
+    if arguments.publish:
+        publish(figures)
+    print("\n\n".join(tables(figures)))
+
+
+def measured(scratch: Path, wanted: list[Case], arguments: argparse.Namespace) -> Iterator[Figures]:
+    ansible = Ansible(scratch / "ansible")
+    local = [case for case in wanted if case.name != "exec"]
+    if local:
+        yield from bench_local(ansible, arguments.dir or scratch / "phase", local, arguments)
+    for case in wanted:
+        if case.name == "exec":
+            yield bench_docker(ansible, scratch / "docker", case, arguments)
 
 
 if __name__ == "__main__":

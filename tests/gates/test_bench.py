@@ -1,26 +1,21 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: 2026 The phase.console authors
-"""What the bench of purges makes of its figures, and that the docs show those that were kept."""
+"""What the bench of purges makes of its figures."""
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from bench.figures import (
-    SAVED,
     Figures,
     Goal,
     Run,
     Step,
-    case_table,
-    goals_table,
-    memory_table,
     percentile,
     ratio,
     three,
+    with_tables,
 )
 
 PURGE = Step(100.0, 8e9, 1.0, 2.0, 30.0)
@@ -77,10 +72,10 @@ def test_numbers_as_people_write_them() -> None:
     assert {number: three(number) for number in written} == written
 
 
-def test_the_docs_show_the_figures_that_were_kept(root: Path) -> None:
-    figures = Figures.load(SAVED.read_text(encoding="utf-8"))
-    page = (root / "docs" / "performance.md").read_text(encoding="utf-8")
-    shown = [case_table(figures, "78"), case_table(figures, "98"), memory_table(figures), goals_table(figures)]
-    assert [table for table in shown if table not in page] == []
-    pictures = re.findall(r"!\[[^]]+\]\(([^)]+)\)", page)
-    assert pictures and all((root / "docs" / picture).exists() for picture in pictures)
+def test_tables_take_the_place_of_older_ones() -> None:
+    page = "# Title\n\n| a | b |\n|---|---|\n| 1 | 2 |\n| 3 | 4 |\n\nText.\n\n| c |\n|---|\n| 5 |\n"
+    assert with_tables(page, ["| a | b |\n|---|---|\n| 7 | \\1 |"]) == page.replace(
+        "| 1 | 2 |\n| 3 | 4 |\n", "| 7 | \\1 |\n"
+    )
+    with pytest.raises(ValueError, match="no table"):
+        with_tables(page, ["| b |\n|---|"])

@@ -1,10 +1,10 @@
 # SPDX-FileCopyrightText: 2026 The phase.console authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Draws what a bench of purges measured: seconds, WAL and the longest write, on logarithmic scales.
+"""Puts what a bench of purges measured into the docs: its tables, and a plot of seconds, WAL and the longest write.
 
-    PYTHONPATH=tests .venv/bin/python -m bench.plot [FIGURES.json] [PICTURE.svg]
+    PYTHONPATH=tests .venv/bin/python -m bench.publish [FIGURES.json]
 
-The same figures give the same file. Installs what it draws with, where that is missing (tests/requirements/bench.txt).
+The same figures give the same files. Installs what it draws with, where that is missing (tests/requirements/bench.txt).
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from typing import Any
 from tools.environments import project_environment
 from tools.paths import REQUIREMENTS, ROOT
 
-from bench.figures import CASES, SAVED, Figures, Line, lines, three
+from bench.figures import CASES, SAVED, Figures, Line, lines, tables, three, with_tables
 
+PAGE = ROOT / "docs" / "performance.md"
 PICTURE = ROOT / "docs" / "images" / "purge.svg"
 OURS, THEIRS, INK, GRID = "#2f6f4f", "#b9bfc6", "#24292f", "#e4e7eb"
 PANELS = (
@@ -79,13 +80,16 @@ def draw(figures: Figures, picture: Path) -> None:
     pyplot.close(figure)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="bench.plot", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("figures", type=Path, nargs="?", default=SAVED)
-    parser.add_argument("picture", type=Path, nargs="?", default=PICTURE)
-    arguments = parser.parse_args()
+def publish(figures: Figures, page: Path = PAGE, picture: Path = PICTURE) -> None:
     project_environment(REQUIREMENTS / "bench.txt")
-    draw(Figures.load(arguments.figures.read_text(encoding="utf-8")), arguments.picture)
+    draw(figures, picture)
+    page.write_text(with_tables(page.read_text(encoding="utf-8"), tables(figures)), encoding="utf-8")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="bench.publish", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("figures", type=Path, nargs="?", default=SAVED)
+    publish(Figures.load(parser.parse_args().figures.read_text(encoding="utf-8")))
 
 
 if __name__ == "__main__":
