@@ -21,6 +21,7 @@ from .information import free_bytes
 
 KIND = "vacuum"
 OTHERS = ("migrate", "purge", "rewrite")  # runs that a vacuum stays out of the way of
+STATISTICS = 1.0  # seconds: before version 15 a collector gets them, and shows them up to half a second later
 
 
 def survey(context: Context, request: Request) -> Result:
@@ -92,6 +93,8 @@ def apply(context: Context, request: Request) -> Result:
             finally:
                 entry["seconds"] = round(context.clock() - began, 1)
                 if not context.cancelled() and not runner.work.closed:
+                    if entry["done"] and runner.work.server_version < 150000:
+                        context.sleep(STATISTICS)
                     entry["after"] = _vacuum_facts.state(runner.work, table["quoted"])
             if result["stopped_by"]:
                 break
