@@ -89,7 +89,7 @@ def summary(plan: Mapping[str, Any]) -> List[str]:
     for name, one in plan["other_logs"].items():
         if one["missing"]:
             continue
-        words = "%s: %d rows of before %s go (about %.1f MB)" % (
+        words = "%s: %d rows from before %s go (about %.1f MB)" % (
             name,
             one["eligible"],
             one["cutoff"][:19] + "Z",
