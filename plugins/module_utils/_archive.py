@@ -119,7 +119,7 @@ def parse_journal(data: bytes) -> Tuple[Optional[Facts], List[Facts], int]:
             header = entry
         elif "offset" in entry:
             batches[entry["batch"]] = dict(entry, state=None)
-        else:
+        elif entry.get("batch") in batches:
             batches[entry["batch"]]["state"] = entry["state"]
         whole += len(text)
     return header, list(batches.values()), whole
@@ -282,7 +282,7 @@ def settle(stem: str, journal: int, ask: Ask, digest: str = "") -> Optional[Fact
         if waiting:
             return dict(result, manifest=None, waiting=waiting)
         content = dict(header, **manifest(path, batches, result["sha256"]), finished=moment(time.time()))
-        write_private(stem + MANIFEST, json.dumps(content, indent=1, sort_keys=True).encode() + b"\n")
+        write_private(stem + MANIFEST, printed(content))
         _remove(stem + JOURNAL)
     return dict(result, waiting=[])
 
@@ -339,6 +339,13 @@ def manifest(path: str, batches: Sequence[Facts], digest: str) -> Facts:
         sha256=digest,
         batches=list(batches),
     )
+
+
+def printed(content: Facts) -> bytes:
+    """The manifest as JSON, a batch on each line."""
+    head = json.dumps({name: value for name, value in content.items() if name != "batches"}, indent=1, sort_keys=True)
+    batches = b",\n".join(b"  " + line(batch).rstrip() for batch in content["batches"])
+    return head[:-2].encode() + b',\n "batches": [\n' + batches + b"\n ]\n}\n"
 
 
 def summary(path: str, batches: Sequence[Facts], digest: str) -> Facts:

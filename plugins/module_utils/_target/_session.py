@@ -91,7 +91,7 @@ class Taking:
         elif kind == "settle":
             self._settling = self._pool.submit(self._settle, event["batch"])
         elif kind == "outcome":
-            self._deliveries.outcome(event["batch"], event["state"])
+            self._writing.append(self._pool.submit(self._deliveries.outcome, event["batch"], event["state"]))
 
     def _piece(self, offset: int, data: str) -> None:
         if self.error is None:
