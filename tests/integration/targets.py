@@ -160,6 +160,67 @@ def old_reads_go(ansible: Ansible, instance: Any, options: Options) -> None:
     instance.sql("delete from api_secretevent where timestamp < now() - interval '31 days'")
 
 
+MORE_OLD_EVENTS = """
+insert into api_secretevent (id, key, key_digest, value, version, comment, event_type, environment_id, secret_id,
+  timestamp, path, type)
+select 'kill-' || number, s.key, s.key_digest, repeat('x', 500), 1, '', case number % 4 when 0 then 'C' else 'R' end,
+  s.environment_id, s.id, now() - interval '50 days', '/', 'secret'
+from generate_series(1, 4000) number cross join (select * from api_secret order by id limit 1) s
+"""
+A_TAG = "insert into api_secretevent_tags (secretevent_id, secrettag_id) select %s, min(id) from api_secrettag"
+WAITING = "select 1 from pg_stat_activity where application_name = 'phase.console purge' and wait_event_type = 'Lock'"
+LEFT = """
+select (select count(*) from api_secretevent where event_type = 'R' and timestamp < now() - interval '31 days'),
+       (select count(*) from api_secretevent_tags where secretevent_id like 'kill-%'),
+       (select count(*) from pg_namespace where nspname like 'phase_console%')
+"""
+HISTORY = "select count(*), md5(string_agg(e::text, ',' order by e.id)) from api_secretevent e where event_type <> 'R'"
+
+
+def purges_that_lose_their_containers(ansible: Ansible, instance: Any, options: Options) -> None:
+    """In the midst of a deletion's statement, before the swap of a rewrite, and after it; ``docker kill`` each time.
+
+    Another session holds each of them up at that point: by a tag that goes, and by having read what is to be locked.
+    """
+    given = {**options, "all_organisations": True}
+    deaths: list[tuple[str, str, str, str, Any]] = [
+        ("delete", "select from api_secretevent_tags for update", WAITING, "backend", None),
+        ("rewrite", "select count(*) from api_secretevent", "The swap waits", "backend", False),
+        ("rewrite", "select count(*) from api_environment", "is in place", "postgres", True),
+    ]
+    for number, (strategy, beside, moment, killed, swapped) in enumerate(deaths):
+        instance.sql(MORE_OLD_EVENTS.replace("kill-", f"kill-{number}-"))
+        instance.sql(A_TAG, f"kill-{number}-1")
+        history = instance.sql(HISTORY)
+        task = {"phase.console.phase_purge_logs": {**given, "strategy": strategy, "lock_timeout": "1m"}}
+        with contextlib.closing(psycopg2.connect(instance.database_url)) as other:
+            other.cursor().execute(beside)
+            run = ansible.popen_playbook([{"hosts": "localhost", "gather_facts": False, "tasks": [task]}])
+            if moment == WAITING:
+                run.wait_until(lambda: bool(instance.sql(WAITING)))
+            else:
+                run.wait_for_output(moment)
+            instance.docker("kill", f"phase-{killed}")
+            assert run.wait().failed
+        instance.start_service(killed)
+        until(lambda: reachable(instance), 60)
+        until(lambda: ours(instance) == 0, 20)
+        assert instance.sql(HISTORY) == history
+        done = ansible.module("phase_purge_logs", {**given, "strategy": strategy})
+        assert (done["recovered"] or {}).get("swapped") is swapped, done["recovered"]
+        assert (done["remaining"], done["stopped_by"]) == (0, None)
+        assert instance.sql(HISTORY) == history and instance.sql(LEFT) == [(0, 0, 0)]
+    instance.sql("delete from api_secretevent where timestamp < now() - interval '31 days'")
+    instance.wait_ready()
+
+
+def reachable(instance: Any) -> bool:
+    try:
+        return bool(instance.sql("select true"))
+    except psycopg2.OperationalError:
+        return False
+
+
 def a_table_is_vacuumed(ansible: Ansible, instance: Any, options: Options) -> None:
     """Beside the database, with what can be seen of its disk from there."""
     counted = "select vacuum_count from pg_stat_user_tables where relname = 'api_secretevent'"

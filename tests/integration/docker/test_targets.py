@@ -59,6 +59,13 @@ def test_old_reads_go(ansible: Ansible, instance: Any) -> None:
     targets.old_reads_go(ansible, instance, target(instance))
 
 
+def test_containers_killed_under_a_purge(ansible: Ansible, instance: Any) -> None:
+    """kill -9 of the backend's container and of the database's: no history is lost, and the next run ends right."""
+    if target(instance)["deployment"] == "compose":
+        pytest.skip("the same containers and the same exec as with deployment=docker")
+    targets.purges_that_lose_their_containers(ansible, instance, target(instance))
+
+
 def test_the_far_end_ends_with_its_caller(ansible: Ansible, instance: Any) -> None:
     targets.ends_when_the_caller_dies(ansible, instance, target(instance))
     targets.until(lambda: "phase_console" not in instance.docker("top", "phase-backend"), 10)
