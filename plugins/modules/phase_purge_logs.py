@@ -54,8 +54,8 @@ options:
     default: true
   other_logs:
     description:
-      - For each of these logs how many days of 24 hours to keep. What is not named stays. What the application still needs
-        stays in any case; C(docs/purge.md) of the collection tells what that is.
+      - For each of these logs how many days of 24 hours to keep. What is not named stays. What the application still
+        needs stays in any case; C(docs/purge.md) of the collection tells what that is.
       - A log whose table came with a later release of Phase is told in a warning.
     type: dict
     suboptions:
@@ -85,8 +85,8 @@ options:
         type: int
   minimum_retain_days:
     description:
-      - A floor for O(retain_days), for an obligation to keep logs. A smaller O(retain_days) is an error, and so are fewer
-        days in O(other_logs), but for O(other_logs.sessions).
+      - A floor for O(retain_days), for an obligation to keep logs. A smaller O(retain_days) is an error, and so are
+        fewer days in O(other_logs), but for O(other_logs.sessions).
       - The variable C(PHASE_CONSOLE_MINIMUM_RETAIN_DAYS) in the backend's environment sets one that no playbook can
         go below.
     type: int
@@ -218,9 +218,9 @@ EXAMPLES = r"""
 RETURN = r"""
 other_logs:
   description:
-    - What became of each log in O(other_logs), by its name. C(table), C(retain_days), C(cutoff), C(eligible), C(held_back)
-      and the reasons (C(kept), with C(rows) and C(why)), C(bytes), C(before) and C(after) as for the read events, and when
-      not in check mode C(deleted), C(remaining) and C(stopped_by).
+    - What became of each log in O(other_logs), by its name. C(table), C(retain_days), C(cutoff), C(eligible),
+      C(held_back) and the reasons (C(kept), with C(rows) and C(why)), C(bytes), C(before) and C(after) as for the read
+      events, and when not in check mode C(deleted), C(remaining) and C(stopped_by).
   returned: success
   type: dict
 eligible:
