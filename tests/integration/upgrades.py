@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from integration.forks import eventually
 from integration.harness import target
 from sandbox.postgresql import programs
 
@@ -79,8 +80,8 @@ def tables(instance: Any) -> str:
 
 
 def containers(instance: Any) -> dict[str, tuple[str, str]]:
-    """Id and start of every container on its network. One-off ones that are just going are given a moment."""
-    deadline = time.monotonic() + 10
+    """Id and start of every container on its network. One-off ones that are just going are given a while."""
+    deadline = time.monotonic() + 60
     while True:
         listed = instance.docker(
             "ps", "--all", "--filter", f"network={instance.network}", "--format", "{{.Names}}"
@@ -102,6 +103,6 @@ def settled(instance: Any, version: str) -> None:
     assert [name for name in names if name == f"api.{LEAF[version]}"]
     assert invalid_indexes(instance) == []
     assert state(instance)["phase"] == "done"
-    assert instance.healthy()
+    eventually(instance.healthy)
     assert [path.name for path in backups(instance) if path.name.startswith(".")] == []
     assert len([path for path in backups(instance) if path.suffix == ".dump"]) <= 1
