@@ -68,6 +68,11 @@ def check_folder(dest: str) -> str:
         raise ArchiveFailed(
             "archive_dest %s cannot be written." % folder, "Name a directory that this user may write to."
         )
+    facts = os.stat(folder)
+    if facts.st_mode & 0o022 or facts.st_uid not in (0, os.geteuid()):
+        raise ArchiveFailed(
+            "Others than this user may write to archive_dest %s." % folder, "Make it this user's, with mode 0700."
+        )
     return folder
 
 
@@ -103,17 +108,17 @@ def line(entry: Mapping[str, Any]) -> bytes:
 def parse_journal(data: bytes) -> Tuple[Optional[Facts], List[Facts], int]:
     """The header, the batches with their ``state`` (None where it is not known), and how many bytes are whole.
 
-    What follows the first line that is not whole was never acknowledged.
+    What follows the first line that is not whole was never acknowledged. Raises ArchiveFailed where a batch follows: it
+    was written when everything before it was on disk, so that has been damaged since.
     """
     header: Optional[Facts] = None
     batches: Dict[str, Facts] = {}
+    entries = [(text, entry_of(text)) for text in data.splitlines(keepends=True)]
     whole = 0
-    for text in data.splitlines(keepends=True):
-        try:
-            entry = json.loads(text)
-        except ValueError:
-            break
-        if not text.endswith(b"\n") or not isinstance(entry, dict):
+    for number, (text, entry) in enumerate(entries):
+        if entry is None:
+            if any(later and "offset" in later for _text, later in entries[number:]):
+                raise damaged("A journal of an archive was damaged in line %d." % (number + 1))
             break
         if header is None:
             header = entry
@@ -125,10 +130,22 @@ def parse_journal(data: bytes) -> Tuple[Optional[Facts], List[Facts], int]:
     return header, list(batches.values()), whole
 
 
-def open_locked(path: str, wait: bool = False) -> Optional[int]:
+def entry_of(text: bytes) -> Optional[Facts]:
+    """A whole line of the journal."""
+    with contextlib.suppress(ValueError):
+        entry = json.loads(text)
+        return entry if text.endswith(b"\n") and isinstance(entry, dict) else None
+    return None
+
+
+def damaged(text: str) -> ArchiveFailed:
+    return ArchiveFailed(text, "Move the archive away with its journal, look into it by hand, then run again.")
+
+
+def open_locked(path: str, flags: int = os.O_RDWR, wait: bool = False) -> Optional[int]:
     """A descriptor of a journal, locked; None where it is gone or, unless we ``wait``, its writer lives."""
     try:
-        descriptor = os.open(path, os.O_RDWR | (os.O_CREAT | os.O_EXCL if wait else 0), MODE)
+        descriptor = os.open(path, flags | os.O_NOFOLLOW, MODE)
     except FileNotFoundError:
         return None
     try:
@@ -228,7 +245,7 @@ class Archive(Deliveries):
         if self._files is None:
             journal = None
             while journal is None:  # who settles others' journals may have taken ours for one in between
-                journal = open_locked(self.stem + JOURNAL, wait=True)
+                journal = open_locked(self.stem + JOURNAL, os.O_RDWR | os.O_CREAT | os.O_EXCL, wait=True)
             data = line(self._header)
             write_all(journal, data, 0)
             os.fsync(journal)
@@ -245,7 +262,7 @@ class Archive(Deliveries):
         self._files = None
         os.close(data)
         try:
-            return settle(self.stem, journal, ask, self._whole.hexdigest())
+            return settle(self.stem, journal, ask, "" if self.failed else self._whole.hexdigest(), own=True)
         finally:
             os.close(journal)
 
@@ -253,15 +270,18 @@ class Archive(Deliveries):
 # Settling
 
 
-def settle(stem: str, journal: int, ask: Ask, digest: str = "") -> Optional[Facts]:
+def settle(stem: str, journal: int, ask: Ask, digest: str = "", own: bool = False) -> Optional[Facts]:
     """Bring an archive to its end by its locked journal: ``path``, ``manifest``, ``rows``, ``bytes``, ``sha256``,
     ``batches``, ``waiting`` (batches whose transaction is still open, for which the journal stays, without a manifest).
 
-    None, and no file, where nothing of it was deleted. ``digest`` is that of all batches, where it is known.
+    None, and no file, where nothing was handed over, or nothing of one's ``own`` was deleted. Of another run's that is
+    a database's word, and a copy of it may give another. ``digest`` is that of all batches, where it is known.
     """
     path = stem + DATA
     with told(stem + JOURNAL, "read or written"):
         header, batches, whole = parse_journal(read_all(journal))
+        if header is None and os.path.exists(path):
+            raise damaged("The journal of %s was damaged in line 1." % path)
         unknown = [batch for batch in batches if batch["state"] is None]
         states = ask(unknown) if unknown else {}
         os.ftruncate(journal, whole)
@@ -273,7 +293,7 @@ def settle(stem: str, journal: int, ask: Ask, digest: str = "") -> Optional[Fact
                 whole += len(entry)
         os.fsync(journal)
         waiting = [batch["batch"] for batch in batches if batch["state"] is None]
-        if header is None or all(batch["state"] == "kept" for batch in batches):
+        if header is None or not batches or (own and all(batch["state"] == "kept" for batch in batches)):
             _remove(path, stem + JOURNAL)
             return None
         end = max(batch["offset"] + batch["bytes"] for batch in batches)
@@ -289,14 +309,14 @@ def settle(stem: str, journal: int, ask: Ask, digest: str = "") -> Optional[Fact
 
 def _cut(path: str, end: int) -> None:
     """Take away what is behind the last batch. Raises ArchiveFailed when there is less."""
-    size = os.stat(path).st_size
+    size = os.stat(path).st_size if os.path.exists(path) else 0
     if size < end:
         raise ArchiveFailed(
             "%s was damaged: it has %d bytes, and %d were written." % (path, size, end),
             "Move it away with its journal. Rows that are in its last batches only may be lost.",
         )
     if size > end:
-        with open(path, "r+b") as file:
+        with os.fdopen(os.open(path, os.O_RDWR | os.O_NOFOLLOW), "r+b") as file:
             file.truncate(end)
             os.fsync(file.fileno())
 

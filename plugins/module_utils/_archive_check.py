@@ -29,6 +29,7 @@ BUFFER = 4096 * (MARK + NUMBER)
 GZIP = 31  # zlib's window bits
 RAW = 1 << 20  # bytes that are decompressed at once
 TOLD = 5  # of each kind, in words
+NEEDED = {"batch", "offset", "bytes", "sha256", "rows", "table", "key", "time", "tables", "first", "last", "state"}
 
 AGAIN = "Take another copy of it. Rows that are in no other archive are lost where the purge deleted them."
 COMPLETE = "Run phase_purge_logs on that database with archive_dest=%s; it completes the archive."
@@ -116,7 +117,7 @@ class Reading:
                     "%s can be read or written by others than its owner (chmod 600)." % (self.stem + suffix)
                 )
         if os.path.exists(self.stem + JOURNAL):
-            lock = open_locked(self.stem + JOURNAL)
+            lock = open_locked(self.stem + JOURNAL, os.O_RDONLY)
             if lock is None:
                 self.state = "being written"
                 self.warnings.append("%s is being written, so it was not read." % self.path)
@@ -139,6 +140,8 @@ class Reading:
             with open(self.stem + MANIFEST, encoding="utf-8") as file:
                 content = json.load(file)
             if (content["format"], content["version"]) != (FORMAT, VERSION):
+                raise ValueError
+            if any(not NEEDED <= set(batch) for batch in content["batches"]):
                 raise ValueError
             self.batches, self._content = list(content["batches"]), content
         except (OSError, ValueError, KeyError, TypeError):
@@ -286,8 +289,13 @@ def check(path: str, report: Callable[..., None], warn: Callable[[str], None], a
     try:
         batches: List[Facts] = []
         for reading in readings:
-            reading.describe()
-            reading.read(marks.add, len(batches), report)
+            try:
+                reading.describe()
+                reading.read(marks.add, len(batches), report)
+            except PhaseError as error:
+                reading.wrong("cannot be relied on: %s" % error.message, error.next_step)
+            except (OSError, KeyError, TypeError) as error:
+                reading.wrong("cannot be read: %s: %s." % (type(error).__name__, error))
             batches += reading.batches
         report("Looking for rows that are there twice")
         duplicates = count(marks.repeated(), batches)

@@ -117,13 +117,15 @@ def purge(call: Call) -> Facts:
     plan = call.target.run(operations.plan, dict(request, count=call.check or call.diff), call.report)
     result = shown(plan)
     if archive:
-        archive.check(dict(plan, **others.archived(plan)), result)
+        archive.foresee(dict(plan, **others.archived(plan)), result)
     for text in warnings(plan):
         call.warn(text)
+    if archive and not call.check:
+        result["archive"] = archive.settle(plan)
+    if archive:
+        archive.check_room(dict(plan, **others.archived(plan)))
     if call.check:
         return result
-    if archive:
-        result["archive"] = archive.settle(plan)
     if plan["exact"] and not plan["eligible"] and not plan["recovery"] and not others.eligible(plan):
         result.update(changed=changed({}, result["archive"]), other_logs=others.untouched(plan))
         return dict(result, deleted=0, remaining=0, stopped_by=None, rows_per_second=0, after=plan["before"])
@@ -162,7 +164,7 @@ def run(call: Call, archive: Optional[Archiving], request: Facts) -> Facts:
 
 
 def changed(done: Mapping[str, Any], archive: Optional[Mapping[str, Any]] = None) -> bool:
-    settled = archive and archive["settled"]
+    settled = archive and [one for one in archive["settled"] if not one.get("waiting")]
     gone = done.get("deleted") or others.deleted(done)
     return bool(gone or done.get("recovered") or done.get("tokens_kept") or settled)
 

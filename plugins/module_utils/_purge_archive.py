@@ -39,8 +39,8 @@ class Archiving:
         self._settled: List[Facts] = []
         self._archive: Optional[Archive] = None
 
-    def check(self, plan: Mapping[str, Any], result: Facts) -> None:
-        """Put into a result what would be done. Raises ArchiveFailed where there is no room."""
+    def foresee(self, plan: Mapping[str, Any], result: Facts) -> None:
+        """Put into a result what would be done."""
         stems = [stem for stem, _journal in _archive.left(self._folder, plan["database"])]
         stem = os.path.join(self._folder, _archive.name_of(self.run, time.time()))
         result["archive"] = {
@@ -56,6 +56,8 @@ class Archiving:
                 name = os.path.basename(stem)
                 result["diff"]["before"] += "archive %s: cut off\n" % name
                 result["diff"]["after"] += "archive %s: settled\n" % name
+
+    def check_room(self, plan: Mapping[str, Any]) -> None:
         _archive.check_room(self._folder, plan["bytes"])
 
     def settle(self, plan: Mapping[str, Any]) -> Facts:
@@ -84,7 +86,7 @@ class Archiving:
         return dict(own or NOTHING, settled=list(self._settled))
 
     def _ask(self, batches: Sequence[Facts]) -> Dict[str, Optional[str]]:
-        names = ("batch", "table", "key", "samples", "transaction")
+        names = ("batch", "table", "key", "samples", "transaction", "relation")
         request = {"batches": [{name: batch[name] for name in names} for batch in batches]}
         found: Dict[str, Optional[str]] = self._target.run(operations.states, request, self._report)["states"]
         return found

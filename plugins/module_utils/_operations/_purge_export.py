@@ -16,8 +16,9 @@ import hashlib
 import json
 import threading
 import zlib
-from typing import Any, Dict, List, Mapping
+from typing import Any, Dict, List, Mapping, Optional
 
+from .._errors import NotTaken
 from ._api import Deliveries
 from ._purge_session import RETRIED, Session
 from ._rows import SETTINGS
@@ -149,20 +150,29 @@ class Exporter:
         while self._open:
             self._deliveries.outcome(self._open.pop(0), state)
 
-    def take(self, cursor: Any, statement: str, values: Mapping[str, Any]) -> Totals:
-        """Hand over what a statement that ends in a ``selection`` finds, as a batch, in a transaction that is begun."""
+    def take(
+        self, cursor: Any, statement: str, values: Mapping[str, Any], relation: Optional[int] = None
+    ) -> Totals:
+        """Hand over what a statement that ends in a ``selection`` finds, as a batch, in a transaction that is begun.
+
+        It goes with that transaction, or, where that is told, when another ``relation`` (oid) takes the table's place.
+        """
         with self._lock:
             self._number += 1
             batch = "%s-%d" % (self._run, self._number)
             cursor.execute(BEFORE)
+            if cursor.connection.server_version >= 170000:
+                cursor.execute("set local transaction_timeout = 0")
             stream = Stream(self._deliveries)
             query: bytes = cursor.mogrify(statement, dict(values, batch=batch))
             cursor.copy_expert(b"copy (" + query + b") to stdout with (encoding 'UTF8')", stream)
             totals = stream.totals
             if not stream.rows:
                 return totals
-            facts: Totals = dict(stream.end(), batch=batch, rows=stream.rows)
+            facts: Totals = dict(stream.end(), batch=batch, rows=stream.rows, relation=relation)
             facts.update({name: totals[name] for name in TOLD})
+            if stream.rows != sum(totals["tables"].values()):
+                raise NotTaken("Batch %s has other rows than it was said to have." % batch, "Report this.")
             self._deliveries.settle(facts)
             self._open.append(batch)
             self.rows += stream.rows

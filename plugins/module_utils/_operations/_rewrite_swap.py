@@ -107,6 +107,7 @@ class Swap:
             reason = "locks did not come at once"
         else:
             self.held = self._context.clock() - begun
+            self._context.check_cancelled()  # whoever asked may think by now that it was not done
             cursor.execute("commit")  # which lets go of the locks before it removes the old files
             return ""
         cursor.execute("rollback to savepoint attempt; release savepoint attempt")

@@ -15,7 +15,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any, Callable, Dict, List
 
-from .._errors import PhaseError
+from .._errors import NotTaken, PhaseError
 from . import _purge_foreign_key as foreign_key
 from . import _purge_rewrite, _purge_stock, _purge_tokens, _retention
 from ._api import Context, Request, Result
@@ -201,9 +201,11 @@ def apply(context: Context, request: Request) -> Result:
     done: Result = {"deleted": 0, "recovered": None, "tokens_kept": 0, "stopped_by": None}
     done.update(foreign_key={"state": "kept"}, other_logs={})
     place = Workplace(context, request["lock_timeout"], request["host"])
-    if request.get("archive") and context.deliveries is not None:
-        place.exporter = Exporter(context.deliveries, request["archive"])
     try:
+        if request.get("archive"):
+            if context.deliveries is None:
+                raise NotTaken("Nobody takes what shall be archived.", "Report this; archive_dest cannot be used here.")
+            place.exporter = Exporter(context.deliveries, request["archive"])
         _apply(context, request, place, done)
         # A rewritten table has been analyzed; elsewhere the planner learns of the purge by the next vacuum.
         done["after"] = after(place.watcher, 0 if "rewrite" in done else done["deleted"])

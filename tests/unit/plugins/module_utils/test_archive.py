@@ -173,8 +173,90 @@ def test_a_run_that_was_cut_off_is_put_right(tmp_path, state):
 
 
 def test_a_run_that_was_cut_off_and_deleted_nothing(tmp_path):
+    """That is a database's word, and a copy of the database would say the same: the archive stays."""
     Writer(tmp_path).batch(state=None).die()
-    assert settle_all(tmp_path, lambda batches: {"aa-1": "kept"}) == [None] and names(tmp_path) == []
+    (done,) = settle_all(tmp_path, lambda batches: {"aa-1": "kept"})
+    assert (done["rows"], done["kept"]) == (0, 1) and names(tmp_path) == [".manifest.json", ".ndjson.gz"]
+    assert check(str(tmp_path), quiet, sure)["rows"] == 0
+
+
+def test_a_run_that_was_cut_off_in_its_first_batch(tmp_path):
+    Writer(tmp_path).torn().die()
+    assert settle_all(tmp_path) == [None] and names(tmp_path) == []
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_a_damaged_journal_takes_nothing_away(tmp_path, number):
+    """What was acknowledged was on disk: a line that is bad before such a line is no torn end."""
+    writer = Writer(tmp_path).batch().batch()
+    writer.die()
+    journal, data = (Path(writer.archive.stem + suffix) for suffix in (_archive.JOURNAL, _archive.DATA))
+    lines = journal.read_bytes().splitlines(keepends=True)
+    lines[number] = b"\x00" + lines[number][1:]
+    journal.write_bytes(b"".join(lines))
+    before = (journal.read_bytes(), data.read_bytes())
+    with pytest.raises(ArchiveFailed, match="damaged in line"):
+        settle_all(tmp_path)
+    with pytest.raises(ArchiveDamaged, match="damaged in line"):
+        check(str(tmp_path), quiet, sure)
+    assert (journal.read_bytes(), data.read_bytes()) == before
+
+
+def test_a_journal_that_has_lost_all(tmp_path):
+    writer = Writer(tmp_path).batch()
+    writer.die()
+    Path(writer.archive.stem + _archive.JOURNAL).write_bytes(b"")
+    with pytest.raises(ArchiveFailed, match="damaged in line 1"):
+        settle_all(tmp_path)
+    assert Path(writer.archive.stem + _archive.DATA).stat().st_size
+
+
+def test_a_journal_that_could_not_be_synced(tmp_path, monkeypatch):
+    """Its batch was refused, and counts all the same once its transaction is found to be over."""
+    writer = Writer(tmp_path).batch()
+    real, calls = os.fsync, []
+
+    def fsync(descriptor):
+        calls.append(descriptor)
+        if len(calls) == 2:
+            raise OSError(5, "Input/output error")
+        real(descriptor)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fsync)
+        with pytest.raises(ArchiveFailed, match="Input/output error"):
+            writer.batch()
+    assert writer.archive.close(lambda batches: {"aa-2": "kept"})["rows"] == 10
+    assert check(str(tmp_path), quiet, sure)["archives"][0]["kept"] == 1
+
+
+def test_links_are_not_followed(tmp_path):
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    folder = tmp_path / "archives"
+    folder.mkdir(mode=0o700)
+    (folder / "phase-purge-x.journal").symlink_to(victim)
+    with pytest.raises(ArchiveFailed):
+        settle_all(folder)
+    assert victim.read_text() == "mine"
+
+
+def test_a_folder_that_others_may_write_to(tmp_path):
+    tmp_path.chmod(0o770)
+    with pytest.raises(ArchiveFailed, match="may write"):
+        check_folder(str(tmp_path))
+
+
+@pytest.mark.parametrize("hurt", ["offset", "state", "sha256"])
+def test_a_manifest_that_lacks_something(tmp_path, hurt):
+    writer = Writer(tmp_path).batch()
+    writer.archive.close(sure)
+    manifest = Path(writer.archive.stem + _archive.MANIFEST)
+    content = json.loads(manifest.read_text())
+    del content["batches"][0][hurt]
+    manifest.write_text(json.dumps(content))
+    with pytest.raises(ArchiveDamaged):
+        check(str(tmp_path), quiet, sure)
 
 
 def test_settling_that_was_cut_off(tmp_path, monkeypatch):
