@@ -88,11 +88,17 @@ class Docker:
         """``instance`` holds the events, and is reached from here over the engine's bridge."""
         self.instance = instance
         self.seeded = "bench_seeded"
-        instance.stop_service("worker")
-        instance.stop_service("backend")
-        run(self.administrator, "alter database phase rename to bench_seeded")
-        copied(self.administrator, self.seeded, "phase")
+        self._name = sql.Identifier(instance.environment["DATABASE_NAME"])
+        for service in ("worker", "backend"):
+            instance.stop_service(service)
+        rename = sql.SQL("alter database {} rename to {}").format(self._name, sql.Identifier(self.seeded))
+        run(self.administrator, rename)
+        self._replace()
         instance.start_service("backend")
+
+    def _replace(self) -> None:
+        run(self.administrator, sql.SQL("drop database if exists {} with (force)").format(self._name))
+        copied(self.administrator, self.seeded, self._name.string, self.instance.environment["DATABASE_USER"])
 
     @contextlib.contextmanager
     def administrator(self) -> Iterator[Any]:
@@ -103,8 +109,7 @@ class Docker:
 
     @contextlib.contextmanager
     def copy(self, seeded: str) -> Iterator[Database]:
-        run(self.administrator, "drop database if exists phase with (force)")
-        copied(self.administrator, seeded, "phase")
+        self._replace()
         yield Database(self.instance.database_url)
 
     def options(self, database: Database, reach: str) -> dict[str, Any]:
@@ -130,10 +135,12 @@ def run(administrator: Callable[[], contextlib.AbstractContextManager[Any]], sta
         cursor.execute(statement)
 
 
-def copied(administrator: Callable[[], contextlib.AbstractContextManager[Any]], source: str, name: str) -> None:
+def copied(
+    administrator: Callable[[], contextlib.AbstractContextManager[Any]], source: str, name: str, owner: str = "phase"
+) -> None:
     """File by file, past the WAL; written out, so that the disk is idle when something is timed."""
-    statement = sql.SQL("create database {} template {} owner phase strategy file_copy")
-    run(administrator, statement.format(sql.Identifier(name), sql.Identifier(source)))
+    statement = sql.SQL("create database {} template {} owner {} strategy file_copy")
+    run(administrator, statement.format(*map(sql.Identifier, (name, source, owner))))
     os.sync()
 
 
