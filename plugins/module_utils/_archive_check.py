@@ -23,7 +23,7 @@ from ._archive import CHUNK, DATA, FORMAT, JOURNAL, MANIFEST, VERSION, Facts, op
 from ._archive import totals as totals_of
 from ._errors import BadOption, PhaseError
 
-AT_ONCE = 250_000  # rows whose marks are sorted in memory
+AT_ONCE = 100_000  # rows whose marks are sorted in memory
 MARK, NUMBER = 12, 4  # bytes of a row's digest, and of its batch's number
 BUFFER = 4096 * (MARK + NUMBER)
 GZIP = 31  # zlib's window bits

@@ -16,7 +16,7 @@ description:
   - Tells archives that were cut off or have no manifest, rows that are there more than once, also in different
     archives of the directory, and files that others may read.
   - Fails where an archive cannot be relied on, and says what to do. It needs no instance and no database.
-  - Memory does not grow with the archives. For more than 250,000 rows, a temporary file takes 16 bytes for each.
+  - Memory does not grow with the archives. For more than 100,000 rows, a temporary file takes 16 bytes for each.
 extends_documentation_fragment:
   - phase.console.target
   - phase.console.attributes
