@@ -224,19 +224,21 @@ other_logs:
   returned: success
   type: dict
 eligible:
-  description: Rows that may go. In check mode counted, in a real run those that went and those that are left.
+  description:
+    - Read events that may go. In check mode counted, in a real run those that went and those that are left.
+    - Of other logs RV(other_logs) has the numbers.
   returned: success
   type: int
 deleted:
-  description: Rows that were deleted.
+  description: Read events that were deleted.
   returned: when not in check mode
   type: int
 remaining:
-  description: Rows that may go and are still there, because the run was stopped or somebody had locked them.
+  description: Read events that may go and are still there, because the run was stopped or somebody had locked them.
   returned: when not in check mode
   type: int
 held_back:
-  description: Rows that may not go because a log stream has not delivered them.
+  description: Read events that may not go because a log stream has not delivered them.
   returned: success
   type: int
 log_streams:
