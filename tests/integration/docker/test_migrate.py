@@ -4,11 +4,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from ansible_collections.phase.console.plugins.module_utils._operations._migration_lock import MARK
 from integration.forks import Database, eventually
 from integration.harness import Ansible, Run, target
 from sandbox import images
@@ -52,7 +52,8 @@ def test_killed_repaired_cut_off_and_joined(ansible: Ansible, instance: Any) -> 
         first = ansible.popen_playbook(play(repairing))
         first.wait_for_output("Dropping valid index secret_event_history_idx")
         first.kill(everything=True)
-        time.sleep(10)  # what a container of this collection may take to notice that its caller is gone
+        # A container of this collection may take ten seconds to notice that its caller is gone.
+        eventually(lambda: any(name.endswith(MARK) for name in database.sessions()), timeout=20)
         second = ansible.popen_playbook(play(options))
         second.wait_for_output("Joining a run that goes on")
         hold.close()

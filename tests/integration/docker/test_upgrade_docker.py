@@ -1,9 +1,10 @@
 # SPDX-FileCopyrightText: 2026 The phase.console authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The upgrade playbook on plain containers: the whole of it, and a kill -9 while the backend is nowhere."""
+"""The upgrade playbook on plain containers: the whole of it, and kill -9 while the backend is nowhere."""
 
 from __future__ import annotations
 
+import functools
 import tarfile
 from collections.abc import Callable
 from typing import Any
@@ -33,55 +34,57 @@ def runs_the_target(instance: Any) -> None:
     assert set(upgrades.containers(instance)) == {f"phase-{name}" for name in COMPONENTS}
 
 
-def test_upgrade_and_second_run(ansible: Ansible, instance: Any) -> None:
-    variables, environ = upgrades.variables(instance, NEW), instance.engine.variables()
-    before = (upgrades.tables(instance), upgrades.containers(instance))
-    checked = ansible.playbook("upgrade", variables, check=True, diff=True, environ=environ)
-    assert (upgrades.tables(instance), upgrades.containers(instance)) == before and checked.changed == 0
-    with Client(instance.url) as client:
-        done = ansible.playbook("upgrade", variables, environ=environ)
-    upgrades.settled(instance, NEW)
-    runs_the_target(instance)
-    record = done.custom["phase_upgrade"]
-    assert record["before"]["backend"]["image_id"] != record["after"]["backend"]["image_id"]
-    report = client.report()
-    assert report.windows[-1].end is not None
-    assert report.failing_seconds <= record["reads_failed_seconds"] + 5
-    after = upgrades.containers(instance)
-    assert ansible.playbook("upgrade", variables, environ=environ).changed == 0
-    assert upgrades.containers(instance) == after
-
-
-@pytest.mark.parametrize("left", ["phase-backend-next", "phase-backend-previous"])
-def test_killed_while_the_backend_is_replaced(ansible: Ansible, instance: Any, left: str) -> None:
-    variables, environ = upgrades.variables(instance, NEW), instance.engine.variables()
-    run = ansible.popen_playbook("upgrade", variables, environ=environ)
-    run.wait_until(lambda: left in instance.docker("ps", "--all", "--format", "{{.Names}}").split(), 240)
-    run.kill(everything=True)
-    ansible.playbook("upgrade", variables, environ=environ)
-    upgrades.settled(instance, NEW)
-    runs_the_target(instance)
-
-
-def test_images_from_an_archive(ansible: Ansible, instance: Any) -> None:
+def test_check_upgrade_from_an_archive_and_second_run(ansible: Ansible, instance: Any) -> None:
     """A host without a registry: the target is not on the engine, and comes from a file."""
     archive = instance.directory / "images.tar"
     names = [images.backend(NEW), images.frontend(NEW)]
     ids = [instance.inspect(name)["Id"] for name in names]
     instance.docker("save", "--output", str(archive), *names)
     assert tarfile.is_tarfile(archive)
+    variables = upgrades.variables(instance, NEW, phase_upgrade_images_archive=str(archive))
+    environ = instance.engine.variables()
+    before = (upgrades.tables(instance), upgrades.containers(instance))
+
+    def check() -> str:
+        checked = ansible.playbook("upgrade", variables, check=True, diff=True, environ=environ)
+        assert (upgrades.tables(instance), upgrades.containers(instance)) == before and checked.changed == 0
+        return "\n".join(checked.custom["phase_upgrade"]["plan"]["text"])
+
+    assert "not on this engine yet" not in check()
     instance.docker("tag", names[0], "kept/backend:new")
     instance.docker("tag", names[1], "kept/frontend:new")
     instance.docker("rmi", *names)
-    environ = instance.engine.variables()
     try:
-        variables = upgrades.variables(instance, NEW, phase_upgrade_images_archive=str(archive))
-        checked = ansible.playbook("upgrade", variables, check=True, environ=environ)
-        assert "not on this engine yet" in "\n".join(checked.custom["phase_upgrade"]["plan"]["text"])
-        ansible.playbook("upgrade", variables, environ=environ)
+        assert "not on this engine yet" in check()
+        with Client(instance.url) as client:
+            done = ansible.playbook("upgrade", variables, environ=environ)
         upgrades.settled(instance, NEW)
         runs_the_target(instance)
+        record = done.custom["phase_upgrade"]
+        assert record["before"]["backend"]["image_id"] != record["after"]["backend"]["image_id"]
+        report = client.report()
+        assert report.windows[-1].end is not None
+        assert report.failing_seconds <= record["reads_failed_seconds"] + 5
+        after = upgrades.containers(instance)
+        assert ansible.playbook("upgrade", variables, environ=environ).changed == 0
+        assert upgrades.containers(instance) == after
     finally:
         for name, image_id in zip(names, ids):
             instance.docker("tag", image_id, name, check=False)
         instance.docker("rmi", "kept/backend:new", "kept/frontend:new", check=False)
+
+
+def test_killed_twice_while_containers_are_replaced(ansible: Ansible, instance: Any) -> None:
+    """Once while the backend is nowhere, once while there are two workers."""
+    variables, environ = upgrades.variables(instance, NEW), instance.engine.variables()
+
+    def is_there(name: str) -> bool:
+        return name in instance.docker("ps", "--all", "--format", "{{.Names}}").split()
+
+    for left in ("phase-backend-previous", "phase-worker-next"):
+        run = ansible.popen_playbook("upgrade", variables, environ=environ)
+        run.wait_until(functools.partial(is_there, left))
+        run.kill(everything=True)
+    ansible.playbook("upgrade", variables, environ=environ)
+    upgrades.settled(instance, NEW)
+    runs_the_target(instance)
