@@ -66,14 +66,12 @@ class ContainerInstance:
         *,
         variant: Variant = STOCK,
         engine: Engine | None = None,
-        ready: bool = True,
     ) -> T:
         """Start a whole instance at `version`, with seeded organisations and so many events; return when it answers.
 
         The database is a copy of one that was made before, where there is one of the same day (`_kept`).
-        `ready=False`: neither wait for the web process nor seed, for variants where they cannot work. What an earlier
-        run has left behind is removed first. Raises InstanceError when somebody else's containers bear the names, or
-        when it does not become ready: then nothing of it is left.
+        What an earlier run has left behind is removed first. Raises InstanceError when somebody else's containers bear
+        the names, or when it does not become ready: then nothing of it is left.
         """
         engine = engine or engines.ensure()
         images.ensure(engine, images.for_versions([version]))
@@ -85,13 +83,9 @@ class ContainerInstance:
             instance._write_files()
             images.point_latest(engine, version)
             instance._make_volume()
-            if ready:
-                _kept.start_database(instance, events)
-            else:
-                instance._start_database()
+            _kept.start_database(instance, events)
             instance._up()
-            if ready:
-                instance.wait_ready()
+            instance.wait_ready()
         except BaseException:
             instance.stop()
             raise

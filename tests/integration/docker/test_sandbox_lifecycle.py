@@ -16,7 +16,7 @@ from sandbox.docker_instance import DockerInstance
 
 
 def test_nothing_is_left_after_stop(tmp_path: Path) -> None:
-    with ComposeInstance.start(tmp_path / "phase", "v2.66.0", ready=False) as instance:
+    with ComposeInstance.start(tmp_path / "phase", "v2.66.0") as instance:
         engine, network = instance.engine, instance.network
         engine.docker(
             "run", "--detach", "--network", network, images.RUNTIME, "sleep", "infinity"
@@ -28,7 +28,7 @@ def test_nothing_is_left_after_stop(tmp_path: Path) -> None:
 
 
 def test_two_at_once_are_refused(tmp_path: Path) -> None:
-    with DockerInstance.start(tmp_path / "one", "v2.66.0", ready=False) as first:
+    with DockerInstance.start(tmp_path / "one", "v2.66.0") as first:
         with pytest.raises(InstanceError, match="still up"):
             ComposeInstance.start(tmp_path / "two", "v2.66.0")
         assert first.status()["postgres"] == "running"
@@ -51,10 +51,10 @@ def test_somebody_elses_container_is_left_alone(tmp_path: Path) -> None:
 def test_what_a_killed_run_left_is_cleared(tmp_path: Path) -> None:
     program = (
         "import os, sys; from pathlib import Path; from sandbox.compose import ComposeInstance as C; "
-        "C.start(Path(sys.argv[1]), 'v2.66.0', ready=False); os.kill(os.getpid(), 9)"
+        "C.start(Path(sys.argv[1]), 'v2.66.0'); os.kill(os.getpid(), 9)"
     )
     killed = subprocess.run([sys.executable, "-c", program, str(tmp_path / "killed")], check=False)
     assert killed.returncode == -9
-    with DockerInstance.start(tmp_path / "next", "v2.66.0", ready=False) as instance:
+    with DockerInstance.start(tmp_path / "next", "v2.66.0") as instance:
         volumes = instance.docker("volume", "ls", "--quiet", "--filter", f"label={images.LABEL}").split()
         assert volumes == ["phase-postgres-data"]
