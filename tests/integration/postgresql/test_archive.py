@@ -234,6 +234,11 @@ def test_a_rewrite_archives_what_it_leaves_out(full: Full) -> None:
         done = full.purge(strategy="rewrite")
     assert full.database.ids() == full.kept | {changed, late}
     assert full.database.sql("select comment from api_secretevent where id = %s", changed) == [("changed",)]
+    # Had it been cut off after the swap: rows that were changed are there, and what was beside them has gone.
+    (oid,) = (row[0] for row in full.database.sql("select 'api_secretevent'::regclass::oid::bigint"))
+    for relation, state in ((None, "deleted"), (oid, "kept")):
+        batches = [dict(one, relation=relation or one["relation"]) for one in full.manifests()[0]["batches"]]
+        assert set(full.database.operation(operations.states, {"batches": batches})["states"].values()) == {state}
     tags = {table: found for table, found in done["archive"]["tables"].items() if table.endswith("tags")}
     assert tags == {"api_secretevent_tags": sum(event.tags for event in full.events if event.kind == "R")}
     again = full.purge()
