@@ -46,6 +46,8 @@ WAYS: dict[str, dict[str, Any]] = {
     "set_aside": {"strategy": "delete", "foreign_key": "set_aside"},
     "rewrite": {"strategy": "rewrite"},
 }
+CHILDREN = multiprocessing.get_context("forkserver")
+CHILDREN.set_forkserver_preload(["tools.kill_loop"])
 SLOWLY = 0.002  # seconds at each step of a deletion, so that there are moments to be killed at
 ACTIVITY = """
 select pid, application_name, state, wait_event_type, wait_event, query_start::text from pg_stat_activity
@@ -140,11 +142,13 @@ def purge(purges: Instance, way: str) -> dict[str, Any]:
         return purges.purge(all_organisations=True, **WAYS[way])
 
 
-def silently(url: str, way: str) -> None:
+def silently(url: str, way: str, begins: Any) -> None:
     faulthandler.enable(os.fdopen(os.dup(2), "w"))
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    purges = Instance(url)
+    begins.set()
     with contextlib.suppress(PhaseError, psycopg2.Error):
-        purge(Instance(url), way)
+        purge(purges, way)
 
 
 class Loop:
@@ -192,8 +196,10 @@ class Loop:
     def _killed(self, way: str, kill: Kill) -> None:
         """Start it, and kill at some moment; at the end nothing of it runs any more."""
         # Not a fork of this process, whose writer may hold any lock at that moment.
-        process = multiprocessing.get_context("forkserver").Process(target=silently, args=(self.subject.url, way))
+        begins = CHILDREN.Event()
+        process = CHILDREN.Process(target=silently, args=(self.subject.url, way, begins))
         process.start()
+        assert begins.wait(120), "it does not begin"
         time.sleep(self.chance.uniform(0, 1.05 * self.whole[way]))
         kill(self, process)
         process.join(120)
