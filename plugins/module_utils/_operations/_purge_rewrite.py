@@ -14,7 +14,7 @@ from ._api import Context, Request, Result
 from ._purge_export import Exporter, selection
 from ._purge_scope import Rule
 from ._purge_surroundings import finding
-from ._purge_throttle import Control
+from ._purge_throttle import Control, rounded
 from ._rewrite_catalog import EVENTS, Table
 from ._rewrite_copy import Export
 from ._rewrite_errors import RewriteBlocked, RewriteStopped
@@ -120,7 +120,7 @@ def run(context: Context, request: Request, place: Any, rule: Rule, control: Con
         deleted=result["deleted"],
         seconds=round(seconds, 2),
         rows_per_second=round(result["deleted"] / seconds) if seconds else 0,
-        paused={name: round(value, 1) for name, value in control.paused.items()},
+        paused=rounded(control.paused),
     )
 
 

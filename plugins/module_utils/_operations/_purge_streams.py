@@ -6,7 +6,7 @@
 A stream ships the events of its organisation from its sources, ``secrets`` and ``org_audit``, each in the order
 (timestamp, id), after the cursor ``{"ts", "id"}`` it keeps for the source, or after its own creation. A chunk that
 failed too often is recorded in ``api_logstreamdeliveryevent`` as failed or skipped, the cursor goes past it, and a
-person may ship it again until the record is resolved. A paused stream goes on from its cursor one day; a deleted one
+person may ship it again until the record is resolved, also when the stream does not ship that source any more. A paused stream goes on from its cursor one day; a deleted one
 (``deleted_at``) never.
 """
 
@@ -22,9 +22,9 @@ UNREADABLE = "-infinity"
 
 _STREAMS = """
 select s.id, s.name, s.organisation_id, s.is_active, s.paused_reason, s.cursors -> %(source)s,
-       to_char(s.created_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"+00:00"')
+       to_char(s.created_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"+00:00"'), s.sources ? %(source)s
 from api_logstream s
-where s.deleted_at is null and s.sources ? %(source)s and s.organisation_id = any(%(organisations)s)
+where s.deleted_at is null and s.organisation_id = any(%(organisations)s)
 order by s.name, s.id
 """
 
@@ -59,7 +59,7 @@ def holds_of(connection: Any, source: str, organisations: Sequence[str], cutoff:
         streams = cursor.fetchall()
         cursor.execute(_FAILED, {"source": source, "streams": [row[0] for row in streams]})
         failed = cursor.fetchall()
-    holds = [pending(*row) for row in streams]
+    holds = [pending(*row[:-1]) for row in streams if row[-1]]
     by_id = {row[0]: row for row in streams}
     for stream, first, last in failed:
         holds.append(

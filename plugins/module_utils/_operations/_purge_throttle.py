@@ -16,11 +16,14 @@ EVERY = 1.0  # seconds between two looks
 TELL = 5.0  # seconds between two reports of the same pause
 
 # ``replay_lag`` is the delay of the last WAL that was applied: it stands still while a replica applies nothing
-# (documentation, 28.2.4 pg_stat_replication). So the oldest position is compared with our own looks as well.
+# (documentation, 28.2.4 pg_stat_replication). So the oldest position is compared with our own looks as well. A logical
+# subscriber is no replica: it need not acknowledge what has nothing for it.
 _LAG = """
 select count(*), count(replay_lsn), coalesce(max(extract(epoch from replay_lag)), 0)::float8,
        pg_wal_lsn_diff(min(replay_lsn), '0/0')::float8, pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::float8
-from pg_catalog.pg_stat_replication where state is distinct from 'backup'
+from pg_catalog.pg_stat_replication where state is distinct from 'backup' and pid not in (
+  select active_pid from pg_catalog.pg_replication_slots where slot_type = 'logical' and active_pid is not null
+)
 """
 _WAITS = """
 select count(*), coalesce(max(extract(epoch from clock_timestamp() - query_start)), 0)::float8
@@ -183,3 +186,8 @@ class Control:
         self._looked = now
         self._confirm()
         return self._throttle.reasons()
+
+
+def rounded(paused: Mapping[str, float]) -> Dict[str, float]:
+    """Pauses as results tell them."""
+    return {name: round(seconds, 1) for name, seconds in paused.items()}

@@ -19,7 +19,7 @@ from ._api import Context
 from ._purge_export import Exporter, selection
 from ._purge_scope import EVENTS, TAGS, Condition
 from ._purge_session import RETRIED, Session, patiently
-from ._purge_throttle import Control
+from ._purge_throttle import Control, rounded
 
 SMALLEST, LARGEST = 64, 65536  # blocks in a transaction
 FEWEST, MOST = 200, 50_000  # rows in a transaction, by index
@@ -258,5 +258,5 @@ def facts(walk: Walk, control: Control) -> Dict[str, Any]:
         "batches": walk.progress.batches,
         "seconds": round(seconds, 2),
         "rows_per_second": round(walk.progress.deleted / seconds) if seconds > 0 else 0,
-        "paused": {name: round(value, 1) for name, value in control.paused.items()},
+        "paused": rounded(control.paused),
     }

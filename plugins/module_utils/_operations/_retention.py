@@ -123,8 +123,8 @@ def count(connection: Any, table: str, rule: LogRule) -> Result:
     }
 
 
-def apply(context: Context, request: Request, place: Workplace, done: Result) -> None:
-    """Delete what the plan has, log by log, into ``done["other_logs"]``."""
+def apply(context: Context, request: Request, place: Workplace, done: Result) -> Dict[str, float]:
+    """Delete what the plan has, log by log, into ``done["other_logs"]``; the seconds of pauses by throttle."""
     planned = request["plan"].get("other_logs") or {}
     done["other_logs"] = {
         name: {"deleted": 0, "remaining": one["eligible"], "stopped_by": None, "after": one["before"]}
@@ -132,11 +132,12 @@ def apply(context: Context, request: Request, place: Workplace, done: Result) ->
     }
     logs = [log for log in asked(request) if planned[log.name]["eligible"]]
     if not logs:
-        return
+        return {}
     throttle = Throttle(context, place.watcher, request["throttle"], [log.subject.table for log in logs])
     control = Control(context, throttle, place.lock.confirm, request["max_duration"])
     for log in logs:
         _purge(context, request, place, control, log, done["other_logs"][log.name])
+    return control.paused
 
 
 def _purge(context: Context, request: Request, place: Workplace, control: Control, log: Log, done: Result) -> None:
@@ -144,12 +145,16 @@ def _purge(context: Context, request: Request, place: Workplace, control: Contro
     check_log(session.connection, log, request["plan"]["release"])
     # Read again under the lock: a stream's cursor moves on while its events wait, and never back.
     rule = rule_of(session.connection, log, request["plan"]["scope"], planned["cutoff"], request)
-    exporter = place.exporter if log.archived else None
-    walk = Walk(context, session, control, rule, request["transaction_time"], log.subject, exporter)
-    try:
-        done["stopped_by"] = walk.run(planned["before"]["blocks"])
-    finally:
-        deleted = walk.progress.deleted
-        done.update(deleted=deleted, remaining=max(0, planned["eligible"] - deleted))
+    exporter, table = place.exporter if log.archived else None, log.subject.table
+    deleted, more = 0, True
+    while more:
+        walk = Walk(context, session, control, rule, request["transaction_time"], log.subject, exporter)
+        try:
+            done["stopped_by"] = walk.run(sizes(place.watcher, table)["blocks"])
+        finally:
+            deleted += walk.progress.deleted
+            done.update(deleted=deleted, remaining=max(0, planned["eligible"] - deleted))
+        # Rows that referred to those that went have been written anew, perhaps behind the walk.
+        more = bool(log.subject.others and walk.progress.deleted and done["stopped_by"] is None)
     count_rest(session, dict(planned, exact=True), walk, rule, done)
-    done["after"] = after(place.watcher, deleted, log.subject.table)
+    done["after"] = after(place.watcher, deleted, table)

@@ -89,8 +89,8 @@ SYNC = Log(
         },
         "api_environmentsync": {"id": "text", "environment_id": "text"},
     },
-    environment="e.env_sync_id in (select s.id from api_environmentsync s where s.environment_id = "
-    "any(%(environments)s))",
+    environment="exists (select from api_environmentsync s where s.id = e.env_sync_id "
+    "and s.environment_id = any(%(environments)s))",
     keeps=(
         Keep("e.status not in ('completed', 'cancelled', 'timed_out', 'failed')", "the sync has not ended"),
         Keep("e.id in (select unnest(%(newest)s::text[]))", "it is the newest of its sync"),
@@ -114,8 +114,8 @@ LEASE = Log(
         "api_dynamicsecretlease": {"id": "text", "secret_id": "text", "status": "character varying(50)"},
         "api_dynamicsecret": {"id": "text", "environment_id": "text"},
     },
-    environment="e.lease_id in (select l.id from api_dynamicsecretlease l join api_dynamicsecret s on s.id = "
-    "l.secret_id where s.environment_id = any(%(environments)s))",
+    environment="exists (select from api_dynamicsecretlease l join api_dynamicsecret s on s.id = l.secret_id "
+    "where l.id = e.lease_id and s.environment_id = any(%(environments)s))",
     keeps=(
         Keep(
             "exists (select from api_dynamicsecretlease l where l.id = e.lease_id "
@@ -142,8 +142,8 @@ ROTATION = Log(
         "api_rotatingsecret": {"id": "text", "environment_id": "text", "deleted_at": TIME},
         "api_rotatingsecretcredential": {"id": "text", "status": "character varying(20)"},
     },
-    environment="e.rotating_secret_id in (select s.id from api_rotatingsecret s where s.environment_id = "
-    "any(%(environments)s))",
+    environment="exists (select from api_rotatingsecret s where s.id = e.rotating_secret_id "
+    "and s.environment_id = any(%(environments)s))",
     keeps=(
         Keep(
             "e.event_type = 'config_created' and exists (select from api_rotatingsecret s "
@@ -183,7 +183,8 @@ DELIVERY = Log(
         },
         "api_logstream": {"id": "text", "organisation_id": "text", "deleted_at": TIME},
     },
-    organisation="e.stream_id in (select s.id from api_logstream s where s.organisation_id = any(%(organisations)s))",
+    organisation="exists (select from api_logstream s where s.id = e.stream_id "
+    "and s.organisation_id = any(%(organisations)s))",
     keeps=(
         Keep(
             "e.status in ('failed', 'skipped') and e.resolved_at is null and e.source <> '' and exists "

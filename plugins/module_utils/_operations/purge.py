@@ -29,7 +29,7 @@ from ._purge_session import Session
 from ._purge_strategy import by_index, choose, expected
 from ._purge_streams import read_holds, summed
 from ._purge_surroundings import look
-from ._purge_throttle import Control, Throttle
+from ._purge_throttle import Control, Throttle, rounded
 from ._purge_walk import Walk
 from ._purge_walk import facts as walk_facts
 from ._purge_workplace import Workplace
@@ -233,9 +233,11 @@ def _apply(context: Context, request: Request, place: Workplace, done: Result) -
     done["recovered"] = done["recovered"] or recovered
     begun = context.clock()
     # First, since they are small: else a backlog of read events would take every night's time.
-    _retention.apply(context, request, place, done)
+    paused = _retention.apply(context, request, place, done)
     if planned["exact"] and planned["eligible"] == 0:
-        done.update(remaining=0, remaining_exact=True, seconds=0.0, rows_per_second=0, batches=0, paused={})
+        stopped = [one["stopped_by"] for one in done["other_logs"].values() if one["stopped_by"]]
+        done.update(stopped_by=stopped[0] if stopped else None, paused=rounded(paused), batches=0)
+        done.update(remaining=0, remaining_exact=True, seconds=round(context.clock() - begun, 2), rows_per_second=0)
         return
     # Read again under the lock: a stream's cursor moves on while its events wait, and never back.
     respected = request["log_streams"] == "respect"
@@ -250,6 +252,8 @@ def _apply(context: Context, request: Request, place: Workplace, done: Result) -
     throttle = Throttle(context, place.watcher, limits)
     control = Control(context, throttle, place.lock.confirm, request["max_duration"], context.clock() - begun)
     RUNNERS[planned["strategy"]](context, request, place, rule, control, done)
+    for name, seconds in rounded(paused).items():
+        done["paused"][name] = done["paused"].get(name, 0.0) + seconds
 
 
 def _delete(context: Context, request: Request, place: Workplace, rule: Rule, control: Control, done: Result) -> None:

@@ -274,6 +274,9 @@ def test_no_audit_event_goes_that_a_stream_has_not_delivered(newest: World) -> N
     assert database.purge(**options)["other_logs"]["audit_events"]["deleted"] == 4
     left = {row.id for row in rows if row.days == 50 or (row.place == spacex and row.days in (100, 200))}
     assert newest.ids() - {"0"} == left
+    database.sql("update api_logstream set sources = '[\"secrets\"]'")  # what failed can be sent again all the same
+    assert [one["rows"] for one in database.purge(check=True, **options)["other_logs"]["audit_events"]["kept"]] == [1]
+    database.sql("update api_logstream set sources = '[\"secrets\", \"org_audit\"]'")
     assert database.purge(**options)["changed"] is False
     assert database.purge(**options, log_streams="ignore")["other_logs"]["audit_events"]["deleted"] == 2
 
@@ -334,6 +337,25 @@ def test_killed_and_taken_up(newest: World) -> None:
     assert newest.database.purge(**options)["changed"] is False
 
 
+def test_retries_far_from_what_they_retried(newest: World) -> None:
+    """They are written anew when that goes, behind the walk or beyond its end, and go in the same run."""
+    log = {"delivery_events": 30}
+    rows = newest.make(
+        Row("delivery_events", days=100.0 if number % 3 else 10.0, kind="completed", retries=number // 2)
+        for number in range(300)
+    )
+    newest.database.sql(
+        "update api_logstreamdeliveryevent set meta = jsonb_build_object('a', "
+        "(select string_agg(md5(id || n::text), '') from generate_series(1, 40) n))"
+    )
+    newest.database.sql("vacuum full api_logstreamdeliveryevent")
+    with slowly():
+        done = newest.database.purge(read_events=False, all_organisations=True, other_logs=log)
+    found = done["other_logs"]["delivery_events"]
+    assert (found["deleted"], found["remaining"]) == (found["eligible"], 0) == (200, 0)
+    assert newest.ids() == {row.id for row in rows if row.days == 10.0}
+
+
 def test_time_is_up(newest: World) -> None:
     """The limit is one for all: what was not come to is told as remaining, and the read events wait as well."""
     _rows, stay = many(newest)
@@ -348,6 +370,13 @@ def test_time_is_up(newest: World) -> None:
     assert sum(one["remaining"] for one in done["other_logs"].values()) == len(newest.ids()) - len(stay)
     done = newest.database.purge(**options)
     assert newest.ids() == stay and done["deleted"] == len(events)
+
+
+def test_time_is_up_without_the_read_events(newest: World) -> None:
+    many(newest)
+    with slowly(late=3):
+        done = newest.database.purge(read_events=False, all_organisations=True, other_logs=MANY, max_duration="1s")
+    assert done["stopped_by"] == "max_duration" and done["seconds"] > 0
 
 
 def test_a_row_that_somebody_holds_is_passed_over(newest: World) -> None:
