@@ -80,7 +80,7 @@ def test_awx_takes_the_questions(name: str) -> None:
         assert set(question) <= allowed and question["question_name"]
         assert isinstance(question["required"], bool)
         if question["type"] == "integer":
-            assert type(question["default"]) is int and question["min"] <= question["default"]
+            assert isinstance(question["default"], int) and question["min"] <= question["default"]
         elif "default" in question:
             assert isinstance(question["default"], str)
         # A schedule has to answer what is required, even where there is a default.

@@ -6,8 +6,8 @@
 A stream ships the events of its organisation from its sources, ``secrets`` and ``org_audit``, each in the order
 (timestamp, id), after the cursor ``{"ts", "id"}`` it keeps for the source, or after its own creation. A chunk that
 failed too often is recorded in ``api_logstreamdeliveryevent`` as failed or skipped, the cursor goes past it, and a
-person may ship it again until the record is resolved, also when the stream does not ship that source any more. A paused stream goes on from its cursor one day; a deleted one
-(``deleted_at``) never.
+person may ship it again until the record is resolved, also when the stream does not ship that source any more. A paused
+stream goes on from its cursor one day; a deleted one (``deleted_at``) never.
 """
 
 from __future__ import annotations
