@@ -141,7 +141,7 @@ class Reading:
                 content = json.load(file)
             if (content["format"], content["version"]) != (FORMAT, VERSION):
                 raise ValueError
-            if any(not NEEDED <= set(batch) for batch in content["batches"]):
+            if any(not set(batch) >= NEEDED for batch in content["batches"]):
                 raise ValueError
             self.batches, self._content = list(content["batches"]), content
         except (OSError, ValueError, KeyError, TypeError):

@@ -76,7 +76,9 @@ def exporting(exporter: Exporter, goes: str) -> Export:
     def export(cursor: Any, table: Table, where: str) -> int:
         (place,) = table.followers
         others = "select t.* from only %s t where t.%s in (select id from gone)" % (place, column)
-        text = "with gone as materialized (select e.* from only {place} e where {where} and ({goes}) is true){rest}".format(
+        text = (
+            "with gone as materialized (select e.* from only {place} e where {where} and ({goes}) is true){rest}"
+        ).format(
             place=table.place,
             where=where,
             goes=goes.replace("%", "%%"),
