@@ -1,19 +1,23 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: 2026 The phase.console authors
-"""What the bench of purges makes of its figures."""
+"""What the bench of purges makes of its figures, and that the docs show those that were kept."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from bench.figures import (
+    SAVED,
     Figures,
     Goal,
     Run,
     Step,
     percentile,
     ratio,
+    tables,
     three,
     with_tables,
 )
@@ -79,3 +83,11 @@ def test_tables_take_the_place_of_older_ones() -> None:
     )
     with pytest.raises(ValueError, match="no table"):
         with_tables(page, ["| b |\n|---|"])
+
+
+def test_the_docs_show_the_figures_that_were_kept(root: Path) -> None:
+    figures = Figures.load(SAVED.read_text(encoding="utf-8"))
+    page = (root / "docs" / "performance.md").read_text(encoding="utf-8")
+    assert [table for table in tables(figures) if table not in page] == []
+    pictures = re.findall(r"!\[[^]]+\]\(([^)]+)\)", page)
+    assert pictures and all((root / "docs" / picture).exists() for picture in pictures)
