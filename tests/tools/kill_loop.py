@@ -47,7 +47,7 @@ WAYS: dict[str, dict[str, Any]] = {
     "rewrite": {"strategy": "rewrite"},
 }
 CHILDREN = multiprocessing.get_context("forkserver")
-CHILDREN.set_forkserver_preload(["tools.kill_loop"])
+CHILDREN.set_forkserver_preload(["integration.purging", "integration.rewriting"])  # what takes long to import
 SLOWLY = 0.002  # seconds at each step of a deletion, so that there are moments to be killed at
 ACTIVITY = """
 select pid, application_name, state, wait_event_type, wait_event, query_start::text from pg_stat_activity

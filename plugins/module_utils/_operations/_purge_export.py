@@ -150,9 +150,7 @@ class Exporter:
         while self._open:
             self._deliveries.outcome(self._open.pop(0), state)
 
-    def take(
-        self, cursor: Any, statement: str, values: Mapping[str, Any], relation: Optional[int] = None
-    ) -> Totals:
+    def take(self, cursor: Any, statement: str, values: Mapping[str, Any], relation: Optional[int] = None) -> Totals:
         """Hand over what a statement that ends in a ``selection`` finds, as a batch, in a transaction that is begun.
 
         It goes with that transaction, or, where that is told, when another ``relation`` (oid) takes the table's place.

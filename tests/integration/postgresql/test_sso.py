@@ -331,7 +331,7 @@ def test_a_snapshot_of_another_database_is_refused(instance: LocalInstance, tabl
 
 def test_a_provider_of_a_member_who_is_gone(instance: LocalInstance, tables_only: dict[str, Any]) -> None:
     instance.sql(
-        "INSERT INTO api_organisationmember SELECT (jsonb_populate_record(m, '{\"id\": \"gone\"}')).* "
+        'INSERT INTO api_organisationmember SELECT (jsonb_populate_record(m, \'{"id": "gone"}\')).* '
         "FROM api_organisationmember m WHERE m.id = %s",
         identifier(1, "member", "alice.spacex.1"),
     )

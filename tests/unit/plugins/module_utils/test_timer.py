@@ -36,7 +36,7 @@ def test_good_settings_stay_what_they_are():
         ({"random_delay": "-5min"}, "not a time span"),
         ({"random_delay": "5 min later"}, "not a time span"),
         ({"random_delay": 5}, "not a time span"),
-        ({"timeout": "٥min"}, "not a time span"),
+        ({"timeout": "\u0665min"}, "not a time span"),
         ({"catch_up": "no"}, "neither true nor false"),
         ({"command": []}, "absolute"),
         ({"command": ["ansible-playbook"]}, "absolute"),
