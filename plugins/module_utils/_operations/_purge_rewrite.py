@@ -20,17 +20,17 @@ from ._rewrite_copy import Export
 from ._rewrite_errors import RewriteBlocked, RewriteStopped
 
 
-def examine(context: Context, planning: Any, share_gone: Optional[float]) -> Dict[str, Any]:
+def examine(context: Context, planning: Any, share_gone: Optional[float], unfinished: bool) -> Dict[str, Any]:
     """``_rewrite.plan`` for the events, of which a part goes (0 to 1; None where that is not known).
 
-    ``planning`` is the connection of the plan, whose snapshot is nobody's obstacle.
+    ``planning`` is the connection of the plan, whose snapshot is nobody's obstacle. ``unfinished``: as there.
     """
     with planning.cursor() as cursor:
         cursor.execute("select pg_backend_pid()")
         own = [cursor.fetchone()[0]]
     connection = context.connect("purge plan rewrite")
     try:
-        return _rewrite.plan(connection, EVENTS, 1.0 - (share_gone or 0.0), own=own)
+        return _rewrite.plan(connection, EVENTS, 1.0 - (share_gone or 0.0), own=own, unfinished=unfinished)
     finally:
         connection.close()
 

@@ -39,11 +39,17 @@ select pg_relation_size(%(oid)s), pg_table_size(%(oid)s), pg_indexes_size(%(oid)
 
 
 def plan(
-    connection: Any, subject: Subject, share_kept: float = 1.0, filtered: bool = True, own: Sequence[int] = ()
+    connection: Any,
+    subject: Subject,
+    share_kept: float = 1.0,
+    filtered: bool = True,
+    own: Sequence[int] = (),
+    unfinished: bool = False,
 ) -> Dict[str, Any]:
     """What a rewrite would do and what stands in its way. Reads only, on a connection outside any transaction.
 
     ``share_kept`` is the part of the rows that stays, 0 to 1; ``own`` are the caller's own server processes.
+    ``unfinished``: the caller will put back a foreign key first that a purge had set aside.
 
     Result: ``refused`` (reasons, in words), ``waits_for`` (sessions that the swap would wait for now, in words),
     ``notes``, ``space_bytes`` (that have to be free for a while: the copy and its WAL), ``free_bytes`` (None where it
@@ -54,7 +60,9 @@ def plan(
         cursor.execute("begin isolation level repeatable read read only")
         try:
             oid = find(cursor, subject.table)
-            refused = obstacles(cursor, oid, subject if filtered else None, bool(left and left["swapped"]))
+            refused = obstacles(
+                cursor, oid, subject if filtered else None, unfinished or bool(left and left["swapped"])
+            )
             related: List[int] = []
             try:
                 table = read(cursor, oid)

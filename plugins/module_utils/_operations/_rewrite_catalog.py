@@ -262,7 +262,7 @@ union all select 'index ' || x.relname || ' has statistics targets' from pg_inde
 union all select x.relname || ' is in a tablespace of its own' from pg_class x, t
   where x.reltablespace <> 0 and (x.oid = t.oid or x.oid in (select indexrelid from pg_index where indrelid = t.oid))
 union all select 'the constraint ' || conname || ' was never validated' from pg_constraint k, t
-  where t.oid in (k.conrelid, k.confrelid) and not k.convalidated and not %(swapped)s
+  where t.oid in (k.conrelid, k.confrelid) and not k.convalidated and not %(unfinished)s
 union all select 'the constraint ' || conname || ' is of a kind that is not carried over' from pg_constraint k, t
   where k.conrelid = t.oid and (k.contype not in ('p', 'u', 'f', 'c', 'n') or k.confrelid = k.conrelid)
 union all select 'a foreign key of a partitioned table refers to it' from pg_constraint k
@@ -297,14 +297,14 @@ join pg_publication p on p.oid = x.pnpubid join pg_class c on c.relnamespace = x
 """
 
 
-def obstacles(cursor: Cursor, oid: int, subject: Optional[Subject] = None, swapped: bool = False) -> List[str]:
+def obstacles(cursor: Cursor, oid: int, subject: Optional[Subject] = None, unfinished: bool = False) -> List[str]:
     """Why the table cannot be rewritten, in words. With a subject also other tables' rows that would be left behind.
 
-    ``swapped``: an earlier rewrite was cut off after its swap, and its foreign keys are validated before the next.
+    ``unfinished``: an earlier run was cut off, and foreign keys are put back and validated before the next rewrite.
     Within a transaction, whose search_path is pg_catalog from then on.
     """
     cursor.execute("set local search_path = pg_catalog")
-    values = {"oid": oid, "trigger": TRIGGER, "work": WORK, "old": OLD, "mark": MARK + "%", "swapped": swapped}
+    values = {"oid": oid, "trigger": TRIGGER, "work": WORK, "old": OLD, "mark": MARK + "%", "unfinished": unfinished}
     cursor.execute(_OBSTACLES, values)
     found = [row[0] for row in cursor.fetchall()]
     cursor.execute("select to_regclass('pg_publication_namespace') is not null")
@@ -320,5 +320,6 @@ def obstacles(cursor: Cursor, oid: int, subject: Optional[Subject] = None, swapp
         )
         referring = [(row[0], row[1]) for row in cursor.fetchall()]
         found += ["%s.%s refers to it" % pair for pair in referring if pair not in subject.followers]
-        found += ["%s.%s does not refer to it" % pair for pair in subject.followers if pair not in referring]
+        if not unfinished:
+            found += ["%s.%s does not refer to it" % pair for pair in subject.followers if pair not in referring]
     return list(dict.fromkeys(found))

@@ -130,7 +130,7 @@ def _plan(context: Context, connection: Any, request: Request, server: Dict[str,
     )
     facts["rewrite"] = None
     if strategy in ("auto", "rewrite"):
-        facts["rewrite"] = _purge_rewrite.examine(context, connection, facts["share"])
+        facts["rewrite"] = _purge_rewrite.examine(context, connection, facts["share"], marker is not None)
     choice = choose(strategy, facts)
     if choice.strategy is None:
         raise refusal(strategy, choice.against, facts["held"])
