@@ -416,7 +416,7 @@ def test_gives_way_to_whoever_alters_the_table(subject: Subject) -> None:
                 time.sleep(0.3)
 
         with in_background(lambda: subject.rewrite(gate=gate)) as outcome:
-            assert begun.wait(10)
+            assert begun.wait(30)
             alter()
     assert outcome[0].kind == "rewrite_blocked", outcome
     assert subject.leftovers() is None
@@ -427,14 +427,16 @@ def test_gives_way_to_whoever_alters_the_table(subject: Subject) -> None:
 def test_gives_way_during_a_pause(subject: Subject) -> None:
     """Whatever the pause is for: the transaction that waits for the table must not wait for its end."""
     looks: list[Callable[[], None]] = []
+    paused = threading.Event()
 
     def gate() -> None:
         while looks:
+            paused.set()
             time.sleep(0.05)
             looks[-1]()
 
     with in_background(lambda: subject.rewrite(gate=gate, watched=looks.append)) as outcome:
-        eventually(lambda: looks, 10, 0.01)
+        assert paused.wait(30)
         subject.sql("alter table api_secretevent add column extra text")
     assert outcome[0].kind == "rewrite_blocked", outcome
     assert "waits for ACCESS EXCLUSIVE" in outcome[0].message
