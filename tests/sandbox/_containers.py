@@ -380,6 +380,9 @@ def remove_ours(engine: Engine) -> None:
     containers = [identity for identity, _name, labels, _state in _named(engine) if images.LABEL in labels]
     for network in networks:
         containers += listed("ps", "--all", "--quiet", "--no-trunc", "--filter", f"network={network}")
+    # What a killed run of the collection had an engine make that answered late: it hangs on no network yet.
+    operations = ("--filter", "label=phase.console.operation", "--filter", ours)
+    containers += listed("ps", "--all", "--quiet", "--no-trunc", *operations)
     for command, things in (
         (("rm", "--force", "--volumes"), list(dict.fromkeys(containers))),
         (("network", "rm"), networks),
