@@ -10,6 +10,7 @@ PHASE_CONSOLE_KILL_SECONDS lets the kill loop go on for longer than CI's ten sec
 from __future__ import annotations
 
 import contextlib
+import functools
 import gzip
 import json
 import multiprocessing
@@ -376,6 +377,11 @@ def test_killed_at_any_moment(full: Full, instance: LocalInstance) -> None:
         full.slowly(**options)
         wholes[name] = time.monotonic() - begun
         full.again()
+
+    def work(options: dict[str, Any]) -> None:
+        with dawdling():
+            full.slowly(**options)
+
     dice = random.Random(20260102)
     start, rounds, settled, kept = time.monotonic(), 0, 0, 0
     while time.monotonic() - start < KILL_SECONDS or rounds < 8:
@@ -384,11 +390,7 @@ def test_killed_at_any_moment(full: Full, instance: LocalInstance) -> None:
         if rounds:
             options = {**options, **dice.choice([{"foreign_key": "set_aside"}, {}, {"strategy": "rewrite"}])}
 
-        def work(options: Any = options) -> None:
-            with dawdling():
-                full.slowly(**options)
-
-        process = multiprocessing.get_context("fork").Process(target=silently, args=(work,))
+        process = multiprocessing.get_context("fork").Process(target=silently, args=(functools.partial(work, options),))
         process.start()
         if rounds % 2 == 0:  # while it writes, and the first time in any case
             eventually(lambda: full.names() or not alive(process.pid), 60, poll=0.01)  # noqa: B023
