@@ -90,6 +90,13 @@ class Database:
         query = "select application_name from pg_stat_activity where datname = current_database() "
         return [row[0] for row in self.sql(query + "and application_name like 'phase.console%'")]
 
+    def lingering(self) -> list[str]:
+        """The same, once the server has had time to notice that clients have closed, which it does a moment later."""
+        deadline = time.monotonic() + 5
+        while (found := self.sessions()) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return found
+
 
 class Fork(Database):
     """A database of its own on a local instance's server, reached by ``environment`` of the target options."""

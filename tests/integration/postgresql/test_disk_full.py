@@ -105,7 +105,7 @@ def test_no_room_for_the_copy(instance: LocalInstance, elsewhere: Path) -> None:
         assert "Nothing was changed" in refused.value.next_step
         assert "no room for the copy" in vacuum.refused("rewrite", force=True).message
         assert (subject.rows(), subject.sql(STATE)) == before
-        assert subject.leftovers() is None and not subject.sessions()
+        assert subject.leftovers() is None and not subject.lingering()
 
         subject.administrator("grant pg_read_all_settings to phase")  # who may know where the data are sees the disk
         for check in (True, False):

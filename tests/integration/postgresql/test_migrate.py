@@ -78,7 +78,7 @@ def test_migrates_once_and_then_not_again(ansible: Ansible, fork: Fork, instance
     )
     assert second["diff"]["before"] == second["diff"]["after"]
     assert fork.catalog() == migrated
-    assert fork.sessions() == []
+    assert fork.lingering() == []
 
 
 def test_one_licence_check_for_all_migrations_and_none_for_none(ansible: Ansible, fork: Fork, instance: Any) -> None:

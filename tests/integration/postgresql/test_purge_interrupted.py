@@ -56,7 +56,7 @@ def full(database: Instance) -> Iterator[Filled]:
     filled = Filled(database)
     yield filled
     database.sql("comment on table api_secretevent_tags is null")
-    assert database.sessions() == []
+    assert database.lingering() == []
 
 
 class Filled:

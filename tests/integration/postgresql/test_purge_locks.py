@@ -167,7 +167,7 @@ def outcome(subject: Subject, case: Case) -> str:
         "a write is lost": not writer.written <= {row[0] for row in subject.sql("select id from api_secretevent")},
         f"a writer waited {writer.longest:.1f} s": not case.blocks and writer.longest > 2,
         f"{done['stopped_by']} stopped it": done["stopped_by"],
-        "something is left of it": subject.leftovers() or subject.sessions(),
+        "something is left of it": subject.leftovers() or subject.lingering(),
     }
     text = "; ".join(text for text, is_so in wrong.items() if is_so)
     return f"{text} {purges.told[-3:]}" if text else ""
@@ -193,7 +193,7 @@ def test_a_table_that_is_locked_while_rows_go(instance: LocalInstance) -> None:
         with held(subject, "lock table api_secretevent in access exclusive mode"):
             eventually(lambda: any("waits for a lock, held by the test (pid" in line for line in purges.told), 20)
     assert (done[0]["remaining"], done[0]["stopped_by"]) == (0, None)
-    assert subject.rows() == kept and not subject.sessions()
+    assert subject.rows() == kept and not subject.lingering()
 
 
 @contextlib.contextmanager

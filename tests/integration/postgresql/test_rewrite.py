@@ -76,7 +76,7 @@ def unchanged(subject: Subject) -> Iterator[None]:
     yield
     assert (subject.rows(), subject.catalog()) == before
     assert subject.leftovers() is None
-    assert not subject.sessions()
+    assert not subject.lingering()
 
 
 # What is kept
@@ -95,7 +95,7 @@ def test_keeps_what_the_rule_keeps_and_gives_the_space_back(subject: Subject) ->
     assert result["unfinished"] is None
     assert subject.sql("select pg_total_relation_size('api_secretevent')")[0][0] < size / 2
     assert subject.leftovers() is None
-    assert not subject.sessions()
+    assert not subject.lingering()
 
 
 def test_carries_over_what_somebody_added(subject: Subject) -> None:
@@ -334,7 +334,7 @@ def test_refuses_what_a_copy_would_lose(shared: Subject, case: str) -> None:
         assert words in failure.value.message
         assert failure.value.kind == "rewrite_refused"
         assert (shared.rows(), shared.sql(STATE)) == before
-        assert not shared.sessions()
+        assert not shared.lingering()
     finally:
         shared.administrator(unmake)
     assert shared.plan()["refused"] == []

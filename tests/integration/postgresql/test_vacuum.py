@@ -225,7 +225,7 @@ def test_full_makes_nobody_queue_for_long(purged: Fork, pooled: bool, monkeypatc
         thread.join()
     assert refused.kind == "lock_timeout" and "the test" in refused.message, refused.message
     assert longest[0] < 1 and purged.sql(SIZES) == sizes and refused.partial["changed"] is False
-    assert purged.sessions() == []
+    assert purged.lingering() == []
 
 
 def test_reindexing_gives_up_on_an_old_transaction_and_the_next_run_cleans_up(purged: Fork) -> None:

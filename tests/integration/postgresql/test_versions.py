@@ -105,7 +105,7 @@ def test_a_purge_by_deleting(restored: Restored, way: tuple[str, str]) -> None:
     assert set(database.tags()) == {event.id for event in events if event.tags and event.id in kept}
     assert [row[1:2] + row[3:] for row in database.foreign_key()] == [(True, None)]
     assert database.purge(all_organisations=True)["changed"] is False
-    assert database.sessions() == []
+    assert database.lingering() == []
 
 
 def test_a_rewrite_beside_writers(restored: Restored) -> None:
