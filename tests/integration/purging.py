@@ -7,7 +7,8 @@ from __future__ import annotations
 import contextlib
 import datetime
 import itertools
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 from unittest import mock
@@ -16,7 +17,7 @@ from ansible_collections.phase.console.plugins.module_utils import _purge
 from ansible_collections.phase.console.plugins.module_utils._argspec import target_spec
 from ansible_collections.phase.console.plugins.module_utils._errors import PhaseError
 from ansible_collections.phase.console.plugins.module_utils._module import Call
-from ansible_collections.phase.console.plugins.module_utils._operations import _purge_walk
+from ansible_collections.phase.console.plugins.module_utils._operations import _purge_throttle, _purge_walk
 from ansible_collections.phase.console.plugins.module_utils._operations import purge as operations
 from ansible_collections.phase.console.plugins.module_utils._target._factory import build_target
 from integration.forks import Database
@@ -174,3 +175,19 @@ def quiet(message: str, **counters: Any) -> None:
 
 def survivors(events: Iterable[Event], goes: Callable[[Event], bool]) -> set[str]:
     return {event.id for event in events if not goes(event)}
+
+
+@contextlib.contextmanager
+def slowly() -> Iterator[None]:
+    """Purges of this process in steps of a block, with a pause and a look at the throttles at each."""
+    gate = _purge_throttle.Control.gate
+
+    def slow(control: Any) -> Any:
+        time.sleep(0.01)
+        return gate(control)
+
+    with (
+        mock.patch.multiple(_purge_walk, SMALLEST=1, LARGEST=1),
+        mock.patch.object(_purge_throttle.Control, "gate", slow),
+    ):
+        yield

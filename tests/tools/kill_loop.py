@@ -24,7 +24,6 @@ import random
 import signal
 import sys
 import tempfile
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -38,7 +37,7 @@ from ansible_collections.phase.console.plugins.module_utils._errors import Phase
 from ansible_collections.phase.console.plugins.module_utils._operations import _purge_throttle, _purge_walk
 from integration.forks import eventually
 from integration.purging import Instance
-from integration.rewriting import STATE, Subject, fork
+from integration.rewriting import STATE, Beside, Subject, fork
 from sandbox.local import LocalInstance
 
 WAYS: dict[str, dict[str, Any]] = {
@@ -80,24 +79,14 @@ update api_serviceaccounttoken set last_used_at = now()
 """
 
 
-class Writer:
+class Writer(Beside):
     """Inserts events with tags, and turns old reads into updates: what was committed, and what may have been."""
 
     def __init__(self, subject: Subject) -> None:
         self.must: set[str] = set()
         self.may: set[str] = set()
-        self._subject = subject
-        self._over = threading.Event()
+        super().__init__(subject)
         self._reads = [row[0] for row in subject.sql(f"select id from kept_events e where {subject.goes}")]
-        self._thread = threading.Thread(target=self._run)
-
-    def __enter__(self) -> Writer:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_exception: object) -> None:
-        self._over.set()
-        self._thread.join()
 
     def _run(self) -> None:
         chance, number = random.Random(5), 0

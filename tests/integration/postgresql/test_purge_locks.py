@@ -21,12 +21,11 @@ import pytest
 from ansible_collections.phase.console.plugins.module_utils._errors import PhaseError
 from ansible_collections.phase.console.plugins.module_utils._operations import (
     _purge_foreign_key,
-    _purge_throttle,
     _purge_walk,
 )
 from integration.forks import eventually
-from integration.purging import Instance
-from integration.rewriting import Subject, fork, in_background
+from integration.purging import Instance, slowly
+from integration.rewriting import Beside, Subject, fork, in_background
 from sandbox.local import LocalInstance
 
 HOLD = float(os.environ.get("PHASE_CONSOLE_LOCK_SECONDS", "4"))
@@ -80,21 +79,12 @@ def instance(module_local_instance: Callable[..., LocalInstance]) -> LocalInstan
     return started
 
 
-class Writer:
+class Writer(Beside):
     """The application: inserts an event with a tag now and then, and remembers how long it waited at most."""
 
     def __init__(self, subject: Subject) -> None:
-        self.longest, self.written, self._subject = 0.0, set[str](), subject
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run)
-
-    def __enter__(self) -> Writer:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_exception: object) -> None:
-        self._over.set()
-        self._thread.join()
+        super().__init__(subject)
+        self.longest, self.written = 0.0, set[str]()
 
     def _run(self) -> None:
         with contextlib.closing(self._subject.connect()) as connection, connection.cursor() as cursor:
@@ -194,18 +184,3 @@ def test_a_table_that_is_locked_while_rows_go(instance: LocalInstance) -> None:
             eventually(lambda: any("waits for a lock, held by the test (pid" in line for line in purges.told), 20)
     assert (done[0]["remaining"], done[0]["stopped_by"]) == (0, None)
     assert subject.rows() == kept and not subject.lingering()
-
-
-@contextlib.contextmanager
-def slowly() -> Iterator[None]:
-    gate = _purge_throttle.Control.gate
-
-    def slow(control: Any) -> Any:
-        time.sleep(0.01)
-        return gate(control)
-
-    with (
-        mock.patch.multiple(_purge_walk, SMALLEST=1, LARGEST=1),
-        mock.patch.object(_purge_throttle.Control, "gate", slow),
-    ):
-        yield

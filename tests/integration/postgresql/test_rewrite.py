@@ -23,7 +23,7 @@ from ansible_collections.phase.console.plugins.module_utils._errors import Phase
 from ansible_collections.phase.console.plugins.module_utils._operations import _rewrite
 from integration.forks import eventually
 from integration.purging import Instance
-from integration.rewriting import STATE, Subject, Writers, fork, in_background, killed
+from integration.rewriting import STATE, Beside, Subject, Writers, fork, in_background, killed
 from sandbox import facts, processes
 from sandbox.local import LocalInstance
 from sandbox.postgresql import programs
@@ -154,22 +154,12 @@ def test_writers_go_on(subject: Subject) -> None:
     assert writers.longest < 2.0, "a writer waited"
 
 
-class Snapshots:
+class Snapshots(Beside):
     """A reader whose snapshot is some time older than its look at the events."""
 
     def __init__(self, subject: Subject) -> None:
+        super().__init__(subject)
         self.looks, self.wrong = 0, []
-        self._subject = subject
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run)
-
-    def __enter__(self) -> Snapshots:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_exception: object) -> None:
-        self._stop.set()
-        self._thread.join()
 
     def _run(self) -> None:
         chance = random.Random(5)
@@ -177,7 +167,7 @@ class Snapshots:
         pair += "(select count(*) from mirror where event_type <> 'R')"
         with contextlib.closing(self._subject.connect(autocommit=False)) as connection:
             connection.set_session(isolation_level="REPEATABLE READ")
-            while not self._stop.is_set():
+            while not self._over.is_set():
                 with connection.cursor() as cursor:
                     cursor.execute("select")
                     time.sleep(chance.random() * 0.03)

@@ -8,14 +8,13 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
 from unittest import mock
 
 import psycopg2
 import pytest
 from ansible_collections.phase.console.plugins.module_utils._operations import _purge_throttle, _purge_walk
 from integration.forks import Database, eventually
-from integration.purging import Instance
+from integration.purging import Instance, slowly
 from integration.rewriting import Subject, Writers, fork
 from integration.standbys import Standby, standby
 from integration.vacuuming import PURGE, Vacuum
@@ -73,28 +72,11 @@ def test_a_purge_waits_for_a_replica_that_applies_nothing_and_goes_on(subject: S
         assert subject.sql("select count(*) from api_secretevent") == left, "it did not wait"
         follower.administrator("select pg_wal_replay_resume()")
 
-    with slowly(), background(resume):
+    with slowly(), mock.patch.object(_purge_throttle, "EVERY", 0.1), background(resume):
         done = purges.purge(all_organisations=True, strategy="delete", throttle={"replica_lag": "300ms"})
     assert done["stopped_by"] is None and done["paused"]["replica_lag"] > 0.5
     assert "Going on" in purges.told
     assert subject.kept() == kept == subject.rows() and same_rows(subject, follower)
-
-
-@contextlib.contextmanager
-def slowly() -> Iterator[None]:
-    """In steps of a block, with a look at the replica at each."""
-    gate = _purge_throttle.Control.gate
-
-    def slow(control: Any) -> Any:
-        time.sleep(0.01)
-        return gate(control)
-
-    with (
-        mock.patch.multiple(_purge_walk, SMALLEST=1, LARGEST=1),
-        mock.patch.object(_purge_throttle, "EVERY", 0.1),
-        mock.patch.object(_purge_throttle.Control, "gate", slow),
-    ):
-        yield
 
 
 @contextlib.contextmanager
