@@ -108,8 +108,8 @@ options:
   foreign_key:
     description:
       - PostgreSQL checks for each event that goes whether a tag still refers to it, which takes most of the time.
-      - V(set_aside) drops that foreign key for the time of the purge, then deletes the tags whose events have gone,
-        puts the key back and validates it. That is several times faster. Both ends need an exclusive lock for some
+      - V(set_aside) drops that foreign key for the time of the purge, then puts it back, deletes the tags that have no
+        event (which others can leave meanwhile), and validates it. That is several times faster. Both ends need an exclusive lock for some
         milliseconds. A run that was cut off leaves it dropped until the next run, which puts it back first; meanwhile
         PostgreSQL does not keep anything else from leaving tags without events.
       - Where only few rows go, the key stays in any case.
@@ -301,13 +301,13 @@ cutoff:
   returned: success
   type: str
 recovered:
-  description: The foreign key that was put back after a run that was cut off, and how many tags without events went.
+  description: The foreign key that was put back after a run that was cut off, and how many tags without an event went.
   returned: when not in check mode
   type: dict
 foreign_key:
   description:
     - Its C(state), V(kept), or V(restored) when it was set aside meanwhile; then also its name (C(constraint)) and the
-      tags whose events had gone (C(orphan_tags)).
+      tags without an event that were deleted (C(orphan_tags)).
   returned: when something was to delete
   type: dict
 token_last_used:

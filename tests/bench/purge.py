@@ -12,7 +12,8 @@ tags. Prints Markdown tables, the last of which holds the figures against the go
 |---|---|
 | 78 | 95 of 100 events are reads; those older than 30 days go |
 | 98 | 98 of 100 are reads; all reads go |
-| third, hundredth | 78, with a third or a hundredth of the events |
+| 3x, hundredth | 78, with three times or a hundredth of the events |
+| archive | 78, with and without ``archive_dest`` |
 | 10x | with ten times as many: older than 90 days by delete, then older than 30 by rewrite, on one database (40 GB) |
 | exec | 78 in containers: through ``docker exec``, and over a direct connection to the same server (needs Docker) |
 """
@@ -33,12 +34,11 @@ from integration.harness import Ansible
 from sandbox.docker_instance import DockerInstance
 from sandbox.local import LocalInstance
 
-from bench.figures import OURS, SAVED, WAYS, Figures, Run, Step, tables
+from bench.figures import ARCHIVED, OURS, SAVED, WAYS, Figures, Run, Step, tables
 from bench.publish import publish
 from bench.stage import Docker, Local, Memory, Stage, Writer
 
 RELEASE = "v2.73.2"
-ROUNDS = 3  # of ours, which take seconds where the stock command takes minutes
 # What lies within hours of the cutoff depends on when a contender began.
 SURVIVORS = """
 select count(*), md5(string_agg(id, ',' order by id)) from api_secretevent
@@ -64,15 +64,17 @@ class Case(NamedTuple):
     times: float = 1  # so many times the events
     reads: int = 95
     retain: int = 30
+    rounds: int = 3  # of ours, which take seconds where the stock command takes minutes
 
 
 CASES = [
-    Case("78", tuple(WAYS)),
-    Case("98", ("stock", "stock-no-sleep", "set-aside", "rewrite"), reads=98, retain=0),
-    Case("hundredth", ("set-aside", "rewrite"), times=0.01),
-    Case("third", ("set-aside", "rewrite"), times=1 / 3),
-    Case("10x", ("set-aside", "rewrite"), times=10),
-    Case("exec", ("set-aside", "rewrite")),
+    Case("78", ("stock", "stock-no-sleep", "one-delete", "delete", *OURS)),
+    Case("98", ("stock", "stock-no-sleep", *OURS), reads=98, retain=0),
+    Case("hundredth", OURS, times=0.01),
+    Case("3x", OURS, times=3),
+    Case("archive", (*OURS, *ARCHIVED)),
+    Case("10x", OURS, times=10),
+    Case("exec", OURS, rounds=5),
 ]
 
 
@@ -86,9 +88,9 @@ class Bench:
 
     def case(self, case: Case, seeded: str, only: list[str] | None) -> None:
         ways = [way for way in case.ways if not only or way in only]
-        for number in range(ROUNDS):
+        for number in range(case.rounds):
             for way in ways:
-                if number == 0 or way in OURS:
+                if number == 0 or way in (*OURS, *ARCHIVED):
                     for reach in self._stage.reaches:
                         with self._stage.copy(seeded) as database:
                             self.run(case, way, reach, database)
@@ -128,6 +130,10 @@ class Bench:
             result = self._ansible.module("phase_purge_logs", options, timeout=7200)
             print(f"  {result['seconds']} s of them beside the database: {inner(result)}", file=sys.stderr)
 
+        def archived(**more: Any) -> None:
+            with tempfile.TemporaryDirectory(prefix="phase-archive-") as folder:
+                ours(archive_dest=folder, **more)
+
         return {
             "stock": stock,
             "stock-no-sleep": lambda: stock("--sleep-ms", "0"),
@@ -135,6 +141,8 @@ class Bench:
             "delete": lambda: ours(strategy="delete"),
             "set-aside": lambda: ours(strategy="delete", foreign_key="set_aside"),
             "rewrite": lambda: ours(strategy="rewrite"),
+            "set-aside-archived": lambda: archived(strategy="delete", foreign_key="set_aside"),
+            "rewrite-archived": lambda: archived(strategy="rewrite"),
         }[way]
 
 
@@ -192,7 +200,7 @@ def bench_docker(ansible: Ansible, folder: Path, case: Case, arguments: argparse
 def main() -> None:
     parser = argparse.ArgumentParser(prog="bench.purge", description=(__doc__ or "").splitlines()[0])
     names = [case.name for case in CASES]
-    parser.add_argument("--cases", nargs="*", choices=names, default=["78", "98", "third", "hundredth"])
+    parser.add_argument("--cases", nargs="*", choices=names, default=["78", "98", "3x", "hundredth", "archive"])
     parser.add_argument("--events", type=int, default=2_000_000)
     parser.add_argument("--only", nargs="*", choices=list(WAYS))
     parser.add_argument("--dir", type=Path, help="keep the instance and what was seeded there, for the next run")

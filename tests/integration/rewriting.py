@@ -55,8 +55,8 @@ order by 1, 2, 3
 class Subject(Database):
     """A database whose old read events go: those of GOES, a condition with a cutoff that does not move."""
 
-    def __init__(self, instance: LocalInstance, name: str) -> None:
-        super().__init__(instance.database_url.rpartition("/")[0] + "/" + name)
+    def __init__(self, instance: Any, name: str) -> None:
+        super().__init__(str(instance.database_url).rpartition("/")[0] + "/" + name)
         self.instance, self.name = instance, name
         (moment,) = self.sql("select (now() - interval '30 days')::text")
         self.goes = f"e.event_type = 'R' and e.timestamp <= '{moment[0]}'"

@@ -3,12 +3,14 @@
 """Purges that are killed at random moments, hundreds of times, beside a writer: the next run must end right.
 
     PYTHONPATH=tests .venv/bin/python -m tools.kill_loop [--rounds 300] [--seed 1] [--only delete set_aside rewrite]
+        [--deployment local|docker]
 
-What is killed: the client (kill -9), its sessions (all or one of them, by an administrator), one of its server
-processes (kill -9, after which the server restarts all others), the whole server (kill -9 of the postmaster). In one
-round of four the next run is killed as well. After each kill every event that the rule keeps must be there; after the
-next run events and tags are those of the rule, with all that the writer was told is committed, and the catalog is as
-before. Prints what was killed and what the next run found. The first difference ends the loop.
+What is killed: the client (kill -9), its sessions (all or one of them, by an administrator); on this host one of its
+server processes (kill -9, after which the server restarts all others) and the whole server (kill -9 of the postmaster);
+in containers the far end beside the application (kill -9) and the containers of backend and database (docker kill). In
+one round of four the next run is killed as well. After each kill every event that the rule keeps must be there; after
+the next run events and tags are those of the rule, with all that the writer was told is committed, and the catalog is
+as before. Prints what was killed and what the next run found. The first difference ends the loop.
 """
 
 # ruff: noqa: S608 - statements of tests, on databases of their own
@@ -36,8 +38,10 @@ import psycopg2
 from ansible_collections.phase.console.plugins.module_utils._errors import PhaseError
 from ansible_collections.phase.console.plugins.module_utils._operations import _purge_throttle, _purge_walk
 from integration.forks import eventually
+from integration.harness import target
 from integration.purging import Instance
 from integration.rewriting import STATE, Beside, Subject, fork
+from sandbox.docker_instance import DockerInstance, InstanceError
 from sandbox.local import LocalInstance
 
 WAYS: dict[str, dict[str, Any]] = {
@@ -45,6 +49,7 @@ WAYS: dict[str, dict[str, Any]] = {
     "set_aside": {"strategy": "delete", "foreign_key": "set_aside"},
     "rewrite": {"strategy": "rewrite"},
 }
+RELEASE = "v2.73.2"
 CHILDREN = multiprocessing.get_context("forkserver")
 CHILDREN.set_forkserver_preload(["integration.purging", "integration.rewriting"])  # what takes long to import
 SLOWLY = 0.002  # seconds at each step of a deletion, so that there are moments to be killed at
@@ -117,7 +122,11 @@ class Writer(Beside):
                 self.may.discard(old)
 
 
-def purge(purges: Instance, way: str) -> dict[str, Any]:
+Options = dict[str, Any]
+
+
+def purge(url: str, way: str, options: Options) -> dict[str, Any]:
+    """A purge by the target options, in small steps."""
     gate = _purge_throttle.Control.gate
 
     def slow(control: Any) -> Any:
@@ -128,26 +137,101 @@ def purge(purges: Instance, way: str) -> dict[str, Any]:
         mock.patch.multiple(_purge_walk, WORTH_IT=200, SMALLEST=8, LARGEST=8),
         mock.patch.object(_purge_throttle.Control, "gate", slow),
     ):
-        return purges.purge(all_organisations=True, **WAYS[way])
+        return Instance(url).purge(all_organisations=True, **WAYS[way], **options)
 
 
-def silently(url: str, way: str, begins: Any) -> None:
+def silently(url: str, way: str, options: Options, begins: Any) -> None:
     faulthandler.enable(os.fdopen(os.dup(2), "w"))
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-    purges = Instance(url)
     begins.set()
     with contextlib.suppress(PhaseError, psycopg2.Error):
-        purge(purges, way)
+        purge(url, way, options)
+
+
+class Local:
+    """A copy of the database of processes on this host, purged over a direct connection."""
+
+    def __init__(self, instance: LocalInstance) -> None:
+        for service in ("backend", "worker"):
+            instance.stop_service(service)
+        self.server = instance.server
+        self.subject = fork(instance)
+        self.options: Options = {}
+        self.kills: list[Kill] = [client, client, sessions, one_session, self.server_process, self.postmaster]
+
+    def answers(self) -> bool:
+        return self.server.answers()
+
+    def server_process(self, _subject: Subject, _process: Any) -> None:
+        for (pid,) in self.subject.sql(f"{OURS} order by random() limit 1"):
+            kill_9(pid)
+
+    def postmaster(self, _subject: Subject, _process: Any) -> None:
+        postmaster = psutil.Process(int((self.server.data / "postmaster.pid").read_text().split()[0]))
+        children = postmaster.children(recursive=True)
+        postmaster.kill()
+        psutil.wait_procs([*children, postmaster], timeout=30)
+        self.server.stop()  # its note
+        self.server.start()
+
+
+class Contained(Subject):
+    """The one database of an instance in containers, whose application's role is a superuser."""
+
+    def administrator(self, *statements: str) -> None:
+        for statement in statements:
+            self.sql(statement)
+
+
+class Docker:
+    """An instance in containers, purged from within the backend's."""
+
+    def __init__(self, instance: DockerInstance) -> None:
+        instance.stop_service("worker")
+        self.instance = instance
+        self.subject = Contained(instance, instance.environment["DATABASE_NAME"])
+        # The far end does not have what `purge` replaces here: this makes its steps small, and pauses between them.
+        slow = {"transaction_time": "10ms", "throttle": {"wal_rate": "8MB"}}
+        self.options: Options = {"docker_host": instance.engine.host, "database_url": None, **target(instance), **slow}
+        self.kills: list[Kill] = [client, sessions, one_session, self.far_end, self.backend, self.database]
+
+    def answers(self) -> bool:
+        try:
+            self.subject.url = self.instance.database_url  # its address may have changed
+            return self.subject.sql("select true") == [(True,)]
+        except (psycopg2.OperationalError, InstanceError):
+            return False
+
+    def far_end(self, _subject: Subject, _process: Any) -> None:
+        for line in self.instance.docker("top", "phase-backend").splitlines()[1:]:
+            if "phase_console" in line:
+                kill_9(int(line.split()[1]))
+
+    def backend(self, _subject: Subject, _process: Any) -> None:
+        self._container("phase-backend")
+
+    def database(self, _subject: Subject, _process: Any) -> None:
+        self._container("phase-postgres")
+
+    def _container(self, name: str) -> None:
+        self.instance.docker("kill", name)
+        self.instance.docker("start", name)
+
+
+Place = Local | Docker
+
+
+def kill_9(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile
+        os.kill(pid, signal.SIGKILL)
 
 
 class Loop:
-    def __init__(self, instance: LocalInstance, seed: int, ways: list[str]) -> None:
-        self.instance = instance
+    def __init__(self, place: Place, seed: int, ways: list[str]) -> None:
+        self.place, self.subject = place, place.subject
         self.chance = random.Random(seed)
         self.ways = ways
         self.seen: Counter[tuple[str, str, str]] = Counter()
-        self.subject = fork(instance)
-        self.purges = Instance(self.subject.url)
         self.subject.sql(SETUP)
         self.kept = self.subject.kept()
         self.state = self.subject.sql(STATE)
@@ -160,12 +244,12 @@ class Loop:
         return time.monotonic() - begun
 
     def purge(self, way: str) -> dict[str, Any]:
-        return purge(self.purges, way)
+        return purge(self.subject.url, way, self.place.options)
 
     # One round
 
     def round(self) -> None:
-        way, kill = self.chance.choice(self.ways), self.chance.choice(KILLS)
+        way, kill = self.chance.choice(self.ways), self.chance.choice(self.place.kills)
         self.subject.sql(RESTORE)
         with Writer(self.subject) as writer:
             self._killed(way, kill)
@@ -174,7 +258,7 @@ class Loop:
             twice = ""
             if self.chance.random() < 0.25:
                 twice = " twice"
-                self._killed(self.chance.choice(self.ways), self.chance.choice(KILLS))
+                self._killed(self.chance.choice(self.ways), self.chance.choice(self.place.kills))
                 self._nothing_lost(writer)
             self._until_done(way)
         again = self.purge(self.chance.choice(self.ways))  # a row that the writer had locked was passed over
@@ -186,16 +270,16 @@ class Loop:
         """Start it, and kill at some moment; at the end nothing of it runs any more."""
         # Not a fork of this process, whose writer may hold any lock at that moment.
         begins = CHILDREN.Event()
-        process = CHILDREN.Process(target=silently, args=(self.subject.url, way, begins))
+        process = CHILDREN.Process(target=silently, args=(self.subject.url, way, self.place.options, begins))
         process.start()
         assert begins.wait(120), "it does not begin"
         time.sleep(self.chance.uniform(0, 1.05 * self.whole[way]))
-        kill(self, process)
+        kill(self.subject, process)
         process.join(120)
         if process.exitcode is None:
             os.kill(process.pid or 0, signal.SIGABRT)  # which tells where it is
             raise AssertionError(f"{way}, killed by {kill.__name__}, does not end: {self.subject.sql(ACTIVITY)}")
-        eventually(self.instance.server.answers, 60, 0.02)
+        eventually(self.place.answers, 60, 0.02)
         eventually(lambda: not self.subject.sessions(), 60, 0.02)
 
     def _nothing_lost(self, writer: Writer) -> None:
@@ -243,56 +327,42 @@ class Loop:
 
 # What is killed
 
-Kill = Callable[[Loop, Any], None]
+Kill = Callable[[Subject, Any], None]
 OURS = "select pid from pg_stat_activity where application_name like 'phase.console%'"
 
 
-def client(loop: Loop, process: Any) -> None:
+def client(_subject: Subject, process: Any) -> None:
     process.kill()
 
 
-def sessions(loop: Loop, process: Any) -> None:
-    end_sessions(loop, "")
+def sessions(subject: Subject, _process: Any) -> None:
+    end_sessions(subject, "")
 
 
-def one_session(loop: Loop, process: Any) -> None:
-    end_sessions(loop, "order by random() limit 1")
+def one_session(subject: Subject, _process: Any) -> None:
+    end_sessions(subject, "order by random() limit 1")
 
 
-def end_sessions(loop: Loop, which: str) -> None:
-    loop.subject.administrator(f"select pg_terminate_backend(pid) from ({OURS} {which}) as ours")
-
-
-def server_process(loop: Loop, process: Any) -> None:
-    for (pid,) in loop.subject.sql(f"{OURS} order by random() limit 1"):
-        with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile
-            os.kill(pid, signal.SIGKILL)
-
-
-def server(loop: Loop, process: Any) -> None:
-    postmaster = psutil.Process(int((loop.instance.server.data / "postmaster.pid").read_text().split()[0]))
-    children = postmaster.children(recursive=True)
-    postmaster.kill()
-    psutil.wait_procs([*children, postmaster], timeout=30)
-    loop.instance.server.stop()  # its note
-    loop.instance.server.start()
-
-
-KILLS: list[Kill] = [client, client, sessions, one_session, server_process, server]
+def end_sessions(subject: Subject, which: str) -> None:
+    subject.administrator(f"select pg_terminate_backend(pid) from ({OURS} {which}) as ours")
 
 
 # By hand
 
 
 @contextlib.contextmanager
-def instance_at(folder: Path, events: int) -> Iterator[LocalInstance]:
-    instance = LocalInstance.start(folder, "v2.73.2", events, superuser=False)
+def local(folder: Path, events: int) -> Iterator[Place]:
+    instance = LocalInstance.start(folder, RELEASE, events, superuser=False)
     try:
-        for service in ("backend", "worker"):
-            instance.stop_service(service)
-        yield instance
+        yield Local(instance)
     finally:
         instance.remove()
+
+
+@contextlib.contextmanager
+def docker(folder: Path, events: int) -> Iterator[Place]:
+    with DockerInstance.start(folder, RELEASE, events) as instance:
+        yield Docker(instance)
 
 
 def main() -> None:
@@ -301,11 +371,13 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--events", type=int, default=6000)
     parser.add_argument("--only", nargs="*", choices=list(WAYS), default=list(WAYS))
+    parser.add_argument("--deployment", choices=["local", "docker"], default="local")
     arguments = parser.parse_args()
+    start = {"local": local, "docker": docker}[arguments.deployment]
     with tempfile.TemporaryDirectory(prefix="phase-kills-") as scratch:
         Path(scratch).chmod(0o755)
-        with instance_at(Path(scratch, "phase"), arguments.events) as instance:
-            loop = Loop(instance, arguments.seed, arguments.only)
+        with start(Path(scratch, "phase"), arguments.events) as place:
+            loop = Loop(place, arguments.seed, arguments.only)
             try:
                 for number in range(1, arguments.rounds + 1):
                     loop.round()

@@ -3,8 +3,9 @@
 
 """The foreign key from the tags to the events, set aside for a purge and put back.
 
-Checking it costs PostgreSQL about as much as deleting the row itself, several times over. Without it tags of deleted
-events are left, and are deleted before it is put back. What has to be put back is written into the comment of the tags'
+Checking it costs PostgreSQL about as much as deleting the row itself, several times over. Tags go in the statement that
+deletes their events, with or without it; but without it nothing keeps others from tagging an event that goes, so such
+tags are looked for before it is put back. What has to be put back is written into the comment of the tags'
 table in the transaction that drops the constraint: a comment needs no more rights than the constraint, is part of every
 dump, and is seen by whoever looks at the table. Where that comment is found, a purge was cut off.
 """
@@ -62,8 +63,8 @@ def parse(comment: Optional[str]) -> Optional[Marker]:
     return dict(json.loads(comment[len(WORDS) :]))
 
 
-def set_aside(context: Context, session: Session) -> bool:
-    """Drop the constraint and say so in the comment, in one transaction; False where somebody holds the tables."""
+def set_aside(context: Context, session: Session) -> None:
+    """Drop the constraint and say so in the comment, in one transaction; where somebody holds the tables it stays."""
 
     def work() -> None:
         with session.transaction(CALM_LOCK) as cursor:
@@ -81,15 +82,13 @@ def set_aside(context: Context, session: Session) -> bool:
         patiently(work, context, PATIENCE, lambda: session.blocker(EVENTS, TAGS), "Setting the foreign key aside")
     except PurgeBlocked as error:
         context.report("%s So it stays, and the purge goes on more slowly." % error.message)
-        return False
-    return True
 
 
 def restore(context: Context, session: Session) -> Optional[Dict[str, Any]]:
     """Put back what the marker names: ``constraint`` and ``orphan_tags`` deleted. None without a marker.
 
     Each step may have been done before: the constraint comes first, so that no new tag goes astray, then the tags that
-    lost their events, then its validation together with the end of the marker.
+    have no event, then its validation together with the end of the marker.
     """
     note = marker(session.connection)
     if note is None:
@@ -126,7 +125,7 @@ def restore(context: Context, session: Session) -> Optional[Dict[str, Any]]:
             cursor.execute("alter table api_secretevent_tags validate constraint " + quoted(note["name"]))
             cursor.execute("comment on table api_secretevent_tags is %s", (note["comment"],))
 
-    patiently(clean, context, RESTORE_PATIENCE, who, "Deleting the tags of purged events")
+    patiently(clean, context, RESTORE_PATIENCE, who, "Deleting tags without an event")
     patiently(validate, context, RESTORE_PATIENCE, who, "Validating the foreign key")
     return {"constraint": note["name"], "orphan_tags": orphans}
 

@@ -148,8 +148,12 @@ class Walk:
 
     # By blocks
 
-    def run(self, blocks: int, set_aside: Optional[Callable[[], bool]] = None) -> Optional[str]:
-        """All blocks. ``set_aside`` is called once that many rows have gone that it is worth its locks."""
+    def run(self, blocks: int, set_aside: Optional[Callable[[], None]] = None) -> Optional[str]:
+        """All blocks. ``set_aside`` is called once that many rows have gone that it is worth its locks.
+
+        Tags go with their events also while nothing refers to these: looking for them at the end would visit each
+        event that has gone once more, in no order.
+        """
         statement = WITH_OTHERS if self.subject.others else ALONE
         if self._exporter is not None:
             statement = EXPORTED
@@ -159,8 +163,7 @@ class Walk:
             if stop:
                 return stop
             if set_aside is not None and self.progress.deleted >= WORTH_IT:
-                if set_aside() and self._exporter is None:
-                    statement = ALONE
+                set_aside()
                 set_aside, size = None, SMALLEST
             end = min(self.block + size, blocks)
             begun = self._context.clock()

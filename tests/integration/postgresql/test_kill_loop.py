@@ -7,14 +7,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from sandbox.local import LocalInstance
-from tools.kill_loop import WAYS, Loop
+from tools.kill_loop import RELEASE, WAYS, Local, Loop
 
 
 def test_killed_at_random_moments(module_local_instance: Callable[..., LocalInstance]) -> None:
-    instance = module_local_instance("v2.73.2", events=3000, superuser=False)
-    for service in ("backend", "worker"):
-        instance.stop_service(service)
-    loop = Loop(instance, 3, list(WAYS))
+    loop = Loop(Local(module_local_instance(RELEASE, events=3000, superuser=False)), 3, list(WAYS))
     for _round in range(4):
         loop.round()
     print(loop.table())

@@ -188,6 +188,8 @@ def test_cut_off_between_the_steps_of_the_foreign_key(full: Filled, after: str, 
 
     with mock.patch.object(_purge_foreign_key, "restore", cut), pytest.raises(Cut):
         full.purge()
+    tag = "insert into api_secretevent_tags (secretevent_id, secrettag_id) select 'nobody', min(id) from api_secrettag"
+    database.sql(tag)  # as somebody might who tags an event that goes
     if after != "drop":
         database.sql(f'alter table api_secretevent_tags add constraint "{name}" {definition} not valid')
     if after == "clean":
@@ -198,7 +200,7 @@ def test_cut_off_between_the_steps_of_the_foreign_key(full: Filled, after: str, 
     checked = database.purge(check=True, all_organisations=True, strategy=strategy)
     assert checked["changed"] and checked["plan"]["recovery"] == {"constraint": name} and checked["eligible"] == 0
     done = database.purge(all_organisations=True, strategy=strategy)
-    assert done["recovered"]["constraint"] == name and (done["recovered"]["orphan_tags"] > 0) == (after != "clean")
+    assert done["recovered"]["constraint"] == name and done["recovered"]["orphan_tags"] == (after != "clean")
     assert database.foreign_key() == [(name, True, definition, "somebody's own words")]
     database.sql("comment on table api_secretevent_tags is null")
     full.is_right()
