@@ -109,9 +109,9 @@ options:
     description:
       - PostgreSQL checks for each event that goes whether a tag still refers to it, which takes most of the time.
       - V(set_aside) drops that foreign key for the time of the purge, then puts it back, deletes the tags that have no
-        event (which others can leave meanwhile), and validates it. That is several times faster. Both ends need an exclusive lock for some
-        milliseconds. A run that was cut off leaves it dropped until the next run, which puts it back first; meanwhile
-        PostgreSQL does not keep anything else from leaving tags without events.
+        event (others can leave such meanwhile), and validates it. That is several times faster. Both ends need an
+        exclusive lock for some milliseconds. A run that was cut off leaves it dropped until the next run, which puts
+        it back first; meanwhile PostgreSQL does not keep anything else from leaving tags without events.
       - Where only few rows go, the key stays in any case.
     type: str
     choices: [keep, set_aside]
