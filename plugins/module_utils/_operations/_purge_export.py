@@ -24,7 +24,7 @@ from ._purge_session import RETRIED, Session
 from ._rows import SETTINGS
 
 GZIP = 31  # zlib's window bits for a gzip header and trailer
-LEVEL = 3
+LEVEL = 1  # what is ciphertext gets no smaller by more effort
 LINES = 1 << 18  # bytes of rows that are compressed at once
 PIECE = 1 << 17  # bytes that are sent at once
 SAMPLES = 3  # rows by which the batch is known again

@@ -1,6 +1,9 @@
 # SPDX-FileCopyrightText: 2026 The phase.console authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The targets ``docker`` and ``compose``, on a real engine with the instance's real names."""
+"""The targets ``docker`` and ``compose``, on a real engine with the instance's real names.
+
+They differ in how they find the containers; how they work in those is tested with ``docker``.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,12 @@ from sandbox.images import without_psycopg2
 VERSION = "v2.73.2"
 
 
-@pytest.fixture(scope="module", params=[DockerInstance, ComposeInstance], ids=["docker", "compose"])
+BOTH = pytest.mark.parametrize(
+    "instance", [DockerInstance, ComposeInstance], ids=["docker", "compose"], indirect=True, scope="module"
+)
+
+
+@pytest.fixture(scope="module", params=[DockerInstance], ids=["docker"])
 def instance(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     limits = {"backend": {"mem_limit": "512m"}}
     variant = Variant(auth="scram-sha-256", services=limits)
@@ -26,6 +34,7 @@ def instance(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
         yield started
 
 
+@BOTH
 def test_info(ansible: Ansible, instance: Any) -> None:
     phase = targets.info(ansible, target(instance))
     assert phase["migrations"]["applied"] == 190
@@ -55,14 +64,13 @@ def test_a_lockout_by_sso_ends_at_once(ansible: Ansible, instance: Any, tmp_path
     targets.a_lockout_by_sso_ends_at_once(ansible, instance, target(instance), tmp_path)
 
 
+@BOTH
 def test_old_reads_go(ansible: Ansible, instance: Any) -> None:
     targets.old_reads_go(ansible, instance, target(instance))
 
 
 def test_containers_killed_under_a_purge(ansible: Ansible, instance: Any) -> None:
     """kill -9 of the backend's container and of the database's: no history is lost, and the next run ends right."""
-    if target(instance)["deployment"] == "compose":
-        pytest.skip("the same containers and the same exec as with deployment=docker")
     targets.purges_that_lose_their_containers(ansible, instance, target(instance))
 
 
@@ -71,6 +79,7 @@ def test_the_far_end_ends_with_its_caller(ansible: Ansible, instance: Any) -> No
     targets.until(lambda: "phase_console" not in instance.docker("top", "phase-backend"), 10)
 
 
+@BOTH
 def test_a_one_off_container_is_like_the_backend_and_ends_with_its_caller(ansible: Ansible, instance: Any) -> None:
     options = {**target(instance), "image": f"phasehq/backend:{VERSION}", "lock_timeout": "0"}
     play = [{"hosts": "localhost", "gather_facts": False, "tasks": [{"phase.console.phase_migrate": options}]}]
@@ -97,6 +106,7 @@ def test_lock_timeout(ansible: Ansible, instance: Any) -> None:
     targets.a_lock_is_not_waited_for_without_end(ansible, instance, target(instance))
 
 
+@BOTH
 def test_a_missing_backend_is_told_with_what_is_there(ansible: Ansible, instance: Any) -> None:
     options = target(instance)
     wrong = {"service": "nosuch"} if options["deployment"] == "compose" else {"container": "nosuch"}
@@ -109,6 +119,7 @@ def test_no_engine(ansible: Ansible, instance: Any) -> None:
     assert "docker_host" in targets.refused(ansible, nowhere, "engine_unreachable")
 
 
+@BOTH
 def test_a_stopped_and_a_paused_backend(ansible: Ansible, instance: Any) -> None:
     instance.docker("pause", "phase-backend")
     try:
