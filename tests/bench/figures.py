@@ -198,6 +198,7 @@ CASES = {
     "78": "78 % go",
     "3x": "78 % go",
     "98": "98 % go",
+    "tagged": "78 % go, each with a tag",
     "archive": "78 % go, again",
     "10x": "in two steps",
 }

@@ -13,6 +13,7 @@ tags. Prints Markdown tables, the last of which holds the figures against the go
 | 78 | 95 of 100 events are reads; those older than 30 days go |
 | 98 | 98 of 100 are reads; all reads go |
 | 3x, hundredth | 78, with three times or a hundredth of the events |
+| tagged | 78, with a tag on each event |
 | archive | 78, with and without ``archive_dest`` |
 | 10x | with ten times as many: older than 90 days by delete, then older than 30 by rewrite, on one database (40 GB) |
 | exec | 78 in containers: through ``docker exec``, and over a direct connection to the same server (needs Docker) |
@@ -63,6 +64,7 @@ class Case(NamedTuple):
     ways: tuple[str, ...]
     times: float = 1  # so many times the events
     reads: int = 95
+    tagged: int = 50  # each event of so many has a tag
     retain: int = 30
     rounds: int = 3  # of ours, which take seconds where the stock command takes minutes
 
@@ -72,6 +74,7 @@ CASES = [
     Case("98", ("stock", "stock-no-sleep", *OURS), reads=98, retain=0),
     Case("hundredth", OURS, times=0.01),
     Case("3x", OURS, times=3),
+    Case("tagged", OURS, tagged=1),
     Case("archive", (*OURS, *ARCHIVED)),
     Case("10x", OURS, times=10),
     Case("exec", OURS, rounds=5),
@@ -177,7 +180,7 @@ def bench_local(ansible: Ansible, folder: Path, cases: list[Case], arguments: ar
         ((version,),) = instance.sql("show server_version")
         for case in cases:
             bench = Bench(ansible, stage)
-            seeded = stage.seeded(round(case.times * arguments.events), case.reads)
+            seeded = stage.seeded(round(case.times * arguments.events), case.reads, case.tagged)
             if case.name == "10x":
                 for way, retain in zip(case.ways, (90, case.retain)):
                     bench.run(case._replace(retain=retain), way, "local", stage.database(seeded))
@@ -200,7 +203,8 @@ def bench_docker(ansible: Ansible, folder: Path, case: Case, arguments: argparse
 def main() -> None:
     parser = argparse.ArgumentParser(prog="bench.purge", description=(__doc__ or "").splitlines()[0])
     names = [case.name for case in CASES]
-    parser.add_argument("--cases", nargs="*", choices=names, default=["78", "98", "3x", "hundredth", "archive"])
+    usual = [name for name in names if name not in ("10x", "exec")]
+    parser.add_argument("--cases", nargs="*", choices=names, default=usual)
     parser.add_argument("--events", type=int, default=2_000_000)
     parser.add_argument("--only", nargs="*", choices=list(WAYS))
     parser.add_argument("--dir", type=Path, help="keep the instance and what was seeded there, for the next run")

@@ -44,14 +44,17 @@ class Local:
     def administrator(self) -> contextlib.AbstractContextManager[Any]:
         return self.instance.server.administrator()
 
-    def seeded(self, events: int, reads: int) -> str:
-        """The name of a database with so many events, of which so many of 100 are reads; made where there is none."""
-        name = f"bench_{events}_{reads}"
+    def seeded(self, events: int, reads: int, tagged: int) -> str:
+        """The name of a database with so many events, of which so many of 100 are reads and each of so many has a tag;
+        made where there is none.
+        """
+        name = f"bench_{events}_{reads}_{tagged}"
         if not self.instance.sql("select 1 from pg_database where datname = %s", name):
             run(self.administrator, sql.SQL("create database {} owner phase").format(sql.Identifier(name)))
             environment = {"DATABASE_NAME": name}
             self.instance.manage("migrate", "--verbosity", "0", environment=environment)
-            self.instance.manage("seed", "--events", str(events), "--reads", str(reads), environment=environment)
+            counts = ("--events", events, "--reads", reads, "--tagged", tagged)
+            self.instance.manage("seed", *map(str, counts), environment=environment)
         return name
 
     def database(self, name: str) -> Database:

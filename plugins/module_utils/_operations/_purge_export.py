@@ -24,7 +24,7 @@ from ._purge_session import RETRIED, Session
 from ._rows import SETTINGS
 
 GZIP = 31  # zlib's window bits for a gzip header and trailer
-LEVEL = 1  # what is ciphertext gets no smaller by more effort
+LEVEL = 3
 LINES = 1 << 18  # bytes of rows that are compressed at once
 PIECE = 1 << 17  # bytes that are sent at once
 SAMPLES = 3  # rows by which the batch is known again
@@ -131,12 +131,14 @@ class Exporter:
         self.rows = 0
         self.bytes = 0
 
-    def delete(self, session: Session, statement: str, values: Mapping[str, Any]) -> Totals:
-        """Run a statement that ends in a ``selection`` and commit it; its totals."""
+    def delete(self, session: Session, statement: str, values: Mapping[str, Any], first: str = "") -> Totals:
+        """Run a statement that ends in a ``selection``, after settings for it, and commit it; its totals."""
         import psycopg2
 
         try:
             with session.transaction() as cursor:
+                if first:
+                    cursor.execute(first)
                 totals = self.take(cursor, statement, values)
         except psycopg2.Error as error:
             if error.pgcode in RETRIED:  # of another error nobody knows what it left

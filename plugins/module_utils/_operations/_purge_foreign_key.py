@@ -5,7 +5,7 @@
 
 Checking it costs PostgreSQL about as much as deleting the row itself, several times over. Tags go in the statement that
 deletes their events, with or without it; but without it nothing keeps others from tagging an event that goes, so such
-tags are looked for before it is put back. What has to be put back is written into the comment of the tags'
+tags are looked for before it is valid again. What has to be put back is written into the comment of the tags'
 table in the transaction that drops the constraint: a comment needs no more rights than the constraint, is part of every
 dump, and is seen by whoever looks at the table. Where that comment is found, a purge was cut off.
 """
@@ -19,6 +19,7 @@ from ._api import Context
 from ._purge_errors import PurgeBlocked
 from ._purge_scope import EVENTS, INCOMING, TAGS
 from ._purge_session import Session, patiently
+from ._purge_walk import LOOKED_UP
 from ._rewrite_session import CALM_LOCK
 from ._rewrite_sql import calm
 
@@ -42,7 +43,6 @@ _MORE_TAGS = """
 select (select count(*) from api_secretevent_tags) >
        pg_relation_size('api_secretevent') / current_setting('block_size')::int
 """
-_LOOKED_UP = "set local enable_hashjoin = off; set local enable_mergejoin = off"
 _READ_ONCE = "set local enable_indexscan = off; set local enable_indexonlyscan = off; set local enable_bitmapscan = off"
 
 
@@ -63,8 +63,8 @@ def parse(comment: Optional[str]) -> Optional[Marker]:
     return dict(json.loads(comment[len(WORDS) :]))
 
 
-def set_aside(context: Context, session: Session) -> None:
-    """Drop the constraint and say so in the comment, in one transaction; where somebody holds the tables it stays."""
+def set_aside(context: Context, session: Session) -> bool:
+    """Drop the constraint and say so in the comment, in one transaction; False where somebody holds the tables."""
 
     def work() -> None:
         with session.transaction(CALM_LOCK) as cursor:
@@ -82,6 +82,8 @@ def set_aside(context: Context, session: Session) -> None:
         patiently(work, context, PATIENCE, lambda: session.blocker(EVENTS, TAGS), "Setting the foreign key aside")
     except PurgeBlocked as error:
         context.report("%s So it stays, and the purge goes on more slowly." % error.message)
+        return False
+    return True
 
 
 def restore(context: Context, session: Session) -> Optional[Dict[str, Any]]:
@@ -133,7 +135,7 @@ def restore(context: Context, session: Session) -> Optional[Dict[str, Any]]:
 def join_well(cursor: Any) -> None:
     """For this transaction: how tags are compared with events, also by what validates the constraint."""
     cursor.execute(_MORE_TAGS)
-    cursor.execute(_READ_ONCE if cursor.fetchone()[0] else _LOOKED_UP)
+    cursor.execute(_READ_ONCE if cursor.fetchone()[0] else LOOKED_UP)
 
 
 def quoted(name: str) -> str:

@@ -125,7 +125,8 @@ class Throttle:
 class Control:
     """Between two batches: wait while there is a reason, and say when it is over.
 
-    ``max_duration`` in seconds, 0 for no limit, of which ``spent`` have gone before.
+    ``max_duration`` in seconds, 0 for no limit, of which ``spent`` have gone before; ``deadline`` on the context's
+    clock, or None.
     """
 
     def __init__(
@@ -140,7 +141,7 @@ class Control:
         self._throttle = throttle
         self._confirm = confirm
         self._started = context.clock()
-        self._deadline = self._started + max_duration - spent if max_duration else None
+        self.deadline = self._started + max_duration - spent if max_duration else None
         self._looked = float("-inf")
         self.paused: Dict[str, float] = {}  # seconds by reason
         self.look: Callable[[], None] = lambda: None  # called each second of a pause; may raise
@@ -153,7 +154,7 @@ class Control:
         return self.seconds() - sum(self.paused.values())
 
     def over(self) -> bool:
-        return self._deadline is not None and self._context.clock() >= self._deadline
+        return self.deadline is not None and self._context.clock() >= self.deadline
 
     def gate(self) -> Optional[str]:
         """None to go on, or what stops the run. Raises Cancelled, and psycopg2's error when the lock was lost."""

@@ -26,6 +26,9 @@ FEWEST, MOST = 200, 50_000  # rows in a transaction, by index
 WORTH_IT = 10_000  # rows deleted before the foreign key is set aside
 PATIENCE = 600.0  # seconds that the whole may be held up by somebody's lock on the table
 TELL = 2.0  # seconds between two lines of progress
+MANY = 8 << 20  # bytes of a referring table that it takes time to read in each batch
+# The planner would join a batch in bulk, and read all that refers to the table: many times what the batch deletes.
+LOOKED_UP = "set local enable_hashjoin = off; set local enable_mergejoin = off"
 
 WITH_OTHERS = """
 with gone as (delete from {table} e where {condition} returning e.{key} as id),
@@ -145,29 +148,28 @@ class Walk:
         self.progress = Progress(context, control, exporter, "" if subject is READ_EVENTS else subject.table + ": ")
         self.skipped = False  # rows that somebody had locked were passed over
         self.block = 0
+        self._first = ""  # what each batch's transaction begins with
+        self._free = False  # nothing makes sure any more that no row is referred to
 
     # By blocks
 
-    def run(self, blocks: int, set_aside: Optional[Callable[[], None]] = None) -> Optional[str]:
-        """All blocks. ``set_aside`` is called once that many rows have gone that it is worth its locks.
-
-        Tags go with their events also while nothing refers to these: looking for them at the end would visit each
-        event that has gone once more, in no order.
+    def run(self, blocks: int, set_aside: Optional[Callable[[], bool]] = None) -> Optional[str]:
+        """All blocks. ``set_aside`` is called once that many rows have gone that it is worth its locks; it says whether
+        the foreign key has gone. Rows that refer to others go with them nevertheless: to look for them at the end
+        would visit what has gone once more, in no order.
         """
-        statement = WITH_OTHERS if self.subject.others else ALONE
-        if self._exporter is not None:
-            statement = EXPORTED
+        self._look()
         size = SMALLEST
         while self.block < blocks:
             stop = self._control.gate()
             if stop:
                 return stop
             if set_aside is not None and self.progress.deleted >= WORTH_IT:
-                set_aside()
+                self._free = set_aside()
                 set_aside, size = None, SMALLEST
             end = min(self.block + size, blocks)
             begun = self._context.clock()
-            rows = self._range(statement, self.block, end)
+            rows = self._range(self.block, end)
             if rows is None:
                 return "max_duration"
             self.block = end
@@ -175,10 +177,22 @@ class Walk:
             size = scaled(size, self._context.clock() - begun, self._target, SMALLEST, LARGEST)
         return None
 
-    def _range(self, statement: str, first: int, end: int) -> Optional[int]:
+    def _look(self) -> None:
+        """How the rows are to be found that refer to those that go."""
+        if self.subject.referring:
+            with self._session.transaction() as cursor:
+                cursor.execute("select pg_relation_size(%s::regclass) > %s", (self.subject.referring[0], MANY))
+                self._first = LOOKED_UP if cursor.fetchone()[0] else ""
+
+    def _range(self, first: int, end: int) -> Optional[int]:
         """Rows deleted; None when the time was over before a lock came."""
         import psycopg2
 
+        statement = retry = EXPORTED
+        if self._exporter is None:
+            statement = WITH_OTHERS if self.subject.others else ALONE
+            # Whoever restores the foreign key looks for what this leaves.
+            retry = ALONE if self._free else statement
         condition = BLOCKS.format(first=first, end=end, rule=self._rule.condition)
         try:
             return int(self._delete(self._filled(statement, condition=condition), self._rule.values)[0])
@@ -188,12 +202,13 @@ class Walk:
             self.skipped = True
         # Somebody holds a row, or the table: rows are passed over, and the table is waited for.
         unlocked = UNLOCKED.format(table=self.subject.table, condition=condition)
-        row = self._patiently(self._filled(statement, condition=unlocked), self._rule.values)
+        row = self._patiently(self._filled(retry, condition=unlocked), self._rule.values)
         return None if row is None else int(row[0])
 
     # By index
 
     def run_by_index(self, groups: List[str], expected: int) -> Optional[str]:
+        self._look()
         rows = 2000
         for number, group in enumerate(groups):
             after = "-infinity"
@@ -234,9 +249,11 @@ class Walk:
 
     def _delete(self, statement: str, values: Mapping[str, Any]) -> Any:
         if self._exporter is not None:
-            totals = self._exporter.delete(self._session, statement, values)
+            totals = self._exporter.delete(self._session, statement, values, self._first)
             return totals["gone"], totals["doomed"], totals["moment"]
         with self._session.transaction() as cursor:
+            if self._first:
+                cursor.execute(self._first)
             cursor.execute(statement, values)
             return cursor.fetchone() if cursor.description else (cursor.rowcount,)
 

@@ -12,8 +12,7 @@ said), ``other_logs`` (the days that stay, by the names of ``_retention_logs``).
 
 from __future__ import annotations
 
-from functools import partial
-from typing import Any, Callable, Dict, List
+from typing import Any, Callable, Dict, List, Optional
 
 from .._errors import NotTaken, PhaseError
 from . import _purge_foreign_key as foreign_key
@@ -258,31 +257,41 @@ def _apply(context: Context, request: Request, place: Workplace, done: Result) -
 
 def _delete(context: Context, request: Request, place: Workplace, rule: Rule, control: Control, done: Result) -> None:
     """In small transactions, with the foreign key set aside where that is asked for."""
+    import psycopg2
+
     planned, session = request["plan"], place.session
     walk = Walk(context, session, control, rule, request["transaction_time"], exporter=place.exporter)
-    aside = planned["foreign_key"] == "set_aside"
     try:
-        done["stopped_by"] = _run(context, session, planned, walk, aside)
+        done["stopped_by"] = _run(context, session, planned, walk, done)
+    except BaseException:  # which is what is told, whatever comes now
+        try:
+            _put_back(context, session, done)
+        except (PhaseError, psycopg2.Error) as error:
+            context.report("The next run puts the foreign key back: %s" % " ".join(str(error).split()))
+        raise
     finally:
         done.update(walk_facts(walk, control))
-        if aside:
-            _put_back(context, session, done)
+    _put_back(context, session, done)
     count_rest(session, planned, walk, rule, done)
 
 
-def _run(context: Context, session: Session, planned: Result, walk: Walk, aside: bool) -> Any:
+def _run(context: Context, session: Session, planned: Result, walk: Walk, done: Result) -> Any:
     if planned["path"] == "index":
         environments = [row["id"] for row in planned["scope"]["environments"]]
         return walk.run_by_index(environments, planned["eligible"])
-    set_aside = partial(foreign_key.set_aside, context, session) if aside else None
-    return walk.run(planned["before"]["blocks"], set_aside)
+
+    def set_aside() -> bool:
+        gone = foreign_key.set_aside(context, session)
+        done["foreign_key"] = {"state": "set_aside" if gone else "kept"}
+        return gone
+
+    return walk.run(planned["before"]["blocks"], set_aside if planned["foreign_key"] == "set_aside" else None)
 
 
 def _put_back(context: Context, session: Session, done: Result) -> None:
-    """Restore the foreign key also when the walk failed; where that fails too, the next run does it."""
-    restored = foreign_key.restore(context, session)
-    if restored:
-        done["foreign_key"] = dict(restored, state="restored")
+    """The foreign key, where this run has set it aside."""
+    if done["foreign_key"]["state"] == "set_aside":
+        done["foreign_key"] = dict(foreign_key.restore(context, session) or {}, state="restored")
 
 
 def _stock(context: Context, request: Request, place: Workplace, rule: Rule, control: Control, done: Result) -> None:
@@ -292,13 +301,7 @@ def _stock(context: Context, request: Request, place: Workplace, rule: Rule, con
         raise refusal("stock", [reason], held=False)
     with place.session.transaction() as cursor:
         before = remaining(cursor, rule)
-    deadline = context.clock() + request["max_duration"] if request["max_duration"] else None
-    for organisation in request["plan"]["scope"]["organisations"]:
-        place.lock.confirm()
-        stopped = _purge_stock.run_command(context, organisation["name"], request["plan"]["scope"], deadline)
-        if stopped:
-            done["stopped_by"] = stopped
-            break
+    done["stopped_by"] = by_command(context, request["plan"]["scope"], place.lock.confirm, control)
     with place.session.transaction() as cursor:
         left = remaining(cursor, rule)
     seconds = control.seconds()
@@ -311,6 +314,18 @@ def _stock(context: Context, request: Request, place: Workplace, rule: Rule, con
         batches=0,
         paused={},
     )
+
+
+def by_command(context: Context, scope: Dict[str, Any], confirm: Callable[[], None], control: Control) -> Optional[str]:
+    """The application's command for one organisation after the other; what stopped it."""
+    for organisation in scope["organisations"]:
+        confirm()
+        if control.over():  # the other logs may have taken all of the time
+            return "max_duration"
+        stopped = _purge_stock.run_command(context, organisation["name"], scope, control.deadline)
+        if stopped:
+            return stopped
+    return None
 
 
 # One for each entry of _purge_strategy.STRATEGIES.

@@ -21,7 +21,7 @@ from unittest import mock
 
 import psycopg2
 import pytest
-from ansible_collections.phase.console.plugins.module_utils._errors import PhaseError
+from ansible_collections.phase.console.plugins.module_utils._errors import NotTaken, PhaseError
 from ansible_collections.phase.console.plugins.module_utils._operations import (
     _purge_foreign_key,
     _purge_throttle,
@@ -37,6 +37,11 @@ KILL_SECONDS = float(os.environ.get("PHASE_CONSOLE_KILL_SECONDS", "8"))
 ROWS = 4000
 TAGS_WITHOUT_EVENTS = """
 select count(*) from api_secretevent_tags t left join api_secretevent e on e.id = t.secretevent_id where e.id is null
+"""
+
+
+TAG_OF_NOBODY = """
+insert into api_secretevent_tags (secretevent_id, secrettag_id) select 'nobody', min(id) from api_secrettag
 """
 
 
@@ -188,8 +193,7 @@ def test_cut_off_between_the_steps_of_the_foreign_key(full: Filled, after: str, 
 
     with mock.patch.object(_purge_foreign_key, "restore", cut), pytest.raises(Cut):
         full.purge()
-    tag = "insert into api_secretevent_tags (secretevent_id, secrettag_id) select 'nobody', min(id) from api_secrettag"
-    database.sql(tag)  # as somebody might who tags an event that goes
+    database.sql(TAG_OF_NOBODY)
     if after != "drop":
         database.sql(f'alter table api_secretevent_tags add constraint "{name}" {definition} not valid')
     if after == "clean":
@@ -203,6 +207,40 @@ def test_cut_off_between_the_steps_of_the_foreign_key(full: Filled, after: str, 
     assert done["recovered"]["constraint"] == name and done["recovered"]["orphan_tags"] == (after != "clean")
     assert database.foreign_key() == [(name, True, definition, "somebody's own words")]
     database.sql("comment on table api_secretevent_tags is null")
+    full.is_right()
+
+
+def test_a_key_that_cannot_be_put_back_hides_no_error(full: Filled) -> None:
+    """What is told is what went wrong first, and that the key is away; the next run puts it back."""
+    before, add = full.database.foreign_key(), _purge_walk.Progress.add
+
+    def full_up(progress: Any, rows: int, done: float) -> None:
+        add(progress, rows, done)
+        if not full.database.foreign_key():
+            raise NotTaken("There is no room.", "Make some.")
+
+    with (
+        mock.patch.object(_purge_walk.Progress, "add", full_up),
+        mock.patch.object(_purge_foreign_key, "restore", side_effect=psycopg2.InterfaceError("it is closed")),
+        pytest.raises(NotTaken) as raised,
+    ):
+        full.purge()
+    assert raised.value.partial["foreign_key"] == {"state": "set_aside"}
+    assert "The next run puts the foreign key back: it is closed" in full.database.told
+    full.database.purge(all_organisations=True)
+    assert full.database.foreign_key() == before
+    full.is_right()
+
+
+def test_a_tag_of_somebody_elses_while_the_key_is_away(full: Filled) -> None:
+    restore = _purge_foreign_key.restore
+
+    def late(context: Any, session: Any) -> Any:
+        full.database.sql(TAG_OF_NOBODY)
+        return restore(context, session)
+
+    with mock.patch.object(_purge_foreign_key, "restore", late):
+        assert full.purge()["foreign_key"]["orphan_tags"] == 1
     full.is_right()
 
 

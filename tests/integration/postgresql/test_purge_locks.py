@@ -173,6 +173,28 @@ def test_locks_held_for_long(instance: LocalInstance) -> None:
     assert {name: text for name, text in wrong.items() if text} == {}
 
 
+def test_a_tag_that_is_locked_while_the_key_is_away(instance: LocalInstance) -> None:
+    """Events go nevertheless; the tag goes once it is free, before the key is valid again."""
+    subject = fork(instance)
+    kept, purges = subject.kept(), Instance(subject.url)
+    options = {**ASIDE, "lock_timeout": "300ms"}
+    last = f"""select t.id from api_secretevent_tags t join api_secretevent e on e.id = t.secretevent_id
+        where {subject.goes} order by e.ctid desc limit 1"""  # noqa: S608
+    with (
+        mock.patch.object(_purge_walk, "WORTH_IT", 0),
+        slowly(),
+        in_background(lambda: purges.purge(all_organisations=True, **options)) as done,
+        contextlib.closing(subject.connect(autocommit=False)) as holder,
+    ):
+        eventually(lambda: purges.foreign_key() == [], 20, 0.01)
+        holder.cursor().execute("select from api_secretevent_tags where id = %s for update", subject.sql(last)[0])
+        eventually(lambda: not subject.sql(f"select from api_secretevent e where {subject.goes}"), 60)
+        eventually(lambda: any("tags without an event waits for a lock" in line for line in purges.told), 20)
+    assert (done[0]["remaining"], done[0]["stopped_by"]) == (0, None)
+    assert done[0]["foreign_key"]["state"] == "restored" and done[0]["foreign_key"]["orphan_tags"] >= 1
+    assert subject.rows() == kept and not subject.lingering()
+
+
 def test_a_table_that_is_locked_while_rows_go(instance: LocalInstance) -> None:
     """In the midst of a purge: it waits, and goes on where it was."""
     subject = fork(instance)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import pytest
 from ansible_collections.phase.console.plugins.module_utils._errors import BadOption, Cancelled
 from ansible_collections.phase.console.plugins.module_utils._operations import _purge_foreign_key as foreign_key
+from ansible_collections.phase.console.plugins.module_utils._operations import _purge_stock
 from ansible_collections.phase.console.plugins.module_utils._operations._api import Context
 from ansible_collections.phase.console.plugins.module_utils._operations._purge_errors import RetainTooShort
 from ansible_collections.phase.console.plugins.module_utils._operations._purge_scope import (
@@ -27,7 +28,7 @@ from ansible_collections.phase.console.plugins.module_utils._operations._purge_s
 from ansible_collections.phase.console.plugins.module_utils._operations._purge_surroundings import snapshots
 from ansible_collections.phase.console.plugins.module_utils._operations._purge_throttle import Control
 from ansible_collections.phase.console.plugins.module_utils._operations._purge_walk import scaled
-from ansible_collections.phase.console.plugins.module_utils._operations.purge import releases_in_batches
+from ansible_collections.phase.console.plugins.module_utils._operations.purge import by_command, releases_in_batches
 from ansible_collections.phase.console.plugins.module_utils._purge import size
 
 CUTOFF = "2026-01-01T00:00:00.000000+00:00"
@@ -263,6 +264,16 @@ def test_a_cancelled_run_goes_no_further():
     scene.cancelled = True
     with pytest.raises(Cancelled):
         scene.control().gate()
+
+
+def test_the_stock_command_has_the_time_that_is_left(monkeypatch):
+    scene, given = Scene(), []
+    monkeypatch.setattr(_purge_stock, "run_command", lambda *arguments: given.append((arguments[1], arguments[3])))
+    scope = {"organisations": [{"name": "one"}, {"name": "two"}]}
+    control = scene.control(max_duration=3)
+    assert by_command(None, scope, lambda: None, control) is None and given == [("one", 3.0), ("two", 3.0)]
+    scene.now = 3.0
+    assert by_command(None, scope, lambda: None, control) == "max_duration" and len(given) == 2
 
 
 # Sizes

@@ -85,7 +85,7 @@ JOIN actors a ON a.environment = s.environment_id
 TAGS = """
 INSERT INTO api_secretevent_tags (secretevent_id, secrettag_id)
 SELECT md5(%(seed)s || '/event/' || n)::uuid::text, (SELECT min(id) FROM api_secrettag)
-FROM generate_series(%(first)s, %(last)s) AS n WHERE n %% 50 = 0
+FROM generate_series(%(first)s, %(last)s) AS n WHERE n %% %(tagged)s = 0
 """
 
 
@@ -96,6 +96,7 @@ class Command(BaseCommand):
         parser.add_argument("--events", type=int, default=0, help="events to add")
         parser.add_argument("--seed", type=int, default=1, help="another seed gives other ids")
         parser.add_argument("--reads", type=int, default=95, help="how many of 100 events are reads")
+        parser.add_argument("--tagged", type=int, default=50, help="each event of so many has a tag")
 
     def handle(self, *args: Any, **options: Any) -> None:
         seed, events = options["seed"], options["events"]
@@ -109,13 +110,13 @@ class Command(BaseCommand):
             if events > 0:
                 many = events > max(CHUNK, before // 4)  # fewer come quicker past the indexes
                 with indexes_afterwards(cursor) if many else contextlib.nullcontext():
-                    self.add_events(seed, before + 1, before + events, options["reads"])
+                    self.add_events(seed, before + 1, before + events, options["reads"], options["tagged"])
                 cursor.execute("VACUUM ANALYZE api_secretevent, api_secretevent_tags")
         self.stdout.write(json.dumps({"events": before + events}))
 
-    def add_events(self, seed: int, first: int, last: int, reads: int) -> None:
+    def add_events(self, seed: int, first: int, last: int, reads: int, tagged: int) -> None:
         kind = {"type": ", type", "value": ", s.type"} if since("v2.64.0") else {"type": "", "value": ""}
-        values = {"seed": str(seed), "oldest": first, "newest": last, "days": DAYS, "reads": reads}
+        values = {"seed": str(seed), "oldest": first, "newest": last, "days": DAYS, "reads": reads, "tagged": tagged}
         for statement in (EVENTS.format(**kind), TAGS):
             side_by_side(
                 (statement, {**values, "first": chunk, "last": min(chunk + CHUNK - 1, last)})
