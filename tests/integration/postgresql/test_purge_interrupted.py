@@ -222,7 +222,7 @@ def test_a_key_that_cannot_be_put_back_hides_no_error(full: Filled) -> None:
     with (
         mock.patch.object(_purge_walk.Progress, "add", full_up),
         mock.patch.object(_purge_foreign_key, "restore", side_effect=psycopg2.InterfaceError("it is closed")),
-        pytest.raises(NotTaken) as raised,
+        pytest.raises(PhaseError, match="no room") as raised,
     ):
         full.purge()
     assert raised.value.partial["foreign_key"] == {"state": "set_aside"}
