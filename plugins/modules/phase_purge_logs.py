@@ -307,7 +307,7 @@ recovered:
 foreign_key:
   description:
     - Its C(state), V(kept), or V(restored) when it was set aside meanwhile; then also its name (C(constraint)) and the
-      tags without an event that were deleted (C(orphan_tags)). V(set_aside) comes with a failure alone: the next run
+      tags without an event that were deleted (C(orphan_tags)). V(set_aside) comes with a failure alone; the next run
       puts it back.
   returned: when something was to delete
   type: dict
