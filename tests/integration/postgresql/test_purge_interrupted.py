@@ -244,6 +244,21 @@ def test_a_tag_of_somebody_elses_while_the_key_is_away(full: Filled) -> None:
     full.is_right()
 
 
+@pytest.mark.parametrize("foreign_key", ["keep", "set_aside"])
+def test_many_tags_are_looked_up(full: Filled, foreign_key: str) -> None:
+    """Each batch has the planner look tags up by their index; the same goes."""
+    look, found = _purge_walk.Walk._look, []
+
+    def looked(walk: Any) -> None:
+        look(walk)
+        found.append(walk._first)
+
+    with mock.patch.object(_purge_walk, "MANY", 0), mock.patch.object(_purge_walk.Walk, "_look", looked):
+        full.purge(foreign_key=foreign_key)
+    assert found == [_purge_walk.LOOKED_UP]
+    full.is_right()
+
+
 # Beside others
 
 
