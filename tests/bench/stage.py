@@ -7,7 +7,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any
 
 import psutil
 import psycopg2
-from integration.forks import Database
+from integration.forks import Beside, Database
 from integration.harness import target
 from psycopg2 import sql
 from sandbox.docker_instance import DockerInstance
@@ -147,35 +146,7 @@ def copied(
     os.sync()
 
 
-class Background(threading.Thread):
-    """Does something again and again until it leaves the ``with``; an error there comes to light here."""
-
-    def __init__(self) -> None:
-        super().__init__(daemon=True)
-        self._over = threading.Event()
-        self._error: Exception | None = None
-
-    def run(self) -> None:
-        try:
-            self.work()
-        except Exception as error:
-            self._error = error
-
-    def work(self) -> None:
-        raise NotImplementedError
-
-    def __enter__(self) -> Any:
-        self.start()
-        return self
-
-    def __exit__(self, *_exception: object) -> None:
-        self._over.set()
-        self.join()
-        if self._error:
-            raise self._error
-
-
-class Writer(Background):
+class Writer(Beside):
     """Writes a read event like those that are there, 50 times a second; ``latencies`` in milliseconds."""
 
     def __init__(self, database: Database) -> None:
@@ -189,7 +160,7 @@ class Writer(Background):
         found, self.latencies = self.latencies, []
         return found
 
-    def work(self) -> None:
+    def _run(self) -> None:
         query = (
             "select column_name::text from information_schema.columns where table_name = 'api_secretevent' "
             "and table_schema = 'public' and column_name not in ('id', 'timestamp') order by ordinal_position"
@@ -211,7 +182,7 @@ class Writer(Background):
                 time.sleep(max(0.0, due - time.perf_counter()))
 
 
-class Memory(Background):
+class Memory(Beside):
     """The largest resident set of each of our processes, in MB, as the kernel keeps it."""
 
     def __init__(self, processes: Callable[[], list[psutil.Process]]) -> None:
@@ -219,7 +190,7 @@ class Memory(Background):
         self.peaks: dict[str, float] = {}
         self._processes = processes
 
-    def work(self) -> None:
+    def _run(self) -> None:
         while not self._over.wait(SAMPLE):
             for process in self._processes():
                 with contextlib.suppress(psutil.NoSuchProcess, OSError):

@@ -8,10 +8,12 @@ import contextlib
 import itertools
 import os
 import signal
+import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import psycopg2
 from integration.harness import target
@@ -139,6 +141,34 @@ class Fork(Database):
         for process in self.runners():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
+
+
+class Beside(ABC):
+    """Work of a thread for as long as a block lasts: ``_run`` goes on until ``_over``; the block raises its errors."""
+
+    def __init__(self) -> None:
+        self._over = threading.Event()
+        self._failed: BaseException | None = None
+        self._thread = threading.Thread(target=self._work, daemon=True)
+
+    @abstractmethod
+    def _run(self) -> None: ...
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self._over.set()
+        self._thread.join()
+        if self._failed is not None:
+            raise self._failed
+
+    def _work(self) -> None:
+        try:
+            self._run()
+        except BaseException as error:
+            self._failed = error
 
 
 def eventually(reached: Callable[[], Any], timeout: float = 60, poll: float = 0.1) -> Any:

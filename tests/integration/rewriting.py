@@ -15,7 +15,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, Self
+from typing import Any
 
 import psycopg2
 import psycopg2.extensions
@@ -129,35 +129,6 @@ def fork(instance: LocalInstance, template: str = "phase") -> Subject:
     with instance.server.administrator() as connection, connection.cursor() as cursor:
         cursor.execute(f"create database {name} template {template} owner phase")
     return Subject(instance, name)
-
-
-class Beside:
-    """Work of a thread for as long as a block lasts: ``_run`` goes on until ``_over``; the block raises its errors."""
-
-    def __init__(self, subject: Subject) -> None:
-        self._subject = subject
-        self._over = threading.Event()
-        self._failed: BaseException | None = None
-        self._thread = threading.Thread(target=self._work)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_exception: object) -> None:
-        self._over.set()
-        self._thread.join()
-        if self._failed is not None:
-            raise self._failed
-
-    def _work(self) -> None:
-        try:
-            self._run()
-        except BaseException as error:
-            self._failed = error
-
-    def _run(self) -> None:
-        raise NotImplementedError
 
 
 class Dying:

@@ -37,10 +37,10 @@ import psutil
 import psycopg2
 from ansible_collections.phase.console.plugins.module_utils._errors import PhaseError
 from ansible_collections.phase.console.plugins.module_utils._operations import _purge_throttle, _purge_walk
-from integration.forks import eventually
+from integration.forks import Beside, eventually
 from integration.harness import target
 from integration.purging import Instance
-from integration.rewriting import STATE, Beside, Subject, fork
+from integration.rewriting import STATE, Subject, fork
 from sandbox.docker_instance import DockerInstance, InstanceError
 from sandbox.local import LocalInstance
 
@@ -90,7 +90,8 @@ class Writer(Beside):
     def __init__(self, subject: Subject) -> None:
         self.must: set[str] = set()
         self.may: set[str] = set()
-        super().__init__(subject)
+        super().__init__()
+        self._subject = subject
         self._reads = [row[0] for row in subject.sql(f"select id from kept_events e where {subject.goes}")]
 
     def _run(self) -> None:

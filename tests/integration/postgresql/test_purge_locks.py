@@ -23,9 +23,9 @@ from ansible_collections.phase.console.plugins.module_utils._operations import (
     _purge_foreign_key,
     _purge_walk,
 )
-from integration.forks import eventually
+from integration.forks import Beside, eventually
 from integration.purging import Instance, slowly
-from integration.rewriting import Beside, Subject, fork, in_background
+from integration.rewriting import Subject, fork, in_background
 from sandbox.local import LocalInstance
 
 HOLD = float(os.environ.get("PHASE_CONSOLE_LOCK_SECONDS", "4"))
@@ -83,7 +83,8 @@ class Writer(Beside):
     """The application: inserts an event with a tag now and then, and remembers how long it waited at most."""
 
     def __init__(self, subject: Subject) -> None:
-        super().__init__(subject)
+        super().__init__()
+        self._subject = subject
         self.longest, self.written = 0.0, set[str]()
 
     def _run(self) -> None:

@@ -21,9 +21,9 @@ from unittest import mock
 import pytest
 from ansible_collections.phase.console.plugins.module_utils._errors import PhaseError
 from ansible_collections.phase.console.plugins.module_utils._operations import _rewrite
-from integration.forks import eventually
+from integration.forks import Beside, eventually
 from integration.purging import Instance
-from integration.rewriting import STATE, Beside, Subject, Writers, fork, in_background, killed
+from integration.rewriting import STATE, Subject, Writers, fork, in_background, killed
 from sandbox import facts, processes
 from sandbox.local import LocalInstance
 from sandbox.postgresql import programs
@@ -158,7 +158,8 @@ class Snapshots(Beside):
     """A reader whose snapshot is some time older than its look at the events."""
 
     def __init__(self, subject: Subject) -> None:
-        super().__init__(subject)
+        super().__init__()
+        self._subject = subject
         self.looks, self.wrong = 0, []
 
     def _run(self) -> None:
