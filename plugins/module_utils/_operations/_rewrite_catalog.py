@@ -19,6 +19,36 @@ Cursor = Any
 WORK, OLD = "phase_console_rewrite", "phase_console_replaced"  # schemas
 TRIGGER = "phase_console_changed"
 MARK = "phase.console rewrites a table: "  # how the comments of the schemas begin
+# What ALTER COLUMN ... SET takes (PostgreSQL's documentation, ALTER TABLE). An option whose name begins with pg_ is the
+# server's own (pg_attver since 15.20 and 17.12), with a value of its own in the copy as well: not copied, not compared.
+COLUMN_OPTIONS = ("n_distinct", "n_distinct_inherited")
+# Storage parameters (PostgreSQL's documentation, CREATE TABLE) of versions 10 to 18.
+TABLE_OPTIONS = (
+    "fillfactor",
+    "parallel_workers",
+    "toast_tuple_target",
+    "user_catalog_table",
+    "vacuum_index_cleanup",
+    "vacuum_truncate",
+    "vacuum_max_eager_freeze_failure_rate",
+    "log_autovacuum_min_duration",
+    "autovacuum_enabled",
+    "autovacuum_analyze_scale_factor",
+    "autovacuum_analyze_threshold",
+    "autovacuum_freeze_max_age",
+    "autovacuum_freeze_min_age",
+    "autovacuum_freeze_table_age",
+    "autovacuum_multixact_freeze_max_age",
+    "autovacuum_multixact_freeze_min_age",
+    "autovacuum_multixact_freeze_table_age",
+    "autovacuum_vacuum_cost_delay",
+    "autovacuum_vacuum_cost_limit",
+    "autovacuum_vacuum_insert_scale_factor",
+    "autovacuum_vacuum_insert_threshold",
+    "autovacuum_vacuum_max_threshold",
+    "autovacuum_vacuum_scale_factor",
+    "autovacuum_vacuum_threshold",
+)
 
 
 @dataclass(frozen=True)
@@ -94,8 +124,10 @@ _TABLE = """
 select c.oid::bigint, format('%%I', n.nspname), format('%%I', c.relname), c.relowner = r.oid as own,
        pg_get_userbyid(c.relowner), quote_literal(obj_description(c.oid, 'pg_class')),
        array(select format('%%s=%%L', option_name, option_value) from pg_options_to_table(c.reloptions)
+             where left(option_name, 3) <> 'pg_'
              union all select format('toast.%%s=%%L', option_name, option_value)
-             from pg_class t, pg_options_to_table(t.reloptions) where t.oid = c.reltoastrelid order by 1)
+             from pg_class t, pg_options_to_table(t.reloptions)
+             where t.oid = c.reltoastrelid and left(option_name, 3) <> 'pg_' order by 1)
 from pg_class c join pg_namespace n on n.oid = c.relnamespace join pg_roles r on r.rolname = current_user
 where c.oid = %s::oid
 """
@@ -106,7 +138,7 @@ select format('%%I', a.attname), a.attgenerated <> '',
             then format('alter column %%I set statistics %%s', a.attname, a.attstattarget) end,
        (select format('alter column %%I set (%%s)', a.attname,
                       string_agg(format('%%s=%%L', option_name, option_value), ', '))
-        from pg_options_to_table(a.attoptions) having count(*) > 0)
+        from pg_options_to_table(a.attoptions) where left(option_name, 3) <> 'pg_' having count(*) > 0)
 from pg_attribute a where a.attrelid = %s and a.attnum > 0 and not a.attisdropped order by a.attnum
 """
 
@@ -254,6 +286,13 @@ union all select 'column ' || attname || ' is an identity' from pg_attribute a, 
   where a.attrelid = t.oid and a.attidentity <> '' and not a.attisdropped
 union all select format('%%s was granted by %%s, not by its owner', g.privilege_type, pg_get_userbyid(g.grantor))
   from t, aclexplode(t.relacl) g where g.grantor <> t.relowner
+union all select format('column %%s has the option %%s, which is not known here', a.attname, o.option_name)
+  from t, pg_attribute a, pg_options_to_table(a.attoptions) o
+  where a.attrelid = t.oid and o.option_name <> all(%(column_options)s)
+  and left(o.option_name, 3) <> 'pg_'
+union all select format('it has the storage parameter %%s, which is not known here', o.option_name)
+  from t, pg_class c, pg_options_to_table(c.reloptions) o where c.oid in (t.oid, t.reltoastrelid)
+  and o.option_name <> all(%(table_options)s) and left(o.option_name, 3) <> 'pg_'
 union all select 'index ' || x.relname || ' is invalid' from pg_index i join pg_class x on x.oid = i.indexrelid, t
   where i.indrelid = t.oid and not (i.indisvalid and i.indisready)
 union all select 'index ' || x.relname || ' has statistics targets' from pg_index i
@@ -305,6 +344,7 @@ def obstacles(cursor: Cursor, oid: int, subject: Optional[Subject] = None, unfin
     """
     cursor.execute("set local search_path = pg_catalog")
     values = {"oid": oid, "trigger": TRIGGER, "work": WORK, "old": OLD, "mark": MARK + "%", "unfinished": unfinished}
+    values.update(column_options=list(COLUMN_OPTIONS), table_options=list(TABLE_OPTIONS))
     cursor.execute(_OBSTACLES, values)
     found = [row[0] for row in cursor.fetchall()]
     cursor.execute("select to_regclass('pg_publication_namespace') is not null")

@@ -139,6 +139,26 @@ def test_carries_over_what_somebody_added(subject: Subject) -> None:
     assert subject.sql(options) == [(["n_distinct=5"],)]
 
 
+# PostgreSQL 15.20 and 17.12 keep the first of them on every column.
+OF_THE_SERVER = """
+set allow_system_table_mods = on;
+update pg_attribute set attoptions = coalesce(attoptions, '{}') || array['pg_attver=' || attnum, 'pg_later=x']
+where attrelid = 'api_secretevent'::regclass and attnum > 0 and not attisdropped;
+update pg_class set reloptions = '{pg_later=1}' where oid = 'api_secretevent'::regclass
+"""
+
+
+def test_what_the_server_keeps_in_the_catalog_for_itself(subject: Subject) -> None:
+    subject.sql("alter table api_secretevent alter key set (n_distinct = 5)")
+    subject.administrator(OF_THE_SERVER)
+    kept = subject.kept()
+    assert subject.plan()["refused"] == []
+    subject.rewrite()
+    assert subject.rows() == kept
+    options = "select attoptions from pg_attribute where attrelid = 'api_secretevent'::regclass and attname = 'key'"
+    assert "n_distinct=5" in subject.sql(options)[0][0]
+
+
 def test_writers_go_on(subject: Subject) -> None:
     """Twice with all that a writer can do, and with readers who would see a swap that came too early."""
     with Writers(subject) as writers, Snapshots(subject) as snapshots:
@@ -251,6 +271,27 @@ REFUSED = {
         "grant select (id) on api_secretevent to public",
         "revoke select (id) on api_secretevent from public",
         "column id has privileges",
+    ),
+    "an unknown option of a column": (
+        "set allow_system_table_mods = on; update pg_attribute set attoptions = '{later=1}' "
+        "where attrelid = 'api_secretevent'::regclass and attname = 'path'",
+        "set allow_system_table_mods = on; update pg_attribute set attoptions = null "
+        "where attrelid = 'api_secretevent'::regclass and attname = 'path'",
+        "column path has the option later, which is not known",
+    ),
+    "an unknown storage parameter": (
+        "set allow_system_table_mods = on; update pg_class set reloptions = '{later=1}' "
+        "where oid = 'api_secretevent'::regclass",
+        "set allow_system_table_mods = on; update pg_class set reloptions = null "
+        "where oid = 'api_secretevent'::regclass",
+        "storage parameter later, which is not known",
+    ),
+    "a relation of an unknown kind that depends on it": (
+        "create materialized view m as select * from api_secretevent with no data; "
+        "set allow_system_table_mods = on; update pg_class set relkind = 'Z' where relname = 'm'",
+        "set allow_system_table_mods = on; update pg_class set relkind = 'm' where relname = 'm'; "
+        "drop materialized view m",
+        "m depends on it",
     ),
     "a replica identity": (
         "alter table api_secretevent replica identity full",
