@@ -4,6 +4,8 @@
 waits for, and what is left when it is killed.
 """
 
+# ruff: noqa: S608 - statements of tests, on databases of their own
+
 from __future__ import annotations
 
 import contextlib
@@ -220,6 +222,10 @@ def test_every_schema_level_and_its_next_migrations(
 
 # What is refused
 
+SYSTEM_TABLES = "set allow_system_table_mods = on;"
+M = "where relname = 'm'"
+PATH = "attrelid = 'api_secretevent'::regclass and attname = 'path'"
+
 REFUSED = {
     "a view": ("create view v as select id from api_secretevent", "drop view v", "view public.v depends"),
     "a materialized view": (
@@ -273,24 +279,18 @@ REFUSED = {
         "column id has privileges",
     ),
     "an unknown option of a column": (
-        "set allow_system_table_mods = on; update pg_attribute set attoptions = '{later=1}' "
-        "where attrelid = 'api_secretevent'::regclass and attname = 'path'",
-        "set allow_system_table_mods = on; update pg_attribute set attoptions = null "
-        "where attrelid = 'api_secretevent'::regclass and attname = 'path'",
+        f"{SYSTEM_TABLES} update pg_attribute set attoptions = '{{later=1}}' where {PATH}",
+        f"{SYSTEM_TABLES} update pg_attribute set attoptions = null where {PATH}",
         "column path has the option later, which is not known",
     ),
     "an unknown storage parameter": (
-        "set allow_system_table_mods = on; update pg_class set reloptions = '{later=1}' "
-        "where oid = 'api_secretevent'::regclass",
-        "set allow_system_table_mods = on; update pg_class set reloptions = null "
-        "where oid = 'api_secretevent'::regclass",
+        f"{SYSTEM_TABLES} update pg_class set reloptions = '{{later=1}}' where oid = 'api_secretevent'::regclass",
+        f"{SYSTEM_TABLES} update pg_class set reloptions = null where oid = 'api_secretevent'::regclass",
         "storage parameter later, which is not known",
     ),
     "a relation of an unknown kind that depends on it": (
-        "create materialized view m as select * from api_secretevent with no data; "
-        "set allow_system_table_mods = on; update pg_class set relkind = 'Z' where relname = 'm'",
-        "set allow_system_table_mods = on; update pg_class set relkind = 'm' where relname = 'm'; "
-        "drop materialized view m",
+        f"create view m as select 1 as n from api_secretevent; {SYSTEM_TABLES} update pg_class set relkind = 'Z' {M}",
+        f"{SYSTEM_TABLES} update pg_class set relkind = 'v' {M}; drop view m",
         "m depends on it",
     ),
     "a replica identity": (
