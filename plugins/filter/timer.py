@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Callable
 
-from ansible_collections.phase.console.plugins.module_utils import _timer
+from ansible_collections.phase.console.plugins.module_utils._realip import timer as _timer
 from ansible_collections.phase.console.plugins.plugin_utils._filters import telling
 
 

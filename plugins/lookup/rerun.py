@@ -45,7 +45,7 @@ from typing import Any
 import yaml
 from ansible.parsing.splitter import parse_kv
 from ansible.plugins.lookup import LookupBase
-from ansible_collections.phase.console.plugins.module_utils._operations._secrets import masker, secret_values
+from ansible_collections.phase.console.plugins.module_utils._operations.core.secrets import masker, secret_values
 
 ONCE = re.compile(r"^(--check|--diff|--step|--list-tasks|--start-at-task=.*)$")
 SHORT = re.compile(r"^-[CDv]+$")

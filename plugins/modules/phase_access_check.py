@@ -101,9 +101,9 @@ access:
       type: bool
 """
 
-from ansible_collections.phase.console.plugins.module_utils._access_check import access_check
-from ansible_collections.phase.console.plugins.module_utils._argspec import ArgumentSpec
-from ansible_collections.phase.console.plugins.module_utils._module import Call, run_module
+from ansible_collections.phase.console.plugins.module_utils._access.access_check import access_check
+from ansible_collections.phase.console.plugins.module_utils._call.argspec import ArgumentSpec
+from ansible_collections.phase.console.plugins.module_utils._call.module import Call, run_module
 
 SPEC = ArgumentSpec(
     {

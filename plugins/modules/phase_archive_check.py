@@ -68,9 +68,9 @@ duplicates:
   type: dict
 """
 
-from ansible_collections.phase.console.plugins.module_utils._archive_check import check
-from ansible_collections.phase.console.plugins.module_utils._argspec import ArgumentSpec
-from ansible_collections.phase.console.plugins.module_utils._module import Call, run_module
+from ansible_collections.phase.console.plugins.module_utils._call.argspec import ArgumentSpec
+from ansible_collections.phase.console.plugins.module_utils._call.module import Call, run_module
+from ansible_collections.phase.console.plugins.module_utils._purge.archive_check import check
 
 SPEC = ArgumentSpec({"path": {"type": "path", "required": True}})
 

@@ -159,9 +159,9 @@ predicted:
 
 import time
 
-from ansible_collections.phase.console.plugins.module_utils._argspec import ArgumentSpec
-from ansible_collections.phase.console.plugins.module_utils._backup import backup
-from ansible_collections.phase.console.plugins.module_utils._module import Call, run_module
+from ansible_collections.phase.console.plugins.module_utils._call.argspec import ArgumentSpec
+from ansible_collections.phase.console.plugins.module_utils._call.module import Call, run_module
+from ansible_collections.phase.console.plugins.module_utils._instance.backup import backup
 
 SPEC = ArgumentSpec(
     {

@@ -93,9 +93,9 @@ path:
   type: str
 """
 
-from ansible_collections.phase.console.plugins.module_utils._argspec import ArgumentSpec
-from ansible_collections.phase.console.plugins.module_utils._confirm import confirm
-from ansible_collections.phase.console.plugins.module_utils._module import Call, run_module
+from ansible_collections.phase.console.plugins.module_utils._access.confirm import confirm
+from ansible_collections.phase.console.plugins.module_utils._call.argspec import ArgumentSpec
+from ansible_collections.phase.console.plugins.module_utils._call.module import Call, run_module
 
 SPEC = ArgumentSpec(
     {

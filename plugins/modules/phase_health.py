@@ -72,9 +72,9 @@ seconds:
 
 import time
 
-from ansible_collections.phase.console.plugins.module_utils._argspec import ArgumentSpec
-from ansible_collections.phase.console.plugins.module_utils._health import wait
-from ansible_collections.phase.console.plugins.module_utils._module import Call, run_module
+from ansible_collections.phase.console.plugins.module_utils._call.argspec import ArgumentSpec
+from ansible_collections.phase.console.plugins.module_utils._call.module import Call, run_module
+from ansible_collections.phase.console.plugins.module_utils._instance.health import wait
 
 SPEC = ArgumentSpec(
     {

@@ -78,9 +78,9 @@ phase:
       type: dict
 """
 
-from ansible_collections.phase.console.plugins.module_utils._argspec import ArgumentSpec
-from ansible_collections.phase.console.plugins.module_utils._info import SUBSETS, inform
-from ansible_collections.phase.console.plugins.module_utils._module import run_module
+from ansible_collections.phase.console.plugins.module_utils._call.argspec import ArgumentSpec
+from ansible_collections.phase.console.plugins.module_utils._call.module import run_module
+from ansible_collections.phase.console.plugins.module_utils._instance.info import SUBSETS, inform
 
 
 def main() -> None:

@@ -324,8 +324,8 @@ output:
   elements: str
 """
 
-from ansible_collections.phase.console.plugins.module_utils._migrate import SPEC, migrate
-from ansible_collections.phase.console.plugins.module_utils._module import run_module
+from ansible_collections.phase.console.plugins.module_utils._call.module import run_module
+from ansible_collections.phase.console.plugins.module_utils._upgrade.migrate import SPEC, migrate
 
 
 def main() -> None:

@@ -114,9 +114,9 @@ image:
   type: str
 """
 
-from ansible_collections.phase.console.plugins.module_utils._argspec import ArgumentSpec
-from ansible_collections.phase.console.plugins.module_utils._migration_job import manage
-from ansible_collections.phase.console.plugins.module_utils._module import run_module
+from ansible_collections.phase.console.plugins.module_utils._call.argspec import ArgumentSpec
+from ansible_collections.phase.console.plugins.module_utils._call.module import run_module
+from ansible_collections.phase.console.plugins.module_utils._upgrade.migration_job import manage
 
 SPEC = ArgumentSpec(
     {

@@ -242,10 +242,10 @@ changed_since:
   elements: dict
 """
 
-from ansible_collections.phase.console.plugins.module_utils._argspec import ArgumentSpec
-from ansible_collections.phase.console.plugins.module_utils._module import run_module
-from ansible_collections.phase.console.plugins.module_utils._network_policy import logic
-from ansible_collections.phase.console.plugins.module_utils._snapshot import snapshot_spec
+from ansible_collections.phase.console.plugins.module_utils._access.network_policy import logic
+from ansible_collections.phase.console.plugins.module_utils._access.snapshot import snapshot_spec
+from ansible_collections.phase.console.plugins.module_utils._call.argspec import ArgumentSpec
+from ansible_collections.phase.console.plugins.module_utils._call.module import run_module
 
 SPEC = snapshot_spec().merge(
     ArgumentSpec(

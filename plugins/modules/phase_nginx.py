@@ -187,9 +187,9 @@ probe:
       type: dict
 """
 
-from ansible_collections.phase.console.plugins.module_utils._argspec import ArgumentSpec
-from ansible_collections.phase.console.plugins.module_utils._module import Call, run_module
-from ansible_collections.phase.console.plugins.module_utils._nginx import configure
+from ansible_collections.phase.console.plugins.module_utils._call.argspec import ArgumentSpec
+from ansible_collections.phase.console.plugins.module_utils._call.module import Call, run_module
+from ansible_collections.phase.console.plugins.module_utils._nginx.nginx import configure
 
 HOPS = {
     "ranges": {"type": "list", "elements": "str", "required": True},

@@ -344,8 +344,8 @@ after:
   type: dict
 """
 
-from ansible_collections.phase.console.plugins.module_utils._module import Call, run_module
-from ansible_collections.phase.console.plugins.module_utils._purge import SPEC, purge
+from ansible_collections.phase.console.plugins.module_utils._call.module import Call, run_module
+from ansible_collections.phase.console.plugins.module_utils._purge.purge_logs import SPEC, purge
 
 
 def logic(call: Call) -> dict:

@@ -109,9 +109,9 @@ check:
       type: bool
 """
 
-from ansible_collections.phase.console.plugins.module_utils._argspec import ArgumentSpec
-from ansible_collections.phase.console.plugins.module_utils._module import Call, run_module
-from ansible_collections.phase.console.plugins.module_utils._realip_check import realip_check
+from ansible_collections.phase.console.plugins.module_utils._call.argspec import ArgumentSpec
+from ansible_collections.phase.console.plugins.module_utils._call.module import Call, run_module
+from ansible_collections.phase.console.plugins.module_utils._realip.check import realip_check
 
 SPEC = ArgumentSpec(
     {

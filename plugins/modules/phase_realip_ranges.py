@@ -105,10 +105,10 @@ removed:
 
 import datetime
 
-from ansible_collections.phase.console.plugins.module_utils._argspec import ArgumentSpec
-from ansible_collections.phase.console.plugins.module_utils._module import Call, run_module
-from ansible_collections.phase.console.plugins.module_utils._realip_fetch import fetcher
-from ansible_collections.phase.console.plugins.module_utils._realip_ranges import refresh
+from ansible_collections.phase.console.plugins.module_utils._call.argspec import ArgumentSpec
+from ansible_collections.phase.console.plugins.module_utils._call.module import Call, run_module
+from ansible_collections.phase.console.plugins.module_utils._realip.fetch import fetcher
+from ansible_collections.phase.console.plugins.module_utils._realip.ranges import refresh
 
 SPEC = ArgumentSpec(
     {

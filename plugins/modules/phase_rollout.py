@@ -117,9 +117,9 @@ rolled_back:
 
 import time
 
-from ansible_collections.phase.console.plugins.module_utils._argspec import ArgumentSpec
-from ansible_collections.phase.console.plugins.module_utils._module import Call, run_module
-from ansible_collections.phase.console.plugins.module_utils._rollout import rollout
+from ansible_collections.phase.console.plugins.module_utils._call.argspec import ArgumentSpec
+from ansible_collections.phase.console.plugins.module_utils._call.module import Call, run_module
+from ansible_collections.phase.console.plugins.module_utils._instance.rollout import rollout
 
 SPEC = ArgumentSpec(
     {

@@ -230,8 +230,8 @@ audited:
 
 import time
 
-from ansible_collections.phase.console.plugins.module_utils._module import Call, run_module
-from ansible_collections.phase.console.plugins.module_utils._sso import SPEC, manage
+from ansible_collections.phase.console.plugins.module_utils._access.sso import SPEC, manage
+from ansible_collections.phase.console.plugins.module_utils._call.module import Call, run_module
 
 
 def logic(call: Call) -> dict:

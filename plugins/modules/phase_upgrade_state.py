@@ -103,9 +103,9 @@ resumed:
 
 import time
 
-from ansible_collections.phase.console.plugins.module_utils._argspec import ArgumentSpec
-from ansible_collections.phase.console.plugins.module_utils._module import Call, run_module
-from ansible_collections.phase.console.plugins.module_utils._upgrade import run_step
+from ansible_collections.phase.console.plugins.module_utils._call.argspec import ArgumentSpec
+from ansible_collections.phase.console.plugins.module_utils._call.module import Call, run_module
+from ansible_collections.phase.console.plugins.module_utils._upgrade.state import run_step
 
 SPEC = ArgumentSpec(
     {

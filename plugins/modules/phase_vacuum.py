@@ -219,8 +219,8 @@ tables:
       type: dict
 """
 
-from ansible_collections.phase.console.plugins.module_utils._module import run_module
-from ansible_collections.phase.console.plugins.module_utils._vacuum import SPEC, vacuum
+from ansible_collections.phase.console.plugins.module_utils._call.module import run_module
+from ansible_collections.phase.console.plugins.module_utils._vacuum.vacuum import SPEC, vacuum
 
 
 def main() -> None:

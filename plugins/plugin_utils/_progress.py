@@ -28,7 +28,7 @@ from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
-from ansible_collections.phase.console.plugins.module_utils._caller import FOLDER_PREFIX, LEASE_SUFFIX, VARIABLE
+from ansible_collections.phase.console.plugins.module_utils._call.caller import FOLDER_PREFIX, LEASE_SUFFIX, VARIABLE
 
 Event = Dict[str, Any]
 Show = Callable[[Event], None]

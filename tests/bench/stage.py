@@ -22,7 +22,11 @@ from sandbox.local import LocalInstance
 
 PACE = 0.02  # seconds between two writes
 SAMPLE = 0.2  # seconds between two looks at our processes
-PROCESSES = {"module": "AnsiballZ_phase_purge_logs", "far end": "_operations._remote", "manage.py": "purge_app_logs"}
+PROCESSES = {
+    "module": "AnsiballZ_phase_purge_logs",
+    "far end": "_operations.core.remote",
+    "manage.py": "purge_app_logs",
+}
 """What tells our processes, in their arguments. The module and the far end are one where the connection is direct."""
 
 _NUMBERS = itertools.count(1)

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.phase.console.plugins.module_utils._purge import MOST_DAYS
+from ansible_collections.phase.console.plugins.module_utils._purge.purge_logs import MOST_DAYS
 from conftest import PLAYBOOKS, ROOT
 
 LOG = "phase_log_retention_"

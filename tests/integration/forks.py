@@ -133,7 +133,7 @@ class Fork(Database):
             with contextlib.suppress(OSError):
                 command = (folder / "cmdline").read_bytes()
                 settings = set((folder / "environ").read_text(errors="replace").split("\0"))
-                if b"_operations._remote" in command and wanted <= settings:
+                if b"_operations.core.remote" in command and wanted <= settings:
                     found.append(int(folder.name))
         return found
 

@@ -25,8 +25,8 @@ from typing import Any
 import jinja2
 import pytest
 import yaml
-from ansible_collections.phase.console.plugins.module_utils._operations._access import client_address
-from ansible_collections.phase.console.plugins.module_utils._realip_settings import settings
+from ansible_collections.phase.console.plugins.module_utils._operations.access.rule import client_address
+from ansible_collections.phase.console.plugins.module_utils._realip.settings import settings
 from sandbox._debian import DebianError
 from sandbox.proxies import Programs, programs
 

@@ -13,13 +13,18 @@ from dataclasses import dataclass, field
 from typing import Any
 from unittest import mock
 
-from ansible_collections.phase.console.plugins.module_utils import _purge
-from ansible_collections.phase.console.plugins.module_utils._argspec import target_spec
+from ansible_collections.phase.console.plugins.module_utils._call.argspec import target_spec
+from ansible_collections.phase.console.plugins.module_utils._call.module import Call
+from ansible_collections.phase.console.plugins.module_utils._call.targets import build_target
 from ansible_collections.phase.console.plugins.module_utils._errors import PhaseError
-from ansible_collections.phase.console.plugins.module_utils._module import Call
-from ansible_collections.phase.console.plugins.module_utils._operations import _purge_throttle, _purge_walk
-from ansible_collections.phase.console.plugins.module_utils._operations import purge as operations
-from ansible_collections.phase.console.plugins.module_utils._target._factory import build_target
+from ansible_collections.phase.console.plugins.module_utils._operations.purge import operation as operations
+from ansible_collections.phase.console.plugins.module_utils._operations.purge import (
+    throttle as _purge_throttle,
+)
+from ansible_collections.phase.console.plugins.module_utils._operations.purge import (
+    walk as _purge_walk,
+)
+from ansible_collections.phase.console.plugins.module_utils._purge import purge_logs as _purge
 from integration.forks import Database
 from psycopg2 import sql
 from psycopg2.extras import execute_values

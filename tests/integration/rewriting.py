@@ -19,10 +19,15 @@ from typing import Any
 
 import psycopg2
 import psycopg2.extensions
-from ansible_collections.phase.console.plugins.module_utils._operations import _rewrite, _rewrite_recovery
-from ansible_collections.phase.console.plugins.module_utils._operations._api import Context
-from ansible_collections.phase.console.plugins.module_utils._operations._database import connect
-from ansible_collections.phase.console.plugins.module_utils._operations._rewrite_catalog import EVENTS
+from ansible_collections.phase.console.plugins.module_utils._operations.core.api import Context
+from ansible_collections.phase.console.plugins.module_utils._operations.core.database import connect
+from ansible_collections.phase.console.plugins.module_utils._operations.rewrite import (
+    recovery as _rewrite_recovery,
+)
+from ansible_collections.phase.console.plugins.module_utils._operations.rewrite import (
+    rewrite as _rewrite,
+)
+from ansible_collections.phase.console.plugins.module_utils._operations.rewrite.catalog import EVENTS
 from integration.forks import Database, eventually
 from sandbox.local import LocalInstance
 from sandbox.postgresql import programs

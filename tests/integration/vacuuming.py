@@ -7,11 +7,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.phase.console.plugins.module_utils import _vacuum
-from ansible_collections.phase.console.plugins.module_utils._argspec import target_spec
+from ansible_collections.phase.console.plugins.module_utils._call.argspec import target_spec
+from ansible_collections.phase.console.plugins.module_utils._call.module import Call
+from ansible_collections.phase.console.plugins.module_utils._call.targets import build_target
 from ansible_collections.phase.console.plugins.module_utils._errors import PhaseError
-from ansible_collections.phase.console.plugins.module_utils._module import Call
-from ansible_collections.phase.console.plugins.module_utils._target._factory import build_target
+from ansible_collections.phase.console.plugins.module_utils._vacuum import vacuum as _vacuum
 from integration.forks import Database
 
 PURGE = """

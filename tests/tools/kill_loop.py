@@ -36,7 +36,12 @@ from unittest import mock
 import psutil
 import psycopg2
 from ansible_collections.phase.console.plugins.module_utils._errors import PhaseError
-from ansible_collections.phase.console.plugins.module_utils._operations import _purge_throttle, _purge_walk
+from ansible_collections.phase.console.plugins.module_utils._operations.purge import (
+    throttle as _purge_throttle,
+)
+from ansible_collections.phase.console.plugins.module_utils._operations.purge import (
+    walk as _purge_walk,
+)
 from integration.forks import Beside, eventually
 from integration.harness import target
 from integration.purging import Instance

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from ansible_collections.phase.console.plugins.module_utils._operations._migration_lock import MARK
+from ansible_collections.phase.console.plugins.module_utils._operations.migration.lock import MARK
 from integration.forks import Database, eventually
 from integration.harness import Ansible, Run, target
 from sandbox import images

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.phase.console.plugins.module_utils import _nginx, _nginx_file
-from ansible_collections.phase.console.plugins.module_utils._operations._forgeries import forgeries
+from ansible_collections.phase.console.plugins.module_utils._nginx import file as _nginx_file
+from ansible_collections.phase.console.plugins.module_utils._nginx import nginx as _nginx
+from ansible_collections.phase.console.plugins.module_utils._operations.realip.forgeries import forgeries
 from integration.harness import Ansible, PlayResult, target
 from integration.targets import kill, until
 from sandbox import hops as sandbox_hops

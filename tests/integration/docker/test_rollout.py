@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from ansible_collections.phase.console.plugins.module_utils import _rollout
-from ansible_collections.phase.console.plugins.module_utils._target._base import Limits
-from ansible_collections.phase.console.plugins.module_utils._target._docker import DockerTarget
-from ansible_collections.phase.console.plugins.module_utils._target._engine import find_by_name, make_client
+from ansible_collections.phase.console.plugins.module_utils._instance import rollout as _rollout
+from ansible_collections.phase.console.plugins.module_utils._target.base import Limits
+from ansible_collections.phase.console.plugins.module_utils._target.docker import DockerTarget
+from ansible_collections.phase.console.plugins.module_utils._target.engine import find_by_name, make_client
 from integration.harness import Ansible, target
 from sandbox import images
 

@@ -29,15 +29,22 @@ from unittest import mock
 
 import psycopg2
 import pytest
-from ansible_collections.phase.console.plugins.module_utils import _archive, _archive_check
 from ansible_collections.phase.console.plugins.module_utils._errors import PhaseError
-from ansible_collections.phase.console.plugins.module_utils._operations import (
-    _purge_strategy,
-    _purge_walk,
-    _rewrite_copy,
+from ansible_collections.phase.console.plugins.module_utils._operations.purge import batches as operations
+from ansible_collections.phase.console.plugins.module_utils._operations.purge import (
+    strategy as _purge_strategy,
 )
-from ansible_collections.phase.console.plugins.module_utils._operations import archive as operations
-from ansible_collections.phase.console.plugins.module_utils._operations._rewrite_errors import RewriteStopped
+from ansible_collections.phase.console.plugins.module_utils._operations.purge import (
+    walk as _purge_walk,
+)
+from ansible_collections.phase.console.plugins.module_utils._operations.rewrite import copy as _rewrite_copy
+from ansible_collections.phase.console.plugins.module_utils._operations.rewrite.errors import RewriteStopped
+from ansible_collections.phase.console.plugins.module_utils._purge import (
+    archive as _archive,
+)
+from ansible_collections.phase.console.plugins.module_utils._purge import (
+    archive_check as _archive_check,
+)
 from integration.forks import eventually
 from integration.harness import Ansible, target
 from integration.purging import Event, Instance, quiet, survivors

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.phase.console.plugins.module_utils._operations import migration_sessions
-from ansible_collections.phase.console.plugins.module_utils._target._base import Limits
-from ansible_collections.phase.console.plugins.module_utils._target._direct import DirectTarget
+from ansible_collections.phase.console.plugins.module_utils._operations.migration import sessions as migration_sessions
+from ansible_collections.phase.console.plugins.module_utils._target.base import Limits
+from ansible_collections.phase.console.plugins.module_utils._target.direct import DirectTarget
 from integration.forks import Fork, eventually
 from integration.harness import Ansible
 

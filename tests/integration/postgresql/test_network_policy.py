@@ -21,12 +21,12 @@ from typing import Any
 
 import psycopg2
 import pytest
+from ansible_collections.phase.console.plugins.module_utils._access.network_policy import logic
+from ansible_collections.phase.console.plugins.module_utils._call.module import Call
 from ansible_collections.phase.console.plugins.module_utils._errors import PhaseError
-from ansible_collections.phase.console.plugins.module_utils._module import Call
-from ansible_collections.phase.console.plugins.module_utils._network_policy import logic
-from ansible_collections.phase.console.plugins.module_utils._operations import _access
-from ansible_collections.phase.console.plugins.module_utils._target._base import Limits
-from ansible_collections.phase.console.plugins.module_utils._target._direct import DirectTarget
+from ansible_collections.phase.console.plugins.module_utils._operations.access import rule as _access
+from ansible_collections.phase.console.plugins.module_utils._target.base import Limits
+from ansible_collections.phase.console.plugins.module_utils._target.direct import DirectTarget
 from ansible_collections.phase.console.plugins.modules import phase_network_policy
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st

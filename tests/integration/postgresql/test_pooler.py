@@ -14,7 +14,7 @@ from typing import Any
 import psycopg2
 import pytest
 from ansible_collections.phase.console.plugins.module_utils._errors import PhaseError
-from ansible_collections.phase.console.plugins.module_utils._operations._database import connect
+from ansible_collections.phase.console.plugins.module_utils._operations.core.database import connect
 from integration.forks import eventually
 from integration.harness import Ansible
 from integration.purging import Event, Instance
@@ -137,8 +137,8 @@ def test_killed_behind_it(instance: LocalInstance, pooled: Instance) -> None:
 
 
 def test_one_purge_at_a_time(instance: LocalInstance, pooled: Instance) -> None:
-    from ansible_collections.phase.console.plugins.module_utils._operations import _lock
-    from ansible_collections.phase.console.plugins.module_utils._operations._purge_surroundings import KEY
+    from ansible_collections.phase.console.plugins.module_utils._operations.core import lock as _lock
+    from ansible_collections.phase.console.plugins.module_utils._operations.purge.surroundings import KEY
 
     Instance(instance.database_url).make([Event()])
     with contextlib.closing(connect({"dsn": pooled.url}, "purge lock", {})) as connection:

@@ -9,7 +9,12 @@ from collections.abc import Callable
 from unittest import mock
 
 import pytest
-from ansible_collections.phase.console.plugins.module_utils._operations import _purge_foreign_key, _purge_walk
+from ansible_collections.phase.console.plugins.module_utils._operations.purge import (
+    foreign_key as _purge_foreign_key,
+)
+from ansible_collections.phase.console.plugins.module_utils._operations.purge import (
+    walk as _purge_walk,
+)
 from integration.forks import eventually
 from integration.purging import Instance
 from integration.rewriting import Subject, fork

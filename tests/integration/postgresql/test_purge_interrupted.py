@@ -22,10 +22,14 @@ from unittest import mock
 import psycopg2
 import pytest
 from ansible_collections.phase.console.plugins.module_utils._errors import NotTaken, PhaseError
-from ansible_collections.phase.console.plugins.module_utils._operations import (
-    _purge_foreign_key,
-    _purge_throttle,
-    _purge_walk,
+from ansible_collections.phase.console.plugins.module_utils._operations.purge import (
+    foreign_key as _purge_foreign_key,
+)
+from ansible_collections.phase.console.plugins.module_utils._operations.purge import (
+    throttle as _purge_throttle,
+)
+from ansible_collections.phase.console.plugins.module_utils._operations.purge import (
+    walk as _purge_walk,
 )
 from integration import targets
 from integration.forks import eventually

@@ -13,7 +13,7 @@ import ssl
 import subprocess
 
 import pytest
-from ansible_collections.phase.console.plugins.module_utils._operations._forgeries import HEADERS, forgeries
+from ansible_collections.phase.console.plugins.module_utils._operations.realip.forgeries import HEADERS, forgeries
 from integration.proxies import phase, render, running, unpacked
 from sandbox.ports import free_ports
 

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.phase.console.plugins.module_utils._call.module import Call
 from ansible_collections.phase.console.plugins.module_utils._errors import PhaseError
-from ansible_collections.phase.console.plugins.module_utils._module import Call
-from ansible_collections.phase.console.plugins.module_utils._operations import realip_check
-from ansible_collections.phase.console.plugins.module_utils._target._base import Limits
-from ansible_collections.phase.console.plugins.module_utils._target._direct import DirectTarget
+from ansible_collections.phase.console.plugins.module_utils._operations.realip import check as realip_check
+from ansible_collections.phase.console.plugins.module_utils._target.base import Limits
+from ansible_collections.phase.console.plugins.module_utils._target.direct import DirectTarget
 from ansible_collections.phase.console.plugins.modules import phase_realip_check
 from integration.harness import Ansible, target
 from sandbox.local import LocalInstance

@@ -17,8 +17,8 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from ansible_collections.phase.console.plugins.module_utils._module import Call
-from ansible_collections.phase.console.plugins.module_utils._realip_ranges import (
+from ansible_collections.phase.console.plugins.module_utils._call.module import Call
+from ansible_collections.phase.console.plugins.module_utils._realip.ranges import (
     PUBLISHERS,
     CacheUnreadable,
     RangesRefused,

@@ -15,8 +15,8 @@ import subprocess
 import pytest
 import yaml
 from ansible_collections.phase.console.plugins.module_utils._errors import PhaseError
-from ansible_collections.phase.console.plugins.module_utils._realip_settings import settings
-from ansible_collections.phase.console.plugins.module_utils._timer import settings as timer_settings
+from ansible_collections.phase.console.plugins.module_utils._realip.settings import settings
+from ansible_collections.phase.console.plugins.module_utils._realip.timer import settings as timer_settings
 from hypothesis import HealthCheck, given, seed
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st

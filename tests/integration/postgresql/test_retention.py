@@ -16,7 +16,12 @@ from unittest import mock
 import pytest
 import yaml
 from ansible_collections.phase.console.plugins.module_utils._errors import PhaseError
-from ansible_collections.phase.console.plugins.module_utils._operations import _purge_throttle, _purge_walk
+from ansible_collections.phase.console.plugins.module_utils._operations.purge import (
+    throttle as _purge_throttle,
+)
+from ansible_collections.phase.console.plugins.module_utils._operations.purge import (
+    walk as _purge_walk,
+)
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from integration.forks import eventually

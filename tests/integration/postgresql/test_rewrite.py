@@ -22,7 +22,7 @@ from unittest import mock
 
 import pytest
 from ansible_collections.phase.console.plugins.module_utils._errors import PhaseError
-from ansible_collections.phase.console.plugins.module_utils._operations import _rewrite
+from ansible_collections.phase.console.plugins.module_utils._operations.rewrite import rewrite as _rewrite
 from integration.forks import Beside, eventually
 from integration.purging import Instance
 from integration.rewriting import STATE, Subject, Writers, fork, in_background, killed

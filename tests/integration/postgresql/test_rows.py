@@ -11,7 +11,7 @@ from typing import Any
 
 import psycopg2
 import pytest
-from ansible_collections.phase.console.plugins.module_utils._operations import _rows
+from ansible_collections.phase.console.plugins.module_utils._operations.core import rows as _rows
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sandbox.local import LocalInstance

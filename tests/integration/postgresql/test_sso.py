@@ -23,11 +23,11 @@ from typing import Any
 import psycopg2
 import pytest
 import redis
-from ansible_collections.phase.console.plugins.module_utils import _sso
-from ansible_collections.phase.console.plugins.module_utils._argspec import target_spec
+from ansible_collections.phase.console.plugins.module_utils._access import sso as _sso
+from ansible_collections.phase.console.plugins.module_utils._call.argspec import target_spec
+from ansible_collections.phase.console.plugins.module_utils._call.module import Call
+from ansible_collections.phase.console.plugins.module_utils._call.targets import build_target
 from ansible_collections.phase.console.plugins.module_utils._errors import PhaseError
-from ansible_collections.phase.console.plugins.module_utils._module import Call
-from ansible_collections.phase.console.plugins.module_utils._target._factory import build_target
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from integration import targets

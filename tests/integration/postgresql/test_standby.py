@@ -12,7 +12,12 @@ from unittest import mock
 
 import psycopg2
 import pytest
-from ansible_collections.phase.console.plugins.module_utils._operations import _purge_throttle, _purge_walk
+from ansible_collections.phase.console.plugins.module_utils._operations.purge import (
+    throttle as _purge_throttle,
+)
+from ansible_collections.phase.console.plugins.module_utils._operations.purge import (
+    walk as _purge_walk,
+)
 from integration.forks import Database, eventually
 from integration.purging import Instance, slowly
 from integration.rewriting import Subject, Writers, fork

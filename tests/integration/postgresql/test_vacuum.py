@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 import psycopg2
 import pytest
-from ansible_collections.phase.console.plugins.module_utils._operations import _database
+from ansible_collections.phase.console.plugins.module_utils._operations.core import database as _database
 from integration.forks import Fork, eventually
 from integration.harness import Ansible, Run
 from integration.rewriting import ROWS, STATE

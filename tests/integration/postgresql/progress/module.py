@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.phase.console.plugins.module_utils._caller import Caller
+from ansible_collections.phase.console.plugins.module_utils._call.caller import Caller
 
 
 def main():

@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 import pytest
+from ansible_collections.phase.console.plugins.module_utils._call.module import Call
 from ansible_collections.phase.console.plugins.module_utils._errors import BadOption, NotSupported
-from ansible_collections.phase.console.plugins.module_utils._module import Call
-from ansible_collections.phase.console.plugins.module_utils._target._base import Target
+from ansible_collections.phase.console.plugins.module_utils._target.base import Target
 from ansible_collections.phase.console.plugins.modules import phase_access_check
 
 ANSWER = {

@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.phase.console.plugins.module_utils._archive_check import ArchiveDamaged
+from ansible_collections.phase.console.plugins.module_utils._call.module import Call
 from ansible_collections.phase.console.plugins.module_utils._errors import BadOption
-from ansible_collections.phase.console.plugins.module_utils._module import Call
+from ansible_collections.phase.console.plugins.module_utils._purge.archive_check import ArchiveDamaged
 from ansible_collections.phase.console.plugins.modules import phase_archive_check
 
 

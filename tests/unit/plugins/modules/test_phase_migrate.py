@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from ansible_collections.phase.console.plugins.module_utils._operations._migration_plan import FINDINGS
+from ansible_collections.phase.console.plugins.module_utils._operations.migration.plan import FINDINGS
 from ansible_collections.phase.console.plugins.modules import phase_migrate
 from ansible_collections.phase.console.tests.unit.plugins.modules.arguments import patch_module_args
 

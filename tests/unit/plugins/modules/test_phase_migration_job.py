@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from ansible_collections.phase.console.plugins.module_utils._migration_job import manage
-from ansible_collections.phase.console.plugins.module_utils._module import Call
-from ansible_collections.phase.console.plugins.module_utils._target._base import Target
+from ansible_collections.phase.console.plugins.module_utils._call.module import Call
+from ansible_collections.phase.console.plugins.module_utils._target.base import Target
+from ansible_collections.phase.console.plugins.module_utils._upgrade.migration_job import manage
 from ansible_collections.phase.console.plugins.modules import phase_migration_job
 
 OWN = {"pid": 3, "own": True, "waits": False, "index": None, "state": "active", "seconds": 1, "blocked_by": []}

@@ -7,11 +7,11 @@ import json
 from pathlib import Path
 
 import pytest
+from ansible_collections.phase.console.plugins.module_utils._call.module import Call
 from ansible_collections.phase.console.plugins.module_utils._errors import BadOption, DatabaseFailed
-from ansible_collections.phase.console.plugins.module_utils._module import Call
-from ansible_collections.phase.console.plugins.module_utils._operations import network_policy
-from ansible_collections.phase.console.plugins.module_utils._operations._rows import RowsChanged
-from ansible_collections.phase.console.plugins.module_utils._target._base import Target
+from ansible_collections.phase.console.plugins.module_utils._operations.access import network_policy
+from ansible_collections.phase.console.plugins.module_utils._operations.core.rows import RowsChanged
+from ansible_collections.phase.console.plugins.module_utils._target.base import Target
 from ansible_collections.phase.console.plugins.modules import phase_network_policy
 
 ROW = {"id": "p1", "name": "Office", "organisation_id": "o1", "allowed_ips": "", "is_global": "true"}

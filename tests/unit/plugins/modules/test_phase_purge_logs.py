@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 import pytest
+from ansible_collections.phase.console.plugins.module_utils._call.module import Call
 from ansible_collections.phase.console.plugins.module_utils._errors import BadOption, PhaseError
-from ansible_collections.phase.console.plugins.module_utils._module import Call
-from ansible_collections.phase.console.plugins.module_utils._operations import purge
-from ansible_collections.phase.console.plugins.module_utils._purge import THROTTLE
-from ansible_collections.phase.console.plugins.module_utils._target._base import Target
+from ansible_collections.phase.console.plugins.module_utils._operations.purge import operation as purge
+from ansible_collections.phase.console.plugins.module_utils._purge.purge_logs import THROTTLE
+from ansible_collections.phase.console.plugins.module_utils._target.base import Target
 from ansible_collections.phase.console.plugins.modules import phase_purge_logs
 
 SIZES = {"rows": 1000, "table_bytes": 800_000, "index_bytes": 300_000, "dead_rows": 0, "blocks": 98}

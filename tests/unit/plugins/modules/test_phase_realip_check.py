@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.phase.console.plugins.module_utils._module import Call
-from ansible_collections.phase.console.plugins.module_utils._operations import realip_check as operations
-from ansible_collections.phase.console.plugins.module_utils._realip_check import WouldLockOut
-from ansible_collections.phase.console.plugins.module_utils._target._base import Target
+from ansible_collections.phase.console.plugins.module_utils._call.module import Call
+from ansible_collections.phase.console.plugins.module_utils._operations.realip import check as operations
+from ansible_collections.phase.console.plugins.module_utils._realip.check import WouldLockOut
+from ansible_collections.phase.console.plugins.module_utils._target.base import Target
 from ansible_collections.phase.console.plugins.modules import phase_realip_check
 
 SPACEX = {"id": "o1", "name": "SpaceX", "plan": "EN"}

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import pytest
 import yaml
-from ansible_collections.phase.console.plugins.module_utils import _rollout
+from ansible_collections.phase.console.plugins.module_utils._call.module import Call
 from ansible_collections.phase.console.plugins.module_utils._errors import NotSupported
-from ansible_collections.phase.console.plugins.module_utils._module import Call
-from ansible_collections.phase.console.plugins.module_utils._rollout import after_step
-from ansible_collections.phase.console.plugins.module_utils._target._docker import DockerTarget
+from ansible_collections.phase.console.plugins.module_utils._instance import rollout as _rollout
+from ansible_collections.phase.console.plugins.module_utils._instance.rollout import after_step
+from ansible_collections.phase.console.plugins.module_utils._target.docker import DockerTarget
 from ansible_collections.phase.console.plugins.modules import phase_rollout
 
 PARAMS = {name: option.get("default") for name, option in phase_rollout.SPEC.options.items()}

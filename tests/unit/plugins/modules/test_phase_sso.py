@@ -8,18 +8,27 @@ import json
 from pathlib import Path
 
 import pytest
-from ansible_collections.phase.console.plugins.module_utils import _snapshot
+from ansible_collections.phase.console.plugins.module_utils._access import snapshot as _snapshot
+from ansible_collections.phase.console.plugins.module_utils._access.sso import ConfirmationMissing, event
+from ansible_collections.phase.console.plugins.module_utils._call.module import Call
 from ansible_collections.phase.console.plugins.module_utils._errors import (
     BadOption,
     DatabaseUnreachable,
     NotSupported,
     RemoteError,
 )
-from ansible_collections.phase.console.plugins.module_utils._module import Call
-from ansible_collections.phase.console.plugins.module_utils._operations import _rows, _sso_doctor, _sso_plan, sso
-from ansible_collections.phase.console.plugins.module_utils._operations._rows import RowsChanged
-from ansible_collections.phase.console.plugins.module_utils._sso import ConfirmationMissing, event
-from ansible_collections.phase.console.plugins.module_utils._target._base import Target
+from ansible_collections.phase.console.plugins.module_utils._operations.access import (
+    sso,
+)
+from ansible_collections.phase.console.plugins.module_utils._operations.access import (
+    sso_doctor as _sso_doctor,
+)
+from ansible_collections.phase.console.plugins.module_utils._operations.access import (
+    sso_plan as _sso_plan,
+)
+from ansible_collections.phase.console.plugins.module_utils._operations.core import rows as _rows
+from ansible_collections.phase.console.plugins.module_utils._operations.core.rows import RowsChanged
+from ansible_collections.phase.console.plugins.module_utils._target.base import Target
 from ansible_collections.phase.console.plugins.modules import phase_sso
 
 PLANTED = "ph:v1:planted"

@@ -9,16 +9,18 @@ import copy
 import json
 
 import pytest
+from ansible_collections.phase.console.plugins.module_utils._call.module import Call
 from ansible_collections.phase.console.plugins.module_utils._errors import PhaseError
-from ansible_collections.phase.console.plugins.module_utils._module import Call
-from ansible_collections.phase.console.plugins.module_utils._operations import vacuum as operations
-from ansible_collections.phase.console.plugins.module_utils._operations._rewrite_recovery import recover
-from ansible_collections.phase.console.plugins.module_utils._operations._vacuum_errors import LockTimeout
-from ansible_collections.phase.console.plugins.module_utils._target._base import Target
-from ansible_collections.phase.console.plugins.module_utils._vacuum import SPEC, tables_of, vacuum
+from ansible_collections.phase.console.plugins.module_utils._operations.rewrite.recovery import recover
+from ansible_collections.phase.console.plugins.module_utils._operations.vacuum import operation as operations
+from ansible_collections.phase.console.plugins.module_utils._operations.vacuum.errors import LockTimeout
+from ansible_collections.phase.console.plugins.module_utils._target.base import Target
+from ansible_collections.phase.console.plugins.module_utils._vacuum.vacuum import SPEC, tables_of, vacuum
 from ansible_collections.phase.console.plugins.modules import phase_vacuum
-from ansible_collections.phase.console.tests.unit.plugins.module_utils.vacuum_tables import index
-from ansible_collections.phase.console.tests.unit.plugins.module_utils.vacuum_tables import table as bloated_table
+from ansible_collections.phase.console.tests.unit.plugins.module_utils._vacuum.vacuum_tables import index
+from ansible_collections.phase.console.tests.unit.plugins.module_utils._vacuum.vacuum_tables import (
+    table as bloated_table,
+)
 from ansible_collections.phase.console.tests.unit.plugins.modules.arguments import patch_module_args
 
 MB = 1 << 20

@@ -1,0 +1,90 @@
+# SPDX-FileCopyrightText: 2026 The phase.console authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""From AnsibleModule to a piece of logic and back: the one place that knows exit_json and fail_json."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any, Callable, Dict, Mapping, Optional, Set
+
+from .._errors import PhaseError
+from .._operations.core.secrets import secret_values
+from .._target.base import Report, Target
+from .argspec import ArgumentSpec, target_spec
+from .caller import Caller
+from .targets import build_target
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a module: its options, its modes, its target and its voice."""
+
+    params: Mapping[str, Any]
+    check: bool
+    diff: bool
+    target: Target
+    report: Report
+    warn: Callable[[str], None]
+
+
+Logic = Callable[[Call], Dict[str, Any]]
+
+
+def sentences(*parts: str) -> str:
+    """The parts as sentences, each with a full stop; what PostgreSQL or an engine said often has none."""
+    return " ".join(part if part.endswith((".", "!", "?")) else part + "." for part in parts if part)
+
+
+def plain_values(params: Mapping[str, Any], hidden: Set[str]) -> Set[str]:
+    """Values of ``environment`` that need no hiding: its names tell. A database named ``phase`` would blank every path.
+
+    The option as a whole is no_log, since Ansible logs the arguments before this code runs.
+    """
+    environment = {name: str(value) for name, value in (params.get("environment") or {}).items()}
+    kept = set(secret_values(environment, read=lambda path: ""))
+    kept.update(str(params[name]) for name in ("database_url", "login_password") if params.get(name))
+    return {value for value in environment.values() if value in hidden} - kept
+
+
+def run_module(spec: ArgumentSpec, logic: Logic) -> None:
+    """Run ``logic`` for this process's arguments. It returns the result; ``diff`` is shown only where asked for.
+
+    A PhaseError becomes a failure with its sentence, its next step, its kind and the partial result.
+    """
+    from ansible.module_utils.basic import AnsibleModule
+    from ansible.module_utils.common.parameters import remove_values
+
+    module = AnsibleModule(**target_spec().merge(spec).arguments())
+    module.no_log_values -= plain_values(module.params, module.no_log_values)
+    caller = Caller.from_environment(os.environ)
+
+    def report(message: str, **counters: Any) -> None:
+        caller.tell(**remove_values(dict(counters, message=message), module.no_log_values))
+
+    failure: Optional[PhaseError] = None
+    result: Dict[str, Any] = {}
+    try:
+        spec.check_state(module.params)
+        call = Call(
+            params=module.params,
+            check=module.check_mode,
+            diff=module._diff,
+            target=build_target(module.params, caller.lost),
+            report=report,
+            warn=module.warn,
+        )
+        result = logic(call)
+    except PhaseError as error:
+        failure = error
+    caller.close()
+    if failure is not None:  # outside the handler: inside it, Ansible would add a traceback that helps nobody
+        module.fail_json(
+            msg=sentences(failure.message, failure.next_step),
+            error={"kind": failure.kind, "next_step": failure.next_step},
+            **failure.partial,
+        )
+    if not module._diff:
+        result.pop("diff", None)
+    module.exit_json(**result)

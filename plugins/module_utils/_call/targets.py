@@ -1,0 +1,65 @@
+# SPDX-FileCopyrightText: 2026 The phase.console authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""From the options of a call to its target. A new deployment is a module beside this one and an entry in BUILDERS."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Callable, Dict, Mapping
+
+from .._target.base import Limits, Target
+from .._target.direct import DirectTarget
+from .._target.docker import DockerTarget
+from .._target.engine import find_by_name, find_by_project, make_client
+from .._target.local import LocalTarget
+from .._target.session import Lost
+from .argspec import database_settings, duration
+
+Params = Mapping[str, Any]
+
+
+def limits_from(params: Params) -> Limits:
+    """The call's time limits; ``timeout`` and ``pause_file`` are the module's own, where it has them."""
+    return Limits(
+        connect=duration("connect_timeout", params["connect_timeout"]),
+        statement=duration("statement_timeout", params["statement_timeout"]),
+        lock=duration("lock_timeout", params["lock_timeout"]),
+        idle=duration("idle_timeout", params["idle_timeout"]),
+        total=duration("timeout", params.get("timeout") or 0),
+        pause_file=params.get("pause_file") or "",
+    )
+
+
+def _client(params: Params, limits: Limits) -> Callable[[], Any]:
+    return lambda: make_client(dict(params, connect_timeout=limits.connect))
+
+
+def _docker(params: Params, limits: Limits, lost: Lost) -> Target:
+    return DockerTarget("docker", _client(params, limits), find_by_name(params["container"]), limits, lost)
+
+
+def _compose(params: Params, limits: Limits, lost: Lost) -> Target:
+    folder = os.path.realpath(params["project_src"]) if params["project_src"] else None
+    find = find_by_project(params["project_name"], folder, params["service"])
+    return DockerTarget("compose", _client(params, limits), find, limits, lost)
+
+
+def _database(params: Params, limits: Limits, lost: Lost) -> Target:
+    return DirectTarget(database_settings(params), limits, lost)
+
+
+def _local(params: Params, limits: Limits, lost: Lost) -> Target:
+    return LocalTarget(params["manage_dir"], params["python"], limits, params["env_file"], params["environment"], lost)
+
+
+BUILDERS: Dict[str, Callable[[Params, Limits, Lost], Target]] = {
+    "docker": _docker,
+    "compose": _compose,
+    "database": _database,
+    "local": _local,
+}
+
+
+def build_target(params: Params, lost: Lost) -> Target:
+    return BUILDERS[params["deployment"]](params, limits_from(params), lost)

@@ -1,0 +1,28 @@
+# SPDX-FileCopyrightText: 2026 The phase.console authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""phase_info: what the target tells of the containers, joined with what the database tells."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List
+
+from .._call.module import Call
+from .._operations.instance import information
+
+SUBSETS = [name for name, _read in information.SUBSETS]
+
+
+def chosen(wanted: List[str]) -> List[str]:
+    """The subsets asked for, in their own order; ``all`` is every one of them."""
+    return [name for name in SUBSETS if "all" in wanted or name in wanted]
+
+
+def inform(call: Call) -> Dict[str, Any]:
+    subsets = chosen(call.params["gather_subset"])
+    phase = call.target.run(information.gather, {"subsets": subsets}, call.report)
+    if "instance" in phase:
+        phase["instance"].update(call.target.describe())
+    if "storage" in phase and phase["storage"]["free_bytes"] is None:
+        phase["storage"]["free_bytes"] = call.target.free_disk()
+    return {"changed": False, "phase": phase}

@@ -1,0 +1,200 @@
+# SPDX-FileCopyrightText: 2026 The phase.console authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Connections to Phase's database, and its errors in words.
+
+Settings follow the backend of Phase v2.73.2: ``DATABASE_HOST``, ``_PORT`` (5432), ``_NAME``, ``_USER``, ``_PASSWORD``
+or ``_PASSWORD_FILE`` (a missing file falls back to the variable), ``DATABASE_SSL=true`` for sslmode ``require``,
+with ``DATABASE_SSL_CA_PATH`` for ``verify-full``.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Dict, Mapping, Optional, Tuple, Type
+
+from ..._errors import (
+    ApplicationFailed,
+    DatabaseFailed,
+    DatabaseMissing,
+    DatabaseUnreachable,
+    DriverMissing,
+    NotPhase,
+    PhaseError,
+    TlsRefused,
+    WrongPassword,
+)
+from .pooler import REFUSED, set_each_time, settings_hold
+
+Settings = Dict[str, Any]  # keyword arguments of psycopg2.connect
+Timeouts = Mapping[str, float]  # seconds: connect, statement, lock; 0 is none
+
+
+def _read(path: str) -> Optional[str]:
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.read().strip()
+    except OSError:
+        return None
+
+
+def settings_from_environment(environment: Mapping[str, str], read: Callable[[str], Optional[str]] = _read) -> Settings:
+    """Connection settings as Phase's backend takes them from its environment."""
+    missing = [name for name in ("DATABASE_HOST", "DATABASE_NAME", "DATABASE_USER") if not environment.get(name)]
+    if missing:
+        raise ApplicationFailed(
+            "The backend's environment has no %s." % ", ".join(missing),
+            "Point the target options at Phase's backend, or name the settings with env_file or environment.",
+        )
+
+    def secret(name: str) -> Optional[str]:
+        path = environment.get(name + "_FILE")
+        return (read(path) if path else None) or environment.get(name)
+
+    settings: Settings = {
+        "host": environment["DATABASE_HOST"],
+        "port": int(environment.get("DATABASE_PORT") or 5432),
+        "dbname": environment["DATABASE_NAME"],
+        "user": environment["DATABASE_USER"],
+    }
+    password = secret("DATABASE_PASSWORD")
+    if password:
+        settings["password"] = password
+    if environment.get("DATABASE_SSL", "").lower() == "true":
+        settings["sslmode"] = "require"
+        if environment.get("DATABASE_SSL_CA_PATH"):
+            settings.update(sslmode="verify-full", sslrootcert=environment["DATABASE_SSL_CA_PATH"])
+    return settings
+
+
+def connect(settings: Settings, purpose: str, timeouts: Timeouts) -> Any:
+    """A new connection in autocommit mode, with timeouts and TCP keepalive, named for its purpose.
+
+    Behind a pooler the timeouts go with each transaction (``core/pooler``). Raises what ``connection_error`` gives.
+    """
+    try:
+        import psycopg2
+    except ImportError as error:
+        raise DriverMissing(
+            "The Python that should talk to PostgreSQL has no psycopg2 (%s)." % error,
+            "Use Phase's own backend image or container, or install psycopg2-binary for that Python.",
+        ) from error
+    limits = {
+        "statement_timeout": round(timeouts.get("statement", 0) * 1000),
+        "lock_timeout": round(timeouts.get("lock", 0) * 1000),
+    }
+    arguments: Settings = {
+        "connect_timeout": max(1, round(timeouts.get("connect", 10))),
+        "application_name": ("phase.console " + purpose).strip()[:63],
+        "options": " ".join("-c %s=%d" % item for item in limits.items()),
+        "keepalives": 1,
+        "keepalives_idle": 30,
+        "keepalives_interval": 10,
+        "keepalives_count": 3,
+    }
+    arguments.update(settings)
+    try:
+        try:
+            connection = psycopg2.connect(**arguments)
+        except psycopg2.OperationalError as error:
+            if REFUSED not in str(error):
+                raise
+            del arguments["options"]
+            connection = psycopg2.connect(**arguments)
+        connection.autocommit = True
+        if not settings_hold(connection, limits):
+            set_each_time(connection, limits)
+    except psycopg2.OperationalError as error:
+        raise connection_error(str(error)) from error
+    return connection
+
+
+# The texts are those of libpq and PostgreSQL 12 to 18. The order matters: a server that demands TLS names pg_hba.conf.
+_CONNECTION_ERRORS: Tuple[Tuple[Tuple[str, ...], Type[PhaseError], str, str], ...] = (
+    (
+        ("password authentication failed", "no password supplied", "fe_sendauth"),
+        WrongPassword,
+        "PostgreSQL refused the user name or password",
+        "Compare DATABASE_USER and DATABASE_PASSWORD (or login_user, login_password) with the server's role.",
+    ),
+    (
+        ("server does not support SSL", "sslmode value", "SSL was required"),
+        TlsRefused,
+        "The connection asks for TLS and PostgreSQL does not offer it",
+        "Unset DATABASE_SSL (or lower ssl_mode), or switch TLS on in the server.",
+    ),
+    (
+        ("SSL off", "no encryption"),
+        TlsRefused,
+        "PostgreSQL refuses a connection without TLS for this host and user (pg_hba.conf)",
+        "Set DATABASE_SSL=true (or ssl_mode=require).",
+    ),
+    (
+        ("certificate verify failed", "root certificate file", "does not match host name", "SSL error"),
+        TlsRefused,
+        "The TLS certificate of PostgreSQL was not accepted",
+        "Check DATABASE_SSL_CA_PATH (or ca_cert) and the name in the server's certificate.",
+    ),
+    (
+        ("pg_hba.conf",),
+        WrongPassword,
+        "PostgreSQL has no rule that lets this host and user in (pg_hba.conf)",
+        "Run the operation where the backend runs, or add a rule for this address.",
+    ),
+    (
+        ("does not exist",),
+        DatabaseMissing,
+        "PostgreSQL has no such database or role",
+        "Compare DATABASE_NAME and DATABASE_USER (or login_db, login_user) with the server.",
+    ),
+)
+
+
+def connection_error(text: str) -> PhaseError:
+    """The typed error for libpq's message of a failed connection."""
+    detail = " ".join(text.split())
+    for patterns, kind, message, next_step in _CONNECTION_ERRORS:
+        if any(pattern in text for pattern in patterns):
+            return kind("%s: %s" % (message, detail), next_step)
+    return DatabaseUnreachable(
+        "PostgreSQL did not answer: %s" % detail,
+        "Check that it runs and that its host and port are reachable from where the operation runs.",
+    )
+
+
+def database_error(error: Exception) -> PhaseError:
+    """The typed error for a psycopg2 error in a statement: PostgreSQL's own words, with the SQLSTATE."""
+    code = getattr(error, "pgcode", None)
+    message = " ".join(str(error).split())
+    if code == "55P03":
+        return DatabaseFailed(
+            "A lock was not granted within lock_timeout: %s" % message,
+            "phase_info with gather_subset=activity shows who holds it; run again when it is free.",
+        )
+    if code == "57014":
+        return DatabaseFailed("A statement was cancelled or ran past statement_timeout: %s" % message, "Run it again.")
+    if code == "42501":
+        return DatabaseFailed(
+            "PostgreSQL denied it: %s" % message, "Run it as the role that owns Phase's tables (DATABASE_USER)."
+        )
+    if code is None or code[:2] in ("08", "57"):
+        return DatabaseUnreachable(
+            "The connection to PostgreSQL broke: %s" % message, "Check the server, then run it again."
+        )
+    return DatabaseFailed("PostgreSQL refused a statement (%s): %s" % (code, message), "Report it with this text.")
+
+
+def require_phase(connection: Any) -> None:
+    """Raise NotPhase unless the database has the tables that every release of Phase since v2.37.2 has."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "select name from unnest(%s) as name where to_regclass(name) is null",
+            (["django_migrations", "api_organisation", "api_secretevent"],),
+        )
+        missing = [row[0] for row in cursor.fetchall()]
+        cursor.execute("select current_database()")
+        database = cursor.fetchone()[0]
+    if missing:
+        raise NotPhase(
+            "Database %s is not Phase's, or was never migrated: it has no %s." % (database, ", ".join(missing)),
+            "Check DATABASE_NAME (or login_db); a new instance makes its tables when it first starts.",
+        )

@@ -1,0 +1,142 @@
+# SPDX-FileCopyrightText: 2026 The phase.console authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The foreign key from the tags to the events, set aside for a purge and put back.
+
+Checking it costs PostgreSQL about as much as deleting the row itself, several times over. Tags go in the statement that
+deletes their events, with or without it; but without it nothing keeps others from tagging an event that goes, so such
+tags are looked for before it is valid again. What has to be put back is written into the comment of the tags'
+table in the transaction that drops the constraint: a comment needs no more rights than the constraint, is part of every
+dump, and is seen by whoever looks at the table. Where that comment is found, a purge was cut off.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Dict, Optional
+
+from ..core.api import Context
+from ..rewrite.session import CALM_LOCK
+from ..rewrite.sql import calm
+from .errors import PurgeBlocked
+from .scope import EVENTS, INCOMING, TAGS
+from .session import Session, patiently
+from .walk import LOOKED_UP
+
+Marker = Dict[str, Any]  # name, definition, comment (of the table before), since
+WORDS = "A purge has set the foreign key of this table aside; phase.console.phase_purge_logs puts it back. "
+PATIENCE = 20.0  # seconds to wait for the locks; then the key stays
+RESTORE_PATIENCE = 600.0
+NO_LIMIT = 0  # of a statement that puts things right
+
+_COMMENT = "select obj_description('api_secretevent_tags'::regclass, 'pg_class')"
+_CONSTRAINT = """
+select k.conname::text, pg_get_constraintdef(k.oid), k.convalidated from pg_catalog.pg_constraint k
+where k.contype = 'f' and k.conrelid = %s::regclass and k.confrelid = %s::regclass
+"""
+_ORPHANS = """
+delete from api_secretevent_tags t where not exists (select from api_secretevent e where e.id = t.secretevent_id)
+"""
+# After a purge the planner knows nothing of dead index entries and pages no longer all-visible, and would walk through
+# whole indexes of them. So each tag is looked up, or where there are more tags than blocks, the events are read once.
+_MORE_TAGS = """
+select (select count(*) from api_secretevent_tags) >
+       pg_relation_size('api_secretevent') / current_setting('block_size')::int
+"""
+_READ_ONCE = "set local enable_indexscan = off; set local enable_indexonlyscan = off; set local enable_bitmapscan = off"
+
+
+def marker(connection: Any) -> Optional[Marker]:
+    """What an earlier run that was cut off has to put back; None when there is nothing."""
+    with connection.cursor() as cursor:
+        cursor.execute("select to_regclass(%s) is not null", (TAGS,))
+        if not cursor.fetchone()[0]:
+            return None
+        cursor.execute(_COMMENT)
+        text = cursor.fetchone()[0]
+    return parse(text)
+
+
+def parse(comment: Optional[str]) -> Optional[Marker]:
+    if not comment or not comment.startswith(WORDS):
+        return None
+    return dict(json.loads(comment[len(WORDS) :]))
+
+
+def set_aside(context: Context, session: Session) -> bool:
+    """Drop the constraint and say so in the comment, in one transaction; False where somebody holds the tables."""
+
+    def work() -> None:
+        with session.transaction(CALM_LOCK) as cursor:
+            # Events first, as the application writes them; and an autovacuum is sent away before.
+            cursor.execute(calm(EVENTS, TAGS))
+            cursor.execute("lock table api_secretevent, api_secretevent_tags in access exclusive mode")
+            cursor.execute(_CONSTRAINT, (TAGS, EVENTS))
+            name, definition, _valid = cursor.fetchone()
+            cursor.execute(_COMMENT)
+            note = {"name": name, "definition": definition, "comment": cursor.fetchone()[0]}
+            cursor.execute("comment on table api_secretevent_tags is %s", (WORDS + json.dumps(note),))
+            cursor.execute("alter table api_secretevent_tags drop constraint " + quoted(name))
+
+    try:
+        patiently(work, context, PATIENCE, lambda: session.blocker(EVENTS, TAGS), "Setting the foreign key aside")
+    except PurgeBlocked as error:
+        context.report("%s So it stays, and the purge goes on more slowly." % error.message)
+        return False
+    return True
+
+
+def restore(context: Context, session: Session) -> Optional[Dict[str, Any]]:
+    """Put back what the marker names: ``constraint`` and ``orphan_tags`` deleted. None without a marker.
+
+    Each step may have been done before: the constraint comes first, so that no new tag goes astray, then the tags that
+    have no event, then its validation together with the end of the marker.
+    """
+    note = marker(session.connection)
+    if note is None:
+        return None
+    if note["definition"].replace(" NOT VALID", "") != INCOMING:
+        raise ValueError("the marker of the foreign key holds another definition")  # a bug, or somebody's joke
+
+    def add() -> None:
+        with session.transaction(CALM_LOCK, NO_LIMIT) as cursor:
+            cursor.execute(calm(EVENTS, TAGS))
+            cursor.execute("lock table api_secretevent, api_secretevent_tags in share row exclusive mode")
+            cursor.execute(_CONSTRAINT, (TAGS, EVENTS))
+            if cursor.fetchone() is None:
+                cursor.execute(
+                    "alter table api_secretevent_tags add constraint %s %s not valid" % (quoted(note["name"]), INCOMING)
+                )
+
+    def who() -> str:
+        return session.blocker(EVENTS, TAGS)
+
+    patiently(add, context, RESTORE_PATIENCE, who, "Putting the foreign key back")
+    orphans = 0
+
+    def clean() -> None:
+        nonlocal orphans
+        with session.transaction(statement_timeout=NO_LIMIT) as cursor:
+            join_well(cursor)
+            cursor.execute(_ORPHANS)
+            orphans += cursor.rowcount
+
+    def validate() -> None:
+        with session.transaction(CALM_LOCK, NO_LIMIT) as cursor:
+            join_well(cursor)
+            cursor.execute("alter table api_secretevent_tags validate constraint " + quoted(note["name"]))
+            cursor.execute("comment on table api_secretevent_tags is %s", (note["comment"],))
+
+    patiently(clean, context, RESTORE_PATIENCE, who, "Deleting tags without an event")
+    patiently(validate, context, RESTORE_PATIENCE, who, "Validating the foreign key")
+    return {"constraint": note["name"], "orphan_tags": orphans}
+
+
+def join_well(cursor: Any) -> None:
+    """For this transaction: how tags are compared with events, also by what validates the constraint."""
+    cursor.execute(_MORE_TAGS)
+    cursor.execute(_READ_ONCE if cursor.fetchone()[0] else LOOKED_UP)
+
+
+def quoted(name: str) -> str:
+    return '"%s"' % name.replace('"', '""')

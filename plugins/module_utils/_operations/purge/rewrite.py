@@ -1,0 +1,133 @@
+# SPDX-FileCopyrightText: 2026 The phase.console authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A purge by the online rewrite: the events that stay are copied, and the copy takes the table's place."""
+
+# ruff: noqa: S608 - names are the catalog's, quoted by the server
+
+from __future__ import annotations
+
+from typing import Any, Callable, Dict, List, Optional
+
+from ..core.api import Context, Request, Result
+from ..rewrite import recovery as _rewrite_recovery
+from ..rewrite import rewrite as _rewrite
+from ..rewrite.catalog import EVENTS, Table
+from ..rewrite.copy import Export
+from ..rewrite.errors import RewriteBlocked, RewriteStopped
+from .export import Exporter, selection
+from .scope import Rule
+from .surroundings import finding
+from .throttle import Control, rounded
+
+
+def examine(context: Context, planning: Any, share_gone: Optional[float], unfinished: bool) -> Dict[str, Any]:
+    """``_rewrite.plan`` for the events, of which a part goes (0 to 1; None where that is not known).
+
+    ``planning`` is the connection of the plan, whose snapshot is nobody's obstacle. ``unfinished``: as there.
+    """
+    with planning.cursor() as cursor:
+        cursor.execute("select pg_backend_pid()")
+        own = [cursor.fetchone()[0]]
+    connection = context.connect("purge plan rewrite")
+    try:
+        return _rewrite.plan(connection, EVENTS, 1.0 - (share_gone or 0.0), own=own, unfinished=unfinished)
+    finally:
+        connection.close()
+
+
+def obstacles(found: Optional[Dict[str, Any]]) -> List[Dict[str, Any]]:
+    """What ``examine`` found, as the plan's obstacles."""
+    if not found or not found["waits_for"]:
+        return []
+    return [finding("rewrite", "a rewrite would wait at its swap for %s" % found["waits_for"], "rewrite")]
+
+
+def left(connection: Any) -> Optional[Dict[str, Any]]:
+    """What a rewrite that was cut off left, for the plan."""
+    return _rewrite_recovery.leftovers(connection)
+
+
+def recover(context: Context, needed: bool) -> Optional[Dict[str, Any]]:
+    """Put right what a rewrite that was cut off left. Where others' locks prevent that and it is not ``needed``, the
+    next run does it: a purge that deletes works beside it.
+    """
+    connection = context.connect("purge look")
+    try:
+        left = _rewrite_recovery.leftovers(connection)
+    finally:
+        connection.close()
+    if left is None:
+        return None
+    context.report("Putting right what a rewrite that was cut off left behind")
+    try:
+        found: Optional[Dict[str, Any]] = _rewrite_recovery.recover(context, {})["recovered"]
+        return found
+    except RewriteBlocked as error:
+        if needed:
+            raise
+        context.report("That has to wait for the next run: %s" % error.message)
+        return None
+
+
+def exporting(exporter: Exporter, goes: str) -> Export:
+    """Hands over the rows of a range for which ``goes`` is true, with those that refer to them."""
+    ((follower, column),) = EVENTS.followers
+
+    def export(cursor: Any, table: Table, where: str) -> int:
+        (place,) = table.followers
+        others = "select t.* from only %s t where t.%s in (select id from gone)" % (place, column)
+        text = (
+            "with gone as materialized (select e.* from only {place} e where {where} and ({goes}) is true){rest}"
+        ).format(
+            place=table.place,
+            where=where,
+            goes=goes.replace("%", "%%"),
+            rest=selection(EVENTS.table, "id", "timestamp", others, follower),
+        )
+        return int(exporter.take(cursor, text, {}, relation=table.oid)["gone"])
+
+    return export
+
+
+def complete(connection: Any, rule: Rule) -> str:
+    """The rule with its values in it, as a condition that can stand in a function."""
+    with connection.cursor() as cursor:
+        return str(cursor.mogrify(rule.condition, rule.values).decode())
+
+
+def run(context: Context, request: Request, place: Any, rule: Rule, control: Control, done: Result) -> None:
+    """As the other strategies of ``purge``; ``place`` is its Workplace. Stopped before the swap, nothing is deleted."""
+
+    def watched(look: Callable[[], None]) -> None:
+        control.look = look
+
+    begun = context.clock()
+    done.update(batches=0, paused={})
+    try:
+        condition = complete(place.session.connection, rule)
+        export = exporting(place.exporter, condition) if place.exporter else None
+        result = _rewrite.apply(context, EVENTS, condition, control.gate, control.over, watched=watched, export=export)
+        if place.exporter:
+            place.exporter.became("deleted")
+    except RewriteStopped as error:
+        if place.exporter:
+            place.exporter.became("kept")
+        planned = request["plan"]
+        done.update(stopped_by=error.reason, remaining=planned["eligible"], remaining_exact=planned["exact"])
+        result = {"deleted": 0}
+    else:
+        done.update(remaining=0, remaining_exact=True, rewrite=shown(result))
+    seconds = context.clock() - begun
+    done.update(
+        deleted=result["deleted"],
+        seconds=round(seconds, 2),
+        rows_per_second=round(result["deleted"] / seconds) if seconds else 0,
+        paused=rounded(control.paused),
+    )
+
+
+def shown(result: Result) -> Dict[str, Any]:
+    """What of a rewrite is told beside what every strategy tells."""
+    names: List[str] = ["kept", "orphans", "attempts", "held_seconds", "seconds", "unfinished"]
+    return {name: result[name] for name in names}

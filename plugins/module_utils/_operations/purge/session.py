@@ -1,0 +1,105 @@
+# SPDX-FileCopyrightText: 2026 The phase.console authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The connection that deletes: each transaction brings its own limits, which a pooler's transaction mode keeps."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any, Callable, Iterator, Optional, Sequence, Type
+
+from ..._errors import PhaseError
+from ..migration.monitor import people_seconds
+from .errors import PurgeBlocked
+
+# lock_not_available, deadlock_detected, and foreign_key_violation: at COMMIT, when an event got a tag meanwhile
+RETRIED = ("55P03", "40P01", "23503")
+DDL_LOCK = 150  # milliseconds: below deadlock_timeout, and too short for a queue of writers to form behind it
+LONGEST_PAUSE = 5.0  # seconds between two tries
+
+_BLOCKERS = """
+select a.pid, coalesce(nullif(a.application_name, ''), 'a session without a name'), coalesce(a.state, 'hidden'),
+       coalesce(extract(epoch from clock_timestamp() - a.xact_start), 0)::float8
+from pg_catalog.pg_locks l join pg_catalog.pg_stat_activity a on a.pid = l.pid
+where l.granted and l.relation = any(%s::text[]::regclass[]) and l.pid <> pg_backend_pid()
+  and a.datname = current_database()  -- a database made from another one has tables of the same numbers
+  and a.application_name not like 'phase.console%%'
+order by a.xact_start nulls last limit 1
+"""
+
+
+class Session:
+    """``lock_timeout`` in seconds (0: none) for each wait of a deleting transaction."""
+
+    def __init__(self, connection: Any, lock_timeout: float, check_interval: bool) -> None:
+        self.connection = connection
+        self._lock_timeout = round(lock_timeout * 1000)
+        # A server notices a client that was killed within a statement only when it looks (since version 14).
+        self._more = "; set local client_connection_check_interval = 1000" if check_interval else ""
+
+    @contextlib.contextmanager
+    def transaction(self, lock_timeout: Optional[int] = None, statement_timeout: Optional[int] = None) -> Iterator[Any]:
+        """A cursor in a transaction; limits in milliseconds, by default the caller's. An error rolls back."""
+        limit = self._lock_timeout if lock_timeout is None else lock_timeout
+        more = self._more
+        if statement_timeout is not None:
+            more += "; set local statement_timeout = %d" % statement_timeout
+        with self.connection.cursor() as cursor:
+            cursor.execute("begin isolation level read committed; set local lock_timeout = %d%s" % (limit, more))
+            try:
+                yield cursor
+                cursor.execute("commit")
+            except BaseException:
+                with contextlib.suppress(Exception):  # what went wrong first is what counts
+                    cursor.execute("rollback")
+                raise
+
+    def blocker(self, *tables: str) -> str:
+        """Who holds a lock on one of the tables for the longest time, in words."""
+        return blocker(self.connection, tables)
+
+
+def blocker(connection: Any, tables: Sequence[str]) -> str:
+    """Who else holds a lock on one of the tables for the longest time, in words."""
+    with connection.cursor() as cursor:
+        cursor.execute(_BLOCKERS, (list(tables),))
+        row = cursor.fetchone()
+    if row is None:
+        return "a session that has gone meanwhile"
+    return "%s (pid %d, %s, open since %s)" % (row[1], row[0], row[2], people_seconds(row[3]))
+
+
+def patiently(
+    work: Callable[[], None],
+    context: Any,
+    patience: float,
+    who: Callable[[], str],
+    what: str,
+    stop: Callable[[], bool] = lambda: False,
+    blocked: Type[PhaseError] = PurgeBlocked,
+) -> bool:
+    """Do ``work``, again with growing pauses while others are in the way; False when ``stop`` said so meanwhile.
+
+    Raises ``blocked`` after ``patience`` seconds.
+    """
+    import psycopg2
+
+    started, pause = context.clock(), 0.2
+    while True:
+        try:
+            work()
+            return True
+        except psycopg2.Error as error:
+            if error.pgcode not in RETRIED:
+                raise
+        if stop():
+            return False
+        blocker = who()
+        if context.clock() - started >= patience:
+            raise blocked(
+                "%s waited %s for a lock, held by %s." % (what, people_seconds(patience), blocker),
+                "Let that session end, or end it, then run this again.",
+            )
+        context.report("%s waits for a lock, held by %s" % (what, blocker), throttle="lock")
+        context.sleep(pause)
+        pause = min(2 * pause, LONGEST_PAUSE)

@@ -1,0 +1,282 @@
+# SPDX-FileCopyrightText: 2026 The phase.console authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Deleting in small transactions, as large as fit into a target time: by ranges of blocks, or by an index.
+
+A walk visits each block of the table once, in their order, and so writes a fraction of the WAL of a purge that goes by
+index. Rows that come meanwhile are newer than the cutoff. Statements delete events and their tags together, and look
+at the rule again for a row that somebody changed meanwhile (PostgreSQL documentation, 13.2.1 Read Committed).
+"""
+
+# ruff: noqa: S608 - names are constants of this package
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
+
+from ..core.api import Context
+from .export import Exporter, selection
+from .scope import EVENTS, TAGS, Condition
+from .session import RETRIED, Session, patiently
+from .throttle import Control, rounded
+
+SMALLEST, LARGEST = 64, 65536  # blocks in a transaction
+FEWEST, MOST = 200, 50_000  # rows in a transaction, by index
+WORTH_IT = 10_000  # rows deleted before the foreign key is set aside
+PATIENCE = 600.0  # seconds that the whole may be held up by somebody's lock on the table
+TELL = 2.0  # seconds between two lines of progress
+MANY = 8 << 20  # bytes of a referring table that it takes time to read in each batch
+# The planner would join a batch in bulk, and read all that refers to the table: many times what the batch deletes.
+LOOKED_UP = "set local enable_hashjoin = off; set local enable_mergejoin = off"
+
+WITH_OTHERS = """
+with gone as (delete from {table} e where {condition} returning e.{key} as id),
+     others as ({others})
+select count(*) from gone
+"""
+ALONE = "delete from {table} e where {condition}"
+# The condition as IS TRUE is none that an index could serve: only the range of blocks limits the scan.
+BLOCKS = "e.ctid >= '({first},0)'::tid and e.ctid < '({end},0)'::tid and ({rule}) is true"
+UNLOCKED = "e.ctid = any(array(select e.ctid from {table} e where {condition} for update skip locked))"
+DOOMED = """
+with doomed as materialized (
+  select e.ctid as place, e.{time} as moment from {table} e
+  where e.{group} = %(group)s and e.{time} >= %(after)s::timestamptz and {rule}
+  order by e.{time} limit {rows} for update skip locked
+), """
+BY_INDEX = (
+    DOOMED
+    + """gone as (
+  delete from {table} e where e.ctid = any(array(select place from doomed)) returning e.{key} as id
+), others as ({others})
+select (select count(*) from gone), (select count(*) from doomed), (select max(moment)::text from doomed)
+"""
+)
+# With an archive: the rows are what is selected.
+EXPORTED = "with gone as (delete from {table} e where {condition} returning e.*){exported}"
+EXPORTED_BY_INDEX = (
+    DOOMED
+    + "gone as (delete from {table} e where e.ctid = any(array(select place from doomed)) returning e.*){exported}"
+)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A table (``e`` in conditions) whose rows go. Its names are constants of this package.
+
+    ``others`` is the statement that goes with each delete, for the rows ``t`` that refer to those in ``gone`` (id);
+    ``referring`` is the other table that it deletes from. ``group`` leads an index that ``time`` follows; only a walk
+    by index needs it.
+    """
+
+    table: str
+    time: str
+    key: str = "id"
+    group: str = ""
+    others: str = ""
+    referring: Tuple[str, ...] = ()
+
+
+READ_EVENTS = Subject(
+    EVENTS,
+    "timestamp",
+    group="environment_id",
+    others="delete from api_secretevent_tags t using gone where t.secretevent_id = gone.id",
+    referring=(TAGS,),
+)
+
+
+def scaled(size: int, seconds: float, target: float, least: int, most: int) -> int:
+    """The next batch's size: what would have taken ``target`` seconds, at most four times more or less."""
+    factor = min(4.0, max(0.25, target / max(seconds, 1e-4)))
+    return int(min(most, max(least, size * factor)))
+
+
+class Progress:
+    def __init__(self, context: Context, control: Control, exporter: Optional[Exporter] = None, of: str = "") -> None:
+        self._context = context
+        self._control = control
+        self._exporter = exporter
+        self._of = of
+        self._begun = control.working()
+        self._told = context.clock()
+        self.deleted = 0
+        self.batches = 0
+
+    def add(self, rows: int, done: float) -> None:
+        """A batch of ``rows``; ``done`` is the part of the whole that is behind us, 0 to 1."""
+        self.deleted += rows
+        self.batches += 1
+        now = self._context.clock()
+        if now - self._told < TELL:
+            return
+        self._told = now
+        working = max(self._control.working() - self._begun, 0.001)
+        rate = round(self.deleted / working)
+        left = round(working / done * (1 - done)) if done > 0 else None
+        text = "%s%.0f %%: %d rows deleted, %d a second" % (self._of, 100 * done, self.deleted, rate)
+        if left is not None:
+            text += ", about %d s left" % left
+        counters = {"percent": round(100 * done, 1), "deleted": self.deleted, "rows_per_second": rate}
+        if self._exporter is not None:
+            text += ", %.1f MB archived" % (self._exporter.bytes / 1e6)
+            counters["archived"] = self._exporter.rows
+        self._context.report(text, **dict(counters, seconds_left=left, throttle="none"))
+
+
+class Walk:
+    """A purge of one table. ``run`` returns what stopped it, None at the end; ``block`` is how far it came."""
+
+    def __init__(
+        self,
+        context: Context,
+        session: Session,
+        control: Control,
+        rule: Condition,
+        target: float,
+        subject: Subject = READ_EVENTS,
+        exporter: Optional[Exporter] = None,
+    ) -> None:
+        self._context = context
+        self._session = session
+        self._control = control
+        self._rule = rule
+        self._target = target
+        self._exporter = exporter
+        self.subject = subject
+        self.progress = Progress(context, control, exporter, "" if subject is READ_EVENTS else subject.table + ": ")
+        self.skipped = False  # rows that somebody had locked were passed over
+        self.block = 0
+        self._first = ""  # what each batch's transaction begins with
+        self._free = False  # nothing makes sure any more that no row is referred to
+
+    # By blocks
+
+    def run(self, blocks: int, set_aside: Optional[Callable[[], bool]] = None) -> Optional[str]:
+        """All blocks. ``set_aside`` is called once that many rows have gone that it is worth its locks; it says whether
+        the foreign key has gone. Rows that refer to others go with them nevertheless: to look for them at the end
+        would visit what has gone once more, in no order.
+        """
+        self._look()
+        size = SMALLEST
+        while self.block < blocks:
+            stop = self._control.gate()
+            if stop:
+                return stop
+            if set_aside is not None and self.progress.deleted >= WORTH_IT:
+                self._free = set_aside()
+                set_aside, size = None, SMALLEST
+            end = min(self.block + size, blocks)
+            begun = self._context.clock()
+            rows = self._range(self.block, end)
+            if rows is None:
+                return "max_duration"
+            self.block = end
+            self.progress.add(rows, end / blocks)
+            size = scaled(size, self._context.clock() - begun, self._target, SMALLEST, LARGEST)
+        return None
+
+    def _look(self) -> None:
+        """How the rows are to be found that refer to those that go."""
+        if self.subject.referring:
+            with self._session.transaction() as cursor:
+                cursor.execute("select pg_relation_size(%s::regclass) > %s", (self.subject.referring[0], MANY))
+                self._first = LOOKED_UP if cursor.fetchone()[0] else ""
+
+    def _range(self, first: int, end: int) -> Optional[int]:
+        """Rows deleted; None when the time was over before a lock came."""
+        import psycopg2
+
+        statement = retry = EXPORTED
+        if self._exporter is None:
+            statement = WITH_OTHERS if self.subject.others else ALONE
+            # Whoever restores the foreign key looks for what this leaves.
+            retry = ALONE if self._free else statement
+        condition = BLOCKS.format(first=first, end=end, rule=self._rule.condition)
+        try:
+            return int(self._delete(self._filled(statement, condition=condition), self._rule.values)[0])
+        except psycopg2.Error as error:
+            if error.pgcode not in RETRIED:
+                raise
+            self.skipped = True
+        # Somebody holds a row, or the table: rows are passed over, and the table is waited for.
+        unlocked = UNLOCKED.format(table=self.subject.table, condition=condition)
+        row = self._patiently(self._filled(retry, condition=unlocked), self._rule.values)
+        return None if row is None else int(row[0])
+
+    # By index
+
+    def run_by_index(self, groups: List[str], expected: int) -> Optional[str]:
+        self._look()
+        rows = 2000
+        for number, group in enumerate(groups):
+            after = "-infinity"
+            while True:
+                stop = self._control.gate()
+                if stop:
+                    return stop
+                begun = self._context.clock()
+                values = dict(self._rule.values, group=group, after=after)
+                statement = EXPORTED_BY_INDEX if self._exporter is not None else BY_INDEX
+                statement = self._filled(statement, rule=self._rule.condition, rows=rows)
+                row = self._patiently(statement, values)
+                if row is None:
+                    return "max_duration"
+                gone, doomed, last = row
+                done = (number + 0.5) / len(groups)
+                if expected:
+                    done = min(max(done, (self.progress.deleted + gone) / expected), 0.999)
+                self.progress.add(gone, done)
+                if doomed < rows:
+                    break
+                self.skipped = self.skipped or gone < doomed
+                if last == after and not gone:
+                    break
+                after = last
+                rows = scaled(rows, self._context.clock() - begun, self._target, FEWEST, MOST)
+        return None
+
+    # Both
+
+    def _filled(self, statement: str, **more: Any) -> str:
+        subject = self.subject
+        names = {name: getattr(subject, name) for name in ("table", "key", "time", "group", "others")}
+        other = subject.referring[0] if subject.referring else ""
+        others = subject.others + " returning t.*" if other else subject.others
+        exported = selection(subject.table, subject.key, subject.time, others, other, "rows" in more)
+        return statement.format(**names, **more, exported=exported)
+
+    def _delete(self, statement: str, values: Mapping[str, Any]) -> Any:
+        if self._exporter is not None:
+            totals = self._exporter.delete(self._session, statement, values, self._first)
+            return totals["gone"], totals["doomed"], totals["moment"]
+        with self._session.transaction() as cursor:
+            if self._first:
+                cursor.execute(self._first)
+            cursor.execute(statement, values)
+            return cursor.fetchone() if cursor.description else (cursor.rowcount,)
+
+    def _patiently(self, statement: str, values: Mapping[str, Any]) -> Any:
+        """The row of a batch that waits for locks; None when the time was over before they came."""
+        found: List[Any] = []
+        went = patiently(
+            lambda: found.append(self._delete(statement, values)),
+            self._context,
+            PATIENCE,
+            lambda: self._session.blocker(self.subject.table, *self.subject.referring),
+            "The purge",
+            self._control.over,
+        )
+        return found[0] if went else None
+
+
+def facts(walk: Walk, control: Control) -> Dict[str, Any]:
+    seconds = control.seconds()
+    return {
+        "deleted": walk.progress.deleted,
+        "batches": walk.progress.batches,
+        "seconds": round(seconds, 2),
+        "rows_per_second": round(walk.progress.deleted / seconds) if seconds > 0 else 0,
+        "paused": rounded(control.paused),
+    }

@@ -1,0 +1,52 @@
+# SPDX-FileCopyrightText: 2026 The phase.console authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What can stand in the way of vacuuming, as types."""
+
+from __future__ import annotations
+
+from ..._errors import PhaseError
+
+
+class UnknownTable(PhaseError):
+    kind = "unknown_table"
+
+
+class NotAllowed(PhaseError):
+    """The role may not vacuum the table: PostgreSQL itself would only warn, and skip it."""
+
+    kind = "not_allowed"
+
+
+class NotConfirmed(PhaseError):
+    """FULL keeps everybody out of the table, so it wants to be confirmed."""
+
+    kind = "not_confirmed"
+
+
+class NoSpace(PhaseError):
+    kind = "no_space"
+
+
+class Unsuitable(PhaseError):
+    """The mode cannot work on this table or this server."""
+
+    kind = "unsuitable"
+
+
+class LockHeld(PhaseError):
+    """Another run of this collection works in the database."""
+
+    kind = "lock_held"
+
+
+class LockTimeout(PhaseError):
+    """Somebody held the table for longer than max_lock_wait."""
+
+    kind = "lock_timeout"
+
+
+class Skipped(PhaseError):
+    """PostgreSQL said that it left a table out."""
+
+    kind = "skipped"

@@ -1,0 +1,246 @@
+# SPDX-FileCopyrightText: 2026 The phase.console authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""phase_migrate: plan, refuse what must not run, apply, and say what happened."""
+
+from __future__ import annotations
+
+import secrets
+import socket
+from typing import Any, Dict, List, Optional
+
+from .._call.argspec import ArgumentSpec, duration
+from .._call.module import Call
+from .._errors import NotSupported, PhaseError
+from .._operations.migration import operation as migrations
+from .._operations.migration.errors import ConflictingMigrations, DatabaseAhead, InconsistentHistory, StoppedByFinding
+from .._operations.migration.plan import FINDINGS, refused
+
+Facts = Dict[str, Any]
+
+SPEC = ArgumentSpec(
+    {
+        "image": {},
+        "timeout": {"default": "2h"},
+        "wait_for_lock": {"default": "20s"},
+        "lock_retries": {"type": "int", "default": 8},
+        "stop_on": {"type": "list", "elements": "str", "choices": list(FINDINGS), "default": []},
+        "stop_on_min_rows": {"type": "int", "default": 1},
+        "repair_indexes": {"type": "bool", "default": False},
+    }
+)
+
+NOT_HERE = (
+    "Migrating needs the application, and deployment=database knows only its database.",
+    "Use deployment=docker, compose or local.",
+)
+
+
+def migrate(call: Call) -> Dict[str, Any]:
+    if call.params["deployment"] == "database":
+        raise NotSupported(*NOT_HERE)
+    running = call.target.describe()
+    image = call.params["image"]
+    plan = call.target.run(migrations.plan, {}, call.report, image=image)
+    result = shown(plan, running, image)
+    refuse(plan, result)
+    for text in warnings(plan, running["external_migration"], call.params):
+        call.warn(text)
+    found = refused(plan["plan"], call.params["stop_on"], call.params["stop_on_min_rows"])
+    if call.check:
+        return dict(result, stopped_by=found)
+    if plan["pending"] and found:
+        raise stopped(found, result)
+    if not plan["pending"]:
+        return result
+    try:
+        outcome = apply(call, plan, image, result)
+    except PhaseError as error:
+        error.partial = failed(result, error.partial)
+        raise
+    for text in outcome_warnings(outcome):
+        call.warn(text)
+    return outcome
+
+
+def apply(call: Call, plan: Facts, image: Optional[str], result: Facts) -> Facts:
+    """Run the migrations; a run of an earlier call that was joined may have had less to do than this one."""
+    outcome = call.target.run(
+        migrations.apply,
+        apply_request(call.params, plan, result["image"]["name"]),
+        call.report,
+        image=image,
+        detached=True,
+    )
+    outcome = dict(result, **outcome)
+    if outcome["joined"]:
+        after = call.target.run(migrations.plan, {}, call.report, image=image)
+        refuse(after, outcome)
+        if after["pending"]:
+            rest = call.target.run(
+                migrations.apply,
+                apply_request(call.params, after, result["image"]["name"]),
+                call.report,
+                image=image,
+                detached=True,
+            )
+            outcome.update(rest, joined=True, applied=outcome["applied"] + rest["applied"])
+    outcome["changed"] = bool(outcome["applied"] or outcome["repaired_indexes"])
+    done = [item["name"] for item in outcome["applied"]] + outcome["applied_elsewhere"]
+    outcome["diff"] = difference(plan, done)
+    return outcome
+
+
+def apply_request(params: Any, plan: Facts, image: str) -> Facts:
+    return {
+        "host": socket.gethostname(),
+        "run": secrets.token_hex(3),
+        "image": image,
+        "pending": plan["pending"],
+        "known": plan["known"],
+        "non_atomic": [entry["name"] for entry in plan["plan"] if not entry["atomic"]],
+        "indexes": migrations.planned_indexes(plan["plan"]),
+        "lock_timeout": duration("lock_timeout", params["lock_timeout"]),
+        "retries": params["lock_retries"],
+        "wait_for_lock": duration("wait_for_lock", params["wait_for_lock"]),
+        "repair_indexes": params["repair_indexes"],
+    }
+
+
+def shown(plan: Facts, running: Facts, image: Optional[str]) -> Facts:
+    """The result of a run that does nothing, which is what check mode returns."""
+    keys = ("pending", "plan", "unknown", "inconsistent", "duplicates", "from_leaves", "to_leaves", "from_release")
+    result = {key: plan[key] for key in keys + ("to_release", "leftover_indexes")}
+    result["image"] = {
+        "name": image or running["image"],
+        "running": running["image"],
+        "running_id": running["image_id"],
+        "running_digest": running["digest"],
+    }
+    result["summary"] = summary(plan)
+    result["diff"] = difference(plan, plan["pending"])
+    return dict(
+        result,
+        changed=bool(plan["pending"]),
+        applied=[],
+        applied_elsewhere=[],
+        joined=False,
+        retries=0,
+        repaired_indexes=[],
+        post_migrate_failed=None,
+        external_migration=running["external_migration"],
+    )
+
+
+def refuse(plan: Facts, result: Facts) -> None:
+    """Raise for what no option allows. ``migrate`` itself would run on a database ahead of its image."""
+    partial = failed(result, {})
+    name = result["image"]["name"]
+    if plan["unknown"]:
+        raise DatabaseAhead(plan["unknown"], name, partial)
+    if plan["inconsistent"]:
+        pairs = [
+            "%(migration)s is applied and %(dependency)s, which it needs, is not" % p for p in plan["inconsistent"]
+        ]
+        raise InconsistentHistory(
+            "The ledger django_migrations has gaps: %s." % "; ".join(pairs[:3]),
+            "Nothing can be migrated safely from here. Restore a backup, or find out who changed the ledger.",
+            partial=partial,
+        )
+    if plan["conflicts"]:
+        apps = ["%s (%s)" % (app, ", ".join(names)) for app, names in sorted(plan["conflicts"].items())]
+        raise ConflictingMigrations(
+            "The migrations of %s end in more than one leaf: %s." % (name, "; ".join(apps)),
+            "Use a released image of Phase's backend.",
+            partial=partial,
+        )
+
+
+def failed(result: Facts, partial: Facts) -> Facts:
+    """What a failure returns: the facts of the plan without its bulk, and what was done."""
+    facts = {key: value for key, value in result.items() if key not in ("plan", "summary", "diff")}
+    changed = bool(partial.get("applied") or partial.get("repaired_indexes"))
+    return dict(facts, **dict(partial, changed=changed))
+
+
+def stopped(found: List[Facts], result: Facts) -> StoppedByFinding:
+    texts = [
+        "%s: %s%s" % (item["migration"], item["finding"], " on " + item["table"] if item["table"] else "")
+        for item in found
+    ]
+    more = " and %d more" % (len(texts) - 5) if len(texts) > 5 else ""
+    return StoppedByFinding(
+        "stop_on refuses this plan: %s%s. Nothing was changed." % ("; ".join(texts[:5]), more),
+        "Plan a window for it, then run without these in stop_on.",
+        partial=dict(result, changed=False, stopped_by=found),
+    )
+
+
+# For people
+
+
+def summary(plan: Facts) -> List[str]:
+    """Lines for people: one for the whole, one for each migration."""
+    here = plan["from_release"] or "an unknown release"
+    if not plan["pending"]:
+        return ["Nothing is pending; the database is at %s." % here]
+    count = len(plan["pending"])
+    first = "%d migration%s pending, database %s to %s." % (
+        count,
+        "" if count == 1 else "s",
+        here,
+        plan["to_release"] or "an unknown release",
+    )
+    return [first] + [entry["summary"] for entry in plan["plan"]]
+
+
+def difference(plan: Facts, applied: List[str]) -> Dict[str, str]:
+    """The ledger before and after: its leaves, and what is still to come."""
+    done = set(applied)
+    left = [name for name in plan["pending"] if name not in done]
+    after = plan["to_leaves"] if not left else sorted(set(plan["from_leaves"]) | done)
+
+    def text(leaves: List[str], pending: List[str]) -> str:
+        return "".join("leaf %s\n" % name for name in leaves) + "".join("pending %s\n" % name for name in pending)
+
+    return {
+        "before_header": "django_migrations",
+        "after_header": "django_migrations",
+        "before": text(plan["from_leaves"], plan["pending"]),
+        "after": text(after, left),
+    }
+
+
+def warnings(plan: Facts, external: Facts, params: Any) -> List[str]:
+    found = []
+    if external["misspelt"]:
+        found.append(
+            "The backend has EXTERNAL_MIGRATIONS set, which nothing reads; Phase knows EXTERNAL_MIGRATION, without S."
+        )
+    if external["value"] != "true" and params["deployment"] != "local":
+        found.append(
+            "EXTERNAL_MIGRATION of the running backend is %s, so it also migrates whenever it starts. Set it to true."
+            % ("not set" if external["value"] is None else repr(external["value"]))
+        )
+    for duplicate in plan["duplicates"]:
+        found.append(
+            "%s has %d rows in django_migrations: two migrates ran at once. It does no harm."
+            % (duplicate["name"], len(duplicate["ids"]))
+        )
+    if plan["leftover_indexes"] and not params["repair_indexes"]:
+        names = ", ".join(
+            "%s on %s (%s)" % (item["index"], item["table"], "valid" if item["valid"] else "INVALID")
+            for item in plan["leftover_indexes"]
+        )
+        found.append("An interrupted migration left indexes behind: %s. Migrating needs repair_indexes=true." % names)
+    return found
+
+
+def outcome_warnings(outcome: Facts) -> List[str]:
+    failed = outcome["post_migrate_failed"]
+    if not failed:
+        return []
+    return [
+        "All migrations were applied, and migrate then ended with exit code %s: %s. Is redis up? The step after the "
+        "migrations schedules Phase's licence check there." % (failed["exit_code"], " / ".join(failed["output"][-3:]))
+    ]
