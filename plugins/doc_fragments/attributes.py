@@ -11,11 +11,6 @@ class ModuleDocFragment:
     DOCUMENTATION = r"""
 options: {}
 attributes:
-  action_group:
-    description: Belongs to C(group/phase.console.phase), so C(module_defaults) can set the target once for all modules.
-    support: full
-    membership:
-      - phase.console.phase
   check_mode:
     description: Reports in check mode what it would do, from the same plan as a real run, and changes nothing.
   diff_mode:

@@ -2,13 +2,19 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Options that say where the instance is. Every module has them."""
+"""Options that say where the instance is, of every module that works on one."""
 
 from __future__ import annotations
 
 
 class ModuleDocFragment:
     DOCUMENTATION = r"""
+attributes:
+  action_group:
+    description: Belongs to C(group/phase.console.phase), so C(module_defaults) can set the target once for all modules.
+    support: full
+    membership:
+      - phase.console.phase
 options:
   deployment:
     description:

@@ -101,27 +101,12 @@ access:
       type: bool
 """
 
-from ansible_collections.phase.console.plugins.module_utils._access.access_check import access_check
-from ansible_collections.phase.console.plugins.module_utils._call.argspec import ArgumentSpec
-from ansible_collections.phase.console.plugins.module_utils._call.module import Call, run_module
-
-SPEC = ArgumentSpec(
-    {
-        "organisation": {"type": "str", "required": True},
-        "account": {"type": "str"},
-        "address": {"type": "str"},
-        "url": {"type": "str", "default": "http://127.0.0.1:8000"},
-        "request_timeout": {"type": "str", "default": "10s"},
-    }
-)
-
-
-def logic(call: Call) -> dict:
-    return access_check(call)
+from ansible_collections.phase.console.plugins.module_utils._access.access_check import SPEC, run
+from ansible_collections.phase.console.plugins.module_utils._call.module import run_module
 
 
 def main() -> None:
-    run_module(SPEC, logic)
+    run_module(SPEC, run)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,6 @@ description:
   - Fails where an archive cannot be relied on, and says what to do. It needs no instance and no database.
   - Memory does not grow with the archives. For more than 100,000 rows, a temporary file takes 16 bytes for each.
 extends_documentation_fragment:
-  - phase.console.target
   - phase.console.attributes
 attributes:
   check_mode:
@@ -68,19 +67,12 @@ duplicates:
   type: dict
 """
 
-from ansible_collections.phase.console.plugins.module_utils._call.argspec import ArgumentSpec
-from ansible_collections.phase.console.plugins.module_utils._call.module import Call, run_module
-from ansible_collections.phase.console.plugins.module_utils._purge.archive_check import check
-
-SPEC = ArgumentSpec({"path": {"type": "path", "required": True}})
-
-
-def logic(call: Call) -> dict:
-    return check(call.params["path"], call.report, call.warn)
+from ansible_collections.phase.console.plugins.module_utils._call.module import run_module
+from ansible_collections.phase.console.plugins.module_utils._purge.archive_check import SPEC, run
 
 
 def main() -> None:
-    run_module(SPEC, logic)
+    run_module(SPEC, run)
 
 
 if __name__ == "__main__":

@@ -157,31 +157,12 @@ predicted:
       type: str
 """
 
-import time
-
-from ansible_collections.phase.console.plugins.module_utils._call.argspec import ArgumentSpec
-from ansible_collections.phase.console.plugins.module_utils._call.module import Call, run_module
-from ansible_collections.phase.console.plugins.module_utils._instance.backup import backup
-
-SPEC = ArgumentSpec(
-    {
-        "dest": {"type": "path", "required": True},
-        "format": {"type": "str", "choices": ["custom"], "default": "custom"},
-        "image": {"type": "str"},
-        "pg_bin_dir": {"type": "path"},
-        "verify": {"type": "str", "choices": ["list", "full"], "default": "list"},
-        "max_age": {"type": "int", "default": 0},
-        "force": {"type": "bool", "default": False},
-    }
-)
-
-
-def logic(call: Call) -> dict:
-    return backup(call.target, call.params, call.check, call.report, time.time())
+from ansible_collections.phase.console.plugins.module_utils._call.module import run_module
+from ansible_collections.phase.console.plugins.module_utils._instance.backup import SPEC, run
 
 
 def main() -> None:
-    run_module(SPEC, logic)
+    run_module(SPEC, run)
 
 
 if __name__ == "__main__":

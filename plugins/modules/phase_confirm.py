@@ -19,7 +19,6 @@ description:
     or C(PATH.put_back). So C(mv) on that host answers as well.
   - It puts nothing back itself. Role P(phase.console.recover#role) does, going by RV(answer).
 extends_documentation_fragment:
-  - phase.console.target
   - phase.console.attributes
 attributes:
   check_mode:
@@ -93,27 +92,12 @@ path:
   type: str
 """
 
-from ansible_collections.phase.console.plugins.module_utils._access.confirm import confirm
-from ansible_collections.phase.console.plugins.module_utils._call.argspec import ArgumentSpec
-from ansible_collections.phase.console.plugins.module_utils._call.module import Call, run_module
-
-SPEC = ArgumentSpec(
-    {
-        "path": {"type": "path", "required": True},
-        "answer": {"type": "str", "choices": ["ask", "keep", "put_back", "none"], "default": "keep"},
-        "text": {"type": "list", "elements": "str", "default": []},
-        "within": {"type": "str", "default": "30m"},
-        "look": {"type": "float"},
-    }
-)
-
-
-def logic(call: Call) -> dict:
-    return confirm(call.params, call.check)
+from ansible_collections.phase.console.plugins.module_utils._access.confirm import SPEC, run
+from ansible_collections.phase.console.plugins.module_utils._call.module import run_module
 
 
 def main() -> None:
-    run_module(SPEC, logic)
+    run_module(SPEC, run)
 
 
 if __name__ == "__main__":

@@ -70,28 +70,12 @@ seconds:
   type: float
 """
 
-import time
-
-from ansible_collections.phase.console.plugins.module_utils._call.argspec import ArgumentSpec
-from ansible_collections.phase.console.plugins.module_utils._call.module import Call, run_module
-from ansible_collections.phase.console.plugins.module_utils._instance.health import wait
-
-SPEC = ArgumentSpec(
-    {
-        "components": {"type": "list", "elements": "str", "default": ["backend"]},
-        "version": {"type": "str"},
-        "url": {"type": "str", "default": "http://127.0.0.1:8000/health/"},
-        "wait_timeout": {"type": "float", "default": 120},
-    }
-)
-
-
-def logic(call: Call) -> dict:
-    return wait(call.target, call.params, call.report, time.monotonic, time.sleep)
+from ansible_collections.phase.console.plugins.module_utils._call.module import run_module
+from ansible_collections.phase.console.plugins.module_utils._instance.health import SPEC, run
 
 
 def main() -> None:
-    run_module(SPEC, logic)
+    run_module(SPEC, run)
 
 
 if __name__ == "__main__":

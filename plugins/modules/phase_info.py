@@ -78,14 +78,12 @@ phase:
       type: dict
 """
 
-from ansible_collections.phase.console.plugins.module_utils._call.argspec import ArgumentSpec
 from ansible_collections.phase.console.plugins.module_utils._call.module import run_module
-from ansible_collections.phase.console.plugins.module_utils._instance.info import SUBSETS, inform
+from ansible_collections.phase.console.plugins.module_utils._instance.info import SPEC, run
 
 
 def main() -> None:
-    subset = {"type": "list", "elements": "str", "choices": SUBSETS + ["all"], "default": ["all"]}
-    run_module(ArgumentSpec({"gather_subset": subset}), inform)
+    run_module(SPEC, run)
 
 
 if __name__ == "__main__":

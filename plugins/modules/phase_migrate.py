@@ -325,11 +325,11 @@ output:
 """
 
 from ansible_collections.phase.console.plugins.module_utils._call.module import run_module
-from ansible_collections.phase.console.plugins.module_utils._upgrade.migrate import SPEC, migrate
+from ansible_collections.phase.console.plugins.module_utils._upgrade.migrate import SPEC, run
 
 
 def main() -> None:
-    run_module(SPEC, migrate)
+    run_module(SPEC, run)
 
 
 if __name__ == "__main__":

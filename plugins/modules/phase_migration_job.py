@@ -114,22 +114,12 @@ image:
   type: str
 """
 
-from ansible_collections.phase.console.plugins.module_utils._call.argspec import ArgumentSpec
 from ansible_collections.phase.console.plugins.module_utils._call.module import run_module
-from ansible_collections.phase.console.plugins.module_utils._upgrade.migration_job import manage
-
-SPEC = ArgumentSpec(
-    {
-        "state": {"type": "str", "default": "info"},
-        "stuck_after": {"type": "str", "default": "60s"},
-        "image": {"type": "str"},
-    },
-    states=["info", "cleared", "started"],
-)
+from ansible_collections.phase.console.plugins.module_utils._upgrade.migration_job import SPEC, run
 
 
 def main() -> None:
-    run_module(SPEC, manage)
+    run_module(SPEC, run)
 
 
 if __name__ == "__main__":

@@ -242,32 +242,12 @@ changed_since:
   elements: dict
 """
 
-from ansible_collections.phase.console.plugins.module_utils._access.network_policy import logic
-from ansible_collections.phase.console.plugins.module_utils._access.snapshot import snapshot_spec
-from ansible_collections.phase.console.plugins.module_utils._call.argspec import ArgumentSpec
+from ansible_collections.phase.console.plugins.module_utils._access.network_policy import SPEC, run
 from ansible_collections.phase.console.plugins.module_utils._call.module import run_module
-
-SPEC = snapshot_spec().merge(
-    ArgumentSpec(
-        {
-            "state": {"type": "str", "default": "info"},
-            "organisation": {"type": "str"},
-            "policies": {"type": "list", "elements": "str"},
-            "account_policies": {"type": "list", "elements": "str"},
-            "allow": {"type": "list", "elements": "str"},
-            "diagnose": {
-                "type": "dict",
-                "options": {"address": {"type": "str"}, "account": {"type": "str"}, "headers": {"type": "dict"}},
-                "required_one_of": [["address", "headers"]],
-            },
-        },
-        states=["info", "allowed", "reset", "restored"],
-    )
-)
 
 
 def main() -> None:
-    run_module(SPEC, logic)
+    run_module(SPEC, run)
 
 
 if __name__ == "__main__":

@@ -187,41 +187,12 @@ probe:
       type: dict
 """
 
-from ansible_collections.phase.console.plugins.module_utils._call.argspec import ArgumentSpec
-from ansible_collections.phase.console.plugins.module_utils._call.module import Call, run_module
-from ansible_collections.phase.console.plugins.module_utils._nginx.nginx import configure
-
-HOPS = {
-    "ranges": {"type": "list", "elements": "str", "required": True},
-    "header": {"type": "str", "default": "X-Forwarded-For"},
-    "source": {"type": "str"},
-    "entry": {"type": "int"},
-}
-SPEC = ArgumentSpec(
-    {
-        "content": {"type": "str"},
-        "src": {"type": "path"},
-        "path": {"type": "str", "default": "/etc/nginx/conf.d/default.conf"},
-        "nginx_container": {"type": "str"},
-        "nginx_service": {"type": "str", "default": "nginx"},
-        "nginx": {"type": "path", "default": "nginx"},
-        "probe": {"type": "str", "choices": ["full", "trial", "none"], "default": "full"},
-        "attempts": {"type": "int", "default": 200},
-        "hops": {"type": "list", "elements": "dict", "options": HOPS},
-        "restart": {"type": "bool", "default": False},
-        "recover_only": {"type": "bool", "default": False},
-        "reload_timeout": {"type": "float", "default": 30},
-    },
-    mutually_exclusive=[("content", "src"), ("content", "recover_only"), ("src", "recover_only")],
-)
-
-
-def logic(call: Call) -> dict:
-    return configure(call.target, call.params, call.check, call.report, call.warn)
+from ansible_collections.phase.console.plugins.module_utils._call.module import run_module
+from ansible_collections.phase.console.plugins.module_utils._nginx.nginx import SPEC, run
 
 
 def main() -> None:
-    run_module(SPEC, logic)
+    run_module(SPEC, run)
 
 
 if __name__ == "__main__":

@@ -344,16 +344,12 @@ after:
   type: dict
 """
 
-from ansible_collections.phase.console.plugins.module_utils._call.module import Call, run_module
-from ansible_collections.phase.console.plugins.module_utils._purge.purge_logs import SPEC, purge
-
-
-def logic(call: Call) -> dict:
-    return purge(call)
+from ansible_collections.phase.console.plugins.module_utils._call.module import run_module
+from ansible_collections.phase.console.plugins.module_utils._purge.purge_logs import SPEC, run
 
 
 def main() -> None:
-    run_module(SPEC, logic)
+    run_module(SPEC, run)
 
 
 if __name__ == "__main__":

@@ -109,28 +109,12 @@ check:
       type: bool
 """
 
-from ansible_collections.phase.console.plugins.module_utils._call.argspec import ArgumentSpec
-from ansible_collections.phase.console.plugins.module_utils._call.module import Call, run_module
-from ansible_collections.phase.console.plugins.module_utils._realip.check import realip_check
-
-SPEC = ArgumentSpec(
-    {
-        "trusted": {"type": "list", "elements": "str", "default": []},
-        "addresses": {"type": "list", "elements": "str", "default": []},
-        "before": {"type": "str"},
-        "account": {"type": "str"},
-        "days": {"type": "int", "default": 30},
-        "lockout": {"type": "str", "choices": ["stop", "warn"], "default": "stop"},
-    }
-)
-
-
-def logic(call: Call) -> dict:
-    return realip_check(call.target, call.params, call.report, call.warn)
+from ansible_collections.phase.console.plugins.module_utils._call.module import run_module
+from ansible_collections.phase.console.plugins.module_utils._realip.check import SPEC, run
 
 
 def main() -> None:
-    run_module(SPEC, logic)
+    run_module(SPEC, run)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,6 @@ description:
   - When nothing can be reached, the ranges accepted last are returned, with a warning; without any, for Cloudflare,
     those that came with the collection.
 extends_documentation_fragment:
-  - phase.console.target
   - phase.console.attributes
 attributes:
   check_mode:
@@ -103,37 +102,12 @@ removed:
   elements: str
 """
 
-import datetime
-
-from ansible_collections.phase.console.plugins.module_utils._call.argspec import ArgumentSpec
-from ansible_collections.phase.console.plugins.module_utils._call.module import Call, run_module
-from ansible_collections.phase.console.plugins.module_utils._realip.fetch import fetcher
-from ansible_collections.phase.console.plugins.module_utils._realip.ranges import refresh
-
-SPEC = ArgumentSpec(
-    {
-        "source": {"type": "str", "choices": ["cloudflare", "cloudfront"], "required": True},
-        "cache": {"type": "path"},
-        "urls": {"type": "list", "elements": "str"},
-        "ca_bundle": {"type": "path"},
-        "timeout": {"type": "float", "default": 15},
-        "max_change": {"type": "float", "default": 0.25},
-        "accept_change": {"type": "bool", "default": False},
-    }
-)
-
-
-def now() -> datetime.datetime:
-    return datetime.datetime.now(datetime.timezone.utc)
-
-
-def logic(call: Call) -> dict:
-    fetch = fetcher(call.params["timeout"], call.params["ca_bundle"])
-    return refresh(call.params, call.check, fetch, now, call.warn)
+from ansible_collections.phase.console.plugins.module_utils._call.module import run_module
+from ansible_collections.phase.console.plugins.module_utils._realip.refresh import SPEC, run
 
 
 def main() -> None:
-    run_module(SPEC, logic)
+    run_module(SPEC, run)
 
 
 if __name__ == "__main__":

@@ -115,30 +115,12 @@ rolled_back:
   type: bool
 """
 
-import time
-
-from ansible_collections.phase.console.plugins.module_utils._call.argspec import ArgumentSpec
-from ansible_collections.phase.console.plugins.module_utils._call.module import Call, run_module
-from ansible_collections.phase.console.plugins.module_utils._instance.rollout import rollout
-
-SPEC = ArgumentSpec(
-    {
-        "name": {"type": "str", "required": True},
-        "image": {"type": "str", "required": True},
-        "wait_timeout": {"type": "float", "default": 120},
-        "settle": {"type": "float", "default": 5},
-        "stop_timeout": {"type": "int", "default": 30},
-        "rollback": {"type": "bool", "default": False},
-    }
-)
-
-
-def logic(call: Call) -> dict:
-    return rollout(call.target, call.params, call.check, call.report, time.monotonic, time.sleep)
+from ansible_collections.phase.console.plugins.module_utils._call.module import run_module
+from ansible_collections.phase.console.plugins.module_utils._instance.rollout import SPEC, run
 
 
 def main() -> None:
-    run_module(SPEC, logic)
+    run_module(SPEC, run)
 
 
 if __name__ == "__main__":

@@ -228,18 +228,12 @@ audited:
   type: bool
 """
 
-import time
-
-from ansible_collections.phase.console.plugins.module_utils._access.sso import SPEC, manage
-from ansible_collections.phase.console.plugins.module_utils._call.module import Call, run_module
-
-
-def logic(call: Call) -> dict:
-    return manage(call, time.time())
+from ansible_collections.phase.console.plugins.module_utils._access.sso import SPEC, run
+from ansible_collections.phase.console.plugins.module_utils._call.module import run_module
 
 
 def main() -> None:
-    run_module(SPEC, logic)
+    run_module(SPEC, run)
 
 
 if __name__ == "__main__":

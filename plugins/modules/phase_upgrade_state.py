@@ -15,7 +15,6 @@ description:
     P(phase.console.upgrade#role) uses it; by itself it touches nothing but that file.
   - Two runs at once are kept apart. The one that began, or took over from a run that is gone, owns the state.
 extends_documentation_fragment:
-  - phase.console.target
   - phase.console.attributes
 attributes:
   check_mode:
@@ -101,32 +100,12 @@ resumed:
   type: bool
 """
 
-import time
-
-from ansible_collections.phase.console.plugins.module_utils._call.argspec import ArgumentSpec
-from ansible_collections.phase.console.plugins.module_utils._call.module import Call, run_module
-from ansible_collections.phase.console.plugins.module_utils._upgrade.state import run_step
-
-SPEC = ArgumentSpec(
-    {
-        "path": {"type": "path", "required": True},
-        "action": {"type": "str", "choices": ["read", "begin", "note", "release", "abandon"], "default": "read"},
-        "upgrade_target": {"type": "dict", "default": {}},
-        "owner": {"type": "dict"},
-        "owner_gone": {"type": "bool", "default": False},
-        "phase": {"type": "str", "choices": ["backup", "migrate", "rollout", "verify", "done"]},
-        "notes": {"type": "dict", "default": {}},
-    },
-    required_if=[("action", action, ["owner"]) for action in ("begin", "note", "release", "abandon")],
-)
-
-
-def logic(call: Call) -> dict:
-    return run_step(call.params, call.check, time.time())
+from ansible_collections.phase.console.plugins.module_utils._call.module import run_module
+from ansible_collections.phase.console.plugins.module_utils._upgrade.state import SPEC, run
 
 
 def main() -> None:
-    run_module(SPEC, logic)
+    run_module(SPEC, run)
 
 
 if __name__ == "__main__":

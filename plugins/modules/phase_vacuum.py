@@ -220,11 +220,11 @@ tables:
 """
 
 from ansible_collections.phase.console.plugins.module_utils._call.module import run_module
-from ansible_collections.phase.console.plugins.module_utils._vacuum.vacuum import SPEC, vacuum
+from ansible_collections.phase.console.plugins.module_utils._vacuum.vacuum import SPEC, run
 
 
 def main() -> None:
-    run_module(SPEC, vacuum)
+    run_module(SPEC, run)
 
 
 if __name__ == "__main__":

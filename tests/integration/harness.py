@@ -21,6 +21,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 HERE = Path(__file__).resolve().parent
 COLLECTION = "phase.console"
 INVENTORY = "localhost ansible_connection=local ansible_python_interpreter='{{ ansible_playbook_python }}'\n"
@@ -302,6 +304,12 @@ def target(instance: Any) -> dict[str, Any]:
     if kind == "ComposeInstance":
         return {"deployment": "compose", "project_src": str(instance.project_src), **patient}
     return {"deployment": "docker", **patient}
+
+
+def targeted(module: str, instance: Any) -> dict[str, Any]:
+    """The same for a module of the action group; a module that works on files alone has no target."""
+    runtime = yaml.safe_load((HERE.parents[1] / "meta" / "runtime.yml").read_text(encoding="utf-8"))
+    return target(instance) if module in runtime["action_groups"]["phase"] else {}
 
 
 def answers(survey: str, **given: Any) -> dict[str, Any]:

@@ -138,7 +138,7 @@ class Instance(Database):
             self.told.append(message)
 
         target = build_target(params, lambda: False)
-        return dict(_purge.purge(Call(params, check, diff, target, report, self.warned.append)))
+        return dict(_purge.run(Call(params, check, diff, target, report, self.warned.append)))
 
     def operation(self, operation: Any, request: dict[str, Any]) -> dict[str, Any]:
         """One operation by itself, over a direct connection."""

@@ -35,7 +35,7 @@ class Vacuum:
         params.update(self.target, mode=mode, confirm_full=True, free_space=50 << 30)
         params.update(options)
         target = build_target(params, lambda: False)
-        return _vacuum.vacuum(Call(params, check, True, target, silent, self.warned.append))
+        return _vacuum.run(Call(params, check, True, target, silent, self.warned.append))
 
     def refused(self, *arguments: Any, **options: Any) -> PhaseError:
         with pytest.raises(PhaseError) as refused:

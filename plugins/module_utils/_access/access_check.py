@@ -9,7 +9,7 @@ import ipaddress
 import urllib.parse
 from typing import Any, Dict, Mapping, Optional
 
-from .._call.argspec import duration
+from .._call.argspec import ArgumentSpec, duration
 from .._call.module import Call
 from .._errors import BadOption, NotSupported
 from .._operations.access import ask as operations
@@ -20,6 +20,17 @@ REASONS = {
     "NOT_A_MEMBER": "the backend knows no such member",
     "UNAUTHENTICATED": "the session counts for nothing: the user is gone, or the backend runs with another SECRET_KEY",
 }
+
+
+SPEC = ArgumentSpec(
+    {
+        "organisation": {"type": "str", "required": True},
+        "account": {"type": "str"},
+        "address": {"type": "str"},
+        "url": {"type": "str", "default": "http://127.0.0.1:8000"},
+        "request_timeout": {"type": "str", "default": "10s"},
+    }
+)
 
 
 def checked_url(url: str) -> str:
@@ -57,7 +68,7 @@ def sentence(answer: Mapping[str, Any], address: Optional[str]) -> str:
     return told
 
 
-def access_check(call: Call) -> Dict[str, Any]:
+def run(call: Call) -> Dict[str, Any]:
     if call.params["deployment"] == "database":
         raise NotSupported(
             "deployment=database reaches the database alone, and this asks the application.",

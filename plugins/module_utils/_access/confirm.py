@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import json
 import os
-import time
-from typing import Any, Callable, Dict, Mapping, Optional
+from typing import Any, Callable, Dict, Optional
 
-from .._call.argspec import duration
+from .._call.argspec import ArgumentSpec, duration
 from .._call.files import write_private
+from .._call.module import Call
 from .._errors import PhaseError
 
 WAITING = ".waiting"
@@ -28,6 +28,18 @@ WORDS = {
     PUT_BACK: "It was to be put back at once",
     EXPIRED: "The time was up, so it was put back",
 }
+
+
+SPEC = ArgumentSpec(
+    {
+        "path": {"type": "path", "required": True},
+        "answer": {"type": "str", "choices": ["ask", "keep", "put_back", "none"], "default": "keep"},
+        "text": {"type": "list", "elements": "str", "default": []},
+        "within": {"type": "str", "default": "30m"},
+        "look": {"type": "float"},
+    },
+    target=False,
+)
 
 
 class NothingWaits(PhaseError):
@@ -115,14 +127,15 @@ def give(path: str, answer: str, check: bool, now: float) -> Dict[str, Any]:
     return {"answer": before, "left": 0.0, "changed": changed}
 
 
-def confirm(params: Mapping[str, Any], check: bool) -> Dict[str, Any]:
+def run(call: Call) -> Dict[str, Any]:
     """The module's result. Asking changes nothing that matters, so it is never ``changed``."""
+    params = call.params
     path = os.path.abspath(os.path.expanduser(params["path"])).rstrip("/")
     if params["answer"] == "none":
         return {"changed": False, "answer": answer_of(path), "left": 0.0, "path": path}
     if params["answer"] != "ask":
-        return dict(give(path, ANSWERS[params["answer"]], check, time.time()), path=path)
+        return dict(give(path, ANSWERS[params["answer"]], call.check, call.now()), path=path)
     within = duration("within", params["within"])
-    if check:
+    if call.check:
         return {"changed": False, "answer": answer_of(path), "left": within, "path": path}
-    return dict(ask(path, within, params["look"], time.time, time.sleep), changed=False, path=path)
+    return dict(ask(path, within, params["look"], call.now, call.sleep), changed=False, path=path)

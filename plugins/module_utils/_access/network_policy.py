@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-import time
 from typing import Any, Callable, Dict, List, Mapping, Optional
 
+from .._call.argspec import ArgumentSpec
 from .._call.module import Call
 from .._errors import BadOption, PhaseError
 from .._operations.access import network_policy
@@ -30,6 +30,25 @@ MEANT_FOR = {
 }
 
 Plan = Dict[str, Any]
+
+
+SPEC = _snapshot.snapshot_spec().merge(
+    ArgumentSpec(
+        {
+            "state": {"type": "str", "default": "info"},
+            "organisation": {"type": "str"},
+            "policies": {"type": "list", "elements": "str"},
+            "account_policies": {"type": "list", "elements": "str"},
+            "allow": {"type": "list", "elements": "str"},
+            "diagnose": {
+                "type": "dict",
+                "options": {"address": {"type": "str"}, "account": {"type": "str"}, "headers": {"type": "dict"}},
+                "required_one_of": [["address", "headers"]],
+            },
+        },
+        states=["info", "allowed", "reset", "restored"],
+    )
+)
 
 
 def request_of(params: Mapping[str, Any], operator: str) -> Dict[str, Any]:
@@ -207,5 +226,6 @@ def shown(policy: Mapping[str, Any]) -> str:
     )
 
 
-def logic(call: Call) -> Dict[str, Any]:
-    return network_policies(call, time.time, os.environ)
+def run(call: Call) -> Dict[str, Any]:
+    """The module's result."""
+    return network_policies(call, call.now, os.environ)

@@ -40,8 +40,8 @@ class ConfirmationMissing(PhaseError):
     kind = "confirmation_missing"
 
 
-def manage(call: Call, now: float) -> Facts:
-    """The whole of a call; ``now`` is the time in Unix seconds, for the snapshot.
+def run(call: Call) -> Facts:
+    """The whole of a call.
 
     Where others change the same rows between plan and change, it plans anew, a few times.
     """
@@ -49,12 +49,12 @@ def manage(call: Call, now: float) -> Facts:
     request = _request(call)
     for _attempt in range(ATTEMPTS - 1):
         try:
-            return _once(call, request, now)
+            return _once(call, request, call.now())
         except PhaseError as error:
             if error.kind != _rows.RowsChanged.kind or call.params["state"] == "restored":
                 raise
             call.report("Somebody else changed the same rows: planning again.")
-    return _once(call, request, now)
+    return _once(call, request, call.now())
 
 
 def _once(call: Call, request: Facts, now: float) -> Facts:

@@ -28,6 +28,8 @@ class ArgumentSpec:
 
     ``states`` are the values that the option ``state`` may have. They are checked here: ansible-test allows no ``info``
     among an option's choices, and telling without changing is what a module here does unless told otherwise.
+    ``target``: whether the options of the doc fragment ``target`` come beside these; a module that works on files alone
+    has none.
     """
 
     options: Dict[str, Dict[str, Any]]
@@ -35,6 +37,7 @@ class ArgumentSpec:
     required_together: List[Sequence[str]] = field(default_factory=list)
     mutually_exclusive: List[Sequence[str]] = field(default_factory=list)
     states: Sequence[str] = ()
+    target: bool = True
 
     def merge(self, other: "ArgumentSpec") -> "ArgumentSpec":
         return ArgumentSpec(
@@ -43,6 +46,7 @@ class ArgumentSpec:
             required_together=self.required_together + other.required_together,
             mutually_exclusive=self.mutually_exclusive + other.mutually_exclusive,
             states=[*self.states, *other.states],
+            target=self.target and other.target,
         )
 
     def check_state(self, params: Mapping[str, Any]) -> None:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import dataclass
 from typing import Any, Callable, Dict, Mapping, Optional, Set
 
@@ -19,7 +20,10 @@ from .targets import build_target
 
 @dataclass(frozen=True)
 class Call:
-    """One call of a module: its options, its modes, its target and its voice."""
+    """One call of a module: its options, its modes, its target, its progress lines and warnings, and the time.
+
+    ``clock`` gives monotonic seconds, ``now`` Unix seconds, ``sleep`` takes seconds.
+    """
 
     params: Mapping[str, Any]
     check: bool
@@ -27,9 +31,12 @@ class Call:
     target: Target
     report: Report
     warn: Callable[[str], None]
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+    now: Callable[[], float] = time.time
 
 
-Logic = Callable[[Call], Dict[str, Any]]
+Run = Callable[[Call], Dict[str, Any]]
 
 
 def sentences(*parts: str) -> str:
@@ -48,15 +55,16 @@ def plain_values(params: Mapping[str, Any], hidden: Set[str]) -> Set[str]:
     return {value for value in environment.values() if value in hidden} - kept
 
 
-def run_module(spec: ArgumentSpec, logic: Logic) -> None:
-    """Run ``logic`` for this process's arguments. It returns the result; ``diff`` is shown only where asked for.
+def run_module(spec: ArgumentSpec, run: Run) -> None:
+    """Call ``run`` for this process's arguments. It returns the result; ``diff`` is shown only where asked for.
 
     A PhaseError becomes a failure with its sentence, its next step, its kind and the partial result.
     """
     from ansible.module_utils.basic import AnsibleModule
     from ansible.module_utils.common.parameters import remove_values
 
-    module = AnsibleModule(**target_spec().merge(spec).arguments())
+    whole = target_spec().merge(spec) if spec.target else spec
+    module = AnsibleModule(**whole.arguments())
     module.no_log_values -= plain_values(module.params, module.no_log_values)
     caller = Caller.from_environment(os.environ)
 
@@ -71,11 +79,11 @@ def run_module(spec: ArgumentSpec, logic: Logic) -> None:
             params=module.params,
             check=module.check_mode,
             diff=module._diff,
-            target=build_target(module.params, caller.lost),
+            target=build_target(module.params, caller.lost) if spec.target else Target(),
             report=report,
             warn=module.warn,
         )
-        result = logic(call)
+        result = run(call)
     except PhaseError as error:
         failure = error
     caller.close()

@@ -19,7 +19,9 @@ import re
 import time
 from typing import Any, BinaryIO, Callable, Dict, Iterable, Iterator, List, Mapping, Optional
 
+from .._call.argspec import ArgumentSpec
 from .._call.files import write_private
+from .._call.module import Call
 from .._errors import PhaseError
 from .._operations.instance import backup as operations
 from .._target.base import Report, Target
@@ -51,6 +53,19 @@ exec "$@"
 # Secrets are stored encrypted, and ciphertext hardly shrinks: on a seeded instance level 1 took 0.2 s of processor time
 # where the default took 0.5 s, for a file a tenth larger.
 DUMP = ["pg_dump", "--format=custom", "--compress=1", "--no-password"]
+
+
+SPEC = ArgumentSpec(
+    {
+        "dest": {"type": "path", "required": True},
+        "format": {"type": "str", "choices": ["custom"], "default": "custom"},
+        "image": {"type": "str"},
+        "pg_bin_dir": {"type": "path"},
+        "verify": {"type": "str", "choices": ["list", "full"], "default": "list"},
+        "max_age": {"type": "int", "default": 0},
+        "force": {"type": "bool", "default": False},
+    }
+)
 
 
 class BackupFailed(PhaseError):
@@ -353,3 +368,8 @@ def backup(target: Target, params: Mapping[str, Any], check: bool, report: Repor
         return {"changed": True, "predicted": predicted, "diff": diff}
     manifest = make(target, path, survey, report, image=image, folder=folder, full=params["verify"] == "full")
     return {"changed": True, "manifest": manifest, "predicted": predicted, "diff": diff}
+
+
+def run(call: Call) -> Dict[str, Any]:
+    """The module's result."""
+    return backup(call.target, call.params, call.check, call.report, call.now())

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any, Callable, Dict, List, Mapping, Optional
 
+from .._call.argspec import ArgumentSpec
+from .._call.module import Call
 from .._errors import PhaseError
 from .._operations.instance import health as operations
 from .._target.base import Report, Target
@@ -14,6 +16,16 @@ from .._target.base import Report, Target
 POLL = 1.0  # seconds between two looks
 # A component that is just being replaced looks like this; anything else ends the wait at once.
 PASSING = ("container_missing", "container_not_running", "stream_lost", "interpreter_missing")
+
+
+SPEC = ArgumentSpec(
+    {
+        "components": {"type": "list", "elements": "str", "default": ["backend"]},
+        "version": {"type": "str"},
+        "url": {"type": "str", "default": "http://127.0.0.1:8000/health/"},
+        "wait_timeout": {"type": "float", "default": 120},
+    }
+)
 
 
 class NotHealthy(PhaseError):
@@ -83,3 +95,8 @@ def wait(
                 partial={"health": seen},
             )
         sleep(POLL)
+
+
+def run(call: Call) -> Dict[str, Any]:
+    """The module's result."""
+    return wait(call.target, call.params, call.report, call.clock, call.sleep)

@@ -7,10 +7,16 @@ from __future__ import annotations
 
 from typing import Any, Dict, List
 
+from .._call.argspec import ArgumentSpec
 from .._call.module import Call
 from .._operations.instance import information
 
 SUBSETS = [name for name, _read in information.SUBSETS]
+
+
+SPEC = ArgumentSpec(
+    {"gather_subset": {"type": "list", "elements": "str", "choices": SUBSETS + ["all"], "default": ["all"]}}
+)
 
 
 def chosen(wanted: List[str]) -> List[str]:
@@ -18,7 +24,7 @@ def chosen(wanted: List[str]) -> List[str]:
     return [name for name in SUBSETS if "all" in wanted or name in wanted]
 
 
-def inform(call: Call) -> Dict[str, Any]:
+def run(call: Call) -> Dict[str, Any]:
     subsets = chosen(call.params["gather_subset"])
     phase = call.target.run(information.gather, {"subsets": subsets}, call.report)
     if "instance" in phase:

@@ -13,6 +13,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, Callable, Dict, List, Mapping, Optional
 
+from .._call.argspec import ArgumentSpec
+from .._call.module import Call
 from .._errors import ContainerMissing, ImageMissing, NotSupported, PhaseError
 from .._operations.core.secrets import masker, secret_values
 from .._target import clone as _clone
@@ -38,6 +40,18 @@ WORDS = {
     "remove_failed": "remove {name}, whose start failed earlier",
     "restore_name": "rename {name}-previous back to {name}",
 }
+
+
+SPEC = ArgumentSpec(
+    {
+        "name": {"type": "str", "required": True},
+        "image": {"type": "str", "required": True},
+        "wait_timeout": {"type": "float", "default": 120},
+        "settle": {"type": "float", "default": 5},
+        "stop_timeout": {"type": "int", "default": 30},
+        "rollback": {"type": "bool", "default": False},
+    }
+)
 
 
 class RolloutFailed(PhaseError):
@@ -190,11 +204,6 @@ class Rollout:
         clock: Callable[[], float],
         sleep: Sleep,
     ) -> None:
-        if target.deployment != "docker":
-            raise NotSupported(
-                "phase_rollout replaces containers of deployment=docker.",
-                "With Compose, let community.docker.docker_compose_v2 recreate the service.",
-            )
         self._target, self._client, self._params = target, target.client, params
         self._report, self._clock, self._sleep = report, clock, sleep
         self.name: str = params["name"]
@@ -356,3 +365,13 @@ def rollout(
         step = next_step(seen, image_id)
     current = work.find()
     return dict(result, after=target.component(current) if current else None)
+
+
+def run(call: Call) -> Dict[str, Any]:
+    """The module's result."""
+    if not isinstance(call.target, DockerTarget) or call.target.deployment != "docker":
+        raise NotSupported(
+            "phase_rollout replaces containers of deployment=docker.",
+            "With Compose, let community.docker.docker_compose_v2 recreate the service.",
+        )
+    return rollout(call.target, call.params, call.check, call.report, call.clock, call.sleep)

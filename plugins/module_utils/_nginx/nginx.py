@@ -17,6 +17,8 @@ import time
 from dataclasses import dataclass
 from typing import Any, Callable, Dict, List, Mapping, Optional, Set, Tuple
 
+from .._call.argspec import ArgumentSpec
+from .._call.module import Call
 from .._errors import BadOption, PhaseError
 from .._operations.realip import spoof, spoof_live
 from .._operations.realip.forgeries import edges_of
@@ -31,6 +33,31 @@ SLACK = 2.0  # seconds by which the clocks of a file and of a process may differ
 CONFIRMATIONS = 60  # lies to the nginx that serves; each is a question to Phase
 TRIES = 3  # with other ports
 PORTS = range(20000, 32000)  # below those that Linux gives to outgoing connections
+
+
+HOPS = {
+    "ranges": {"type": "list", "elements": "str", "required": True},
+    "header": {"type": "str", "default": "X-Forwarded-For"},
+    "source": {"type": "str"},
+    "entry": {"type": "int"},
+}
+SPEC = ArgumentSpec(
+    {
+        "content": {"type": "str"},
+        "src": {"type": "path"},
+        "path": {"type": "str", "default": "/etc/nginx/conf.d/default.conf"},
+        "nginx_container": {"type": "str"},
+        "nginx_service": {"type": "str", "default": "nginx"},
+        "nginx": {"type": "path", "default": "nginx"},
+        "probe": {"type": "str", "choices": ["full", "trial", "none"], "default": "full"},
+        "attempts": {"type": "int", "default": 200},
+        "hops": {"type": "list", "elements": "dict", "options": HOPS},
+        "restart": {"type": "bool", "default": False},
+        "recover_only": {"type": "bool", "default": False},
+        "reload_timeout": {"type": "float", "default": 30},
+    },
+    mutually_exclusive=[("content", "src"), ("content", "recover_only"), ("src", "recover_only")],
+)
 
 
 class NginxRefused(PhaseError):
@@ -411,3 +438,8 @@ def configure(
     for text in remarks(result.get("probe") or {"stranger": {"passed_on": 0}}):
         warn(text)
     return result
+
+
+def run(call: Call) -> Dict[str, Any]:
+    """The module's result."""
+    return configure(call.target, call.params, call.check, call.report, call.warn)

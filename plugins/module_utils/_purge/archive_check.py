@@ -19,6 +19,8 @@ import zlib
 from functools import partial
 from typing import IO, Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
+from .._call.argspec import ArgumentSpec
+from .._call.module import Call
 from .._errors import BadOption, PhaseError
 from .archive import CHUNK, DATA, FORMAT, JOURNAL, MANIFEST, VERSION, Facts, open_locked, parse_journal, read_all
 from .archive import totals as totals_of
@@ -33,6 +35,9 @@ NEEDED = {"batch", "offset", "bytes", "sha256", "rows", "table", "key", "time", 
 
 AGAIN = "Take another copy of it. Rows that are in no other archive are lost where the purge deleted them."
 COMPLETE = "Run phase_purge_logs on that database with archive_dest=%s; it completes the archive."
+
+
+SPEC = ArgumentSpec({"path": {"type": "path", "required": True}}, target=False)
 
 
 class ArchiveDamaged(PhaseError):
@@ -341,3 +346,8 @@ def count(repeated: Iterator[List[int]], batches: Sequence[Facts]) -> Facts:
             for pair, number in most
         ],
     }
+
+
+def run(call: Call) -> Dict[str, Any]:
+    """The module's result."""
+    return check(call.params["path"], call.report, call.warn)

@@ -108,7 +108,7 @@ def apply_request(params: Mapping[str, Any]) -> Facts:
     }
 
 
-def purge(call: Call) -> Facts:
+def run(call: Call) -> Facts:
     check_options(call.params)
     request, settings = request_of(call.params), apply_request(call.params)
     archive = archiving(call.params, call.target, call.report)
@@ -130,7 +130,7 @@ def purge(call: Call) -> Facts:
         result.update(changed=changed({}, result["archive"]), other_logs=others.untouched(plan))
         return dict(result, deleted=0, remaining=0, stopped_by=None, rows_per_second=0, after=plan["before"])
     try:
-        done = run(call, archive, dict(request, **settings, plan=plan))
+        done = carry_out(call, archive, dict(request, **settings, plan=plan))
     except PhaseError as error:
         partial = dict({"archive": result["archive"]}, **error.partial)
         partial["other_logs"] = others.finished(plan, partial.get("other_logs", {}))
@@ -146,7 +146,7 @@ def purge(call: Call) -> Facts:
     return result
 
 
-def run(call: Call, archive: Optional[Archiving], request: Facts) -> Facts:
+def carry_out(call: Call, archive: Optional[Archiving], request: Facts) -> Facts:
     """Apply the plan, and bring the archive to its end, whatever becomes of it."""
     if archive is None:
         return dict(call.target.run(operations.apply, request, call.report), archive=None)

@@ -9,6 +9,8 @@ import ipaddress
 import re
 from typing import Any, Callable, Dict, List, Mapping, Sequence
 
+from .._call.argspec import ArgumentSpec
+from .._call.module import Call
 from .._errors import PhaseError
 from .._nginx import conf
 from .._operations.access.rule import PRIVATE
@@ -20,6 +22,18 @@ NAMED = 5  # accounts in a message
 _BELIEVED = re.compile(r"\$http_(?:cf_connecting_ip|true_client_ip|x_real_ip|x_forwarded_for)\b")
 _RANGE = re.compile(r"[0-9A-Fa-f.:]+/[0-9]{1,3}")
 WITHDRAWN = 0.25  # of public ranges: what role realip lets a publisher withdraw at once
+
+
+SPEC = ArgumentSpec(
+    {
+        "trusted": {"type": "list", "elements": "str", "default": []},
+        "addresses": {"type": "list", "elements": "str", "default": []},
+        "before": {"type": "str"},
+        "account": {"type": "str"},
+        "days": {"type": "int", "default": 30},
+        "lockout": {"type": "str", "choices": ["stop", "warn"], "default": "stop"},
+    }
+)
 
 
 class WouldLockOut(PhaseError):
@@ -135,3 +149,8 @@ def realip_check(
             partial={"check": found},
         )
     return {"changed": False, "check": found}
+
+
+def run(call: Call) -> Dict[str, Any]:
+    """The module's result."""
+    return realip_check(call.target, call.params, call.report, call.warn)

@@ -36,7 +36,7 @@ NOT_HERE = (
 )
 
 
-def migrate(call: Call) -> Dict[str, Any]:
+def run(call: Call) -> Dict[str, Any]:
     if call.params["deployment"] == "database":
         raise NotSupported(*NOT_HERE)
     running = call.target.describe()

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence
 
-from .._call.argspec import duration
+from .._call.argspec import ArgumentSpec, duration
 from .._call.module import Call
 from .._errors import PhaseError
 from .._operations.core.secrets import masker, secret_values
@@ -27,6 +27,16 @@ WAITING = ("backend", "worker", "frontend", "nginx")  # in the order in which th
 LOG_LINES = 15
 STOP = 10  # seconds between SIGTERM and SIGKILL
 ENDED = ("exited", "dead", "created", "removing")
+
+
+SPEC = ArgumentSpec(
+    {
+        "state": {"type": "str", "default": "info"},
+        "stuck_after": {"type": "str", "default": "60s"},
+        "image": {"type": "str"},
+    },
+    states=["info", "cleared", "started"],
+)
 
 
 class MigrationAtWork(PhaseError):
@@ -188,7 +198,7 @@ def _reached(target: Target) -> Iterator[None]:
         yield
 
 
-def manage(call: Call) -> Facts:
+def run(call: Call) -> Facts:
     """The module's result."""
     with _reached(call.target):
         containers = Containers(call.target)

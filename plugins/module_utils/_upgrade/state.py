@@ -20,13 +20,30 @@ import os
 import time
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
+from .._call.argspec import ArgumentSpec
 from .._call.files import locked, write_private
+from .._call.module import Call
 from .._errors import PhaseError
 
 State = Dict[str, Any]
 PHASES = ("backup", "migrate", "rollout", "verify", "done")
 # A run of another controller cannot be seen from here; one that wrote within this time is taken for alive.
 FRESH = 120
+
+
+SPEC = ArgumentSpec(
+    {
+        "path": {"type": "path", "required": True},
+        "action": {"type": "str", "choices": ["read", "begin", "note", "release", "abandon"], "default": "read"},
+        "upgrade_target": {"type": "dict", "default": {}},
+        "owner": {"type": "dict"},
+        "owner_gone": {"type": "bool", "default": False},
+        "phase": {"type": "str", "choices": ["backup", "migrate", "rollout", "verify", "done"]},
+        "notes": {"type": "dict", "default": {}},
+    },
+    required_if=[("action", action, ["owner"]) for action in ("begin", "note", "release", "abandon")],
+    target=False,
+)
 
 
 class OtherTarget(PhaseError):
@@ -219,3 +236,8 @@ def run_step(params: Mapping[str, Any], check: bool, now: float) -> Dict[str, An
         "resumed": resumed,
         "diff": {"before": texts[0], "after": texts[1], "before_header": path, "after_header": path},
     }
+
+
+def run(call: Call) -> Dict[str, Any]:
+    """The module's result."""
+    return run_step(call.params, call.check, call.now())

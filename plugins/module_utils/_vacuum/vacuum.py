@@ -80,7 +80,7 @@ def request_of(params: Mapping[str, Any]) -> Facts:
     }
 
 
-def vacuum(call: Call) -> Facts:
+def run(call: Call) -> Facts:
     request = request_of(call.params)
     seen, recovered = look(call, request)
     free = call.params["free_space"]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from integration.harness import Ansible, target
+from integration.harness import Ansible, target, targeted
 from integration.watch import Watch
 from sandbox.compose import ComposeInstance, Variant
 
@@ -68,7 +68,7 @@ def test_no_module_shows_one(ansible: Ansible, instance: ComposeInstance, tmp_pa
     tasks = [
         {
             "name": module,
-            f"phase.console.{module}": {**target(instance), **options(module, tmp_path)},
+            f"phase.console.{module}": {**targeted(module, instance), **options(module, tmp_path)},
             "check_mode": module in ("phase_migrate", "phase_rollout"),
             "ignore_errors": True,
         }

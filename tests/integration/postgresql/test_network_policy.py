@@ -21,7 +21,7 @@ from typing import Any
 
 import psycopg2
 import pytest
-from ansible_collections.phase.console.plugins.module_utils._access.network_policy import logic
+from ansible_collections.phase.console.plugins.module_utils._access.network_policy import run
 from ansible_collections.phase.console.plugins.module_utils._call.module import Call
 from ansible_collections.phase.console.plugins.module_utils._errors import PhaseError
 from ansible_collections.phase.console.plugins.module_utils._operations.access import rule as _access
@@ -133,7 +133,7 @@ class Direct:
         params = {name: option.get("default") for name, option in phase_network_policy.SPEC.options.items()}
         params.update({"snapshot_dir": str(self.folder), **options})
         call = Call(params, check, True, self.target, lambda message, **counters: None, self.warnings.append)
-        return dict(logic(call))
+        return dict(run(call))
 
 
 @pytest.fixture

@@ -70,7 +70,7 @@ def check(instance: LocalInstance, **more: Any) -> tuple[dict[str, Any], list[st
         report=lambda message, **counters: None,
         warn=warnings.append,
     )
-    return phase_realip_check.logic(call), warnings
+    return phase_realip_check.run(call), warnings
 
 
 def stopped(instance: LocalInstance, **more: Any) -> PhaseError:

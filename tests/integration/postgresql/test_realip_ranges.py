@@ -106,7 +106,7 @@ def fetch(tmp_path):
         params.update(source=source, cache=str(tmp_path / "cache" / "ranges.json"), urls=list(urls), timeout=2)
         warnings = []
         call = Call({**params, **more}, check, True, None, None, warnings.append)
-        return {**phase_realip_ranges.logic(call), "warnings": warnings}
+        return {**phase_realip_ranges.run(call), "warnings": warnings}
 
     return run
 

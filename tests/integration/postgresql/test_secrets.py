@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from integration.harness import Ansible, PlayResult, target
+from integration.harness import Ansible, PlayResult, targeted
 from integration.watch import Watch
 from sandbox.local import LocalInstance
 from sandbox.postgresql import programs
@@ -71,7 +71,7 @@ def test_no_module_shows_one(ansible: Ansible, instance: LocalInstance, tmp_path
     tasks = [
         {
             "name": module,
-            f"phase.console.{module}": {**target(instance), **options(module, instance, tmp_path)},
+            f"phase.console.{module}": {**targeted(module, instance), **options(module, instance, tmp_path)},
             "check_mode": module == "phase_migrate",
             "ignore_errors": True,
         }
@@ -89,7 +89,8 @@ def test_no_module_that_fails_shows_one(ansible: Ansible, instance: LocalInstanc
     elsewhere.write_text("".join(f"{name}={value}\n" for name, value in wrong.items()), encoding="utf-8")
     tasks = []
     for module in MODULES:
-        given = {**target(instance), "env_file": str(elsewhere), **options(module, instance, tmp_path)}
+        where = targeted(module, instance)
+        given = {**where, **({"env_file": str(elsewhere)} if where else {}), **options(module, instance, tmp_path)}
         if module == "phase_health":
             given["url"] = "http://127.0.0.1:1/health/"
         tasks.append({"name": module, f"phase.console.{module}": given, "ignore_errors": True})

@@ -169,7 +169,7 @@ def direct(given: Mapping[str, Any], *, check: bool = False, warnings: list[str]
     params.update(given)
     tell = warnings.append if warnings is not None else lambda text: None
     where = build_target(params, lambda: False)
-    return _sso.manage(Call(params, check, True, where, lambda message, **counters: None, tell), NOW)
+    return _sso.run(Call(params, check, True, where, lambda message, **counters: None, tell, now=lambda: NOW))
 
 
 def refused(given: Mapping[str, Any], kind: str) -> PhaseError:

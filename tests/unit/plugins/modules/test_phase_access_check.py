@@ -37,7 +37,7 @@ def check(answer=None, **more):
     params = {name: option.get("default") for name, option in phase_access_check.SPEC.options.items()}
     params.update({"deployment": "docker", "organisation": "SpaceX"}, **more)
     target = Answering(dict(ANSWER, **(answer or {})))
-    result = phase_access_check.logic(Call(params, True, False, target, silent, silent))
+    result = phase_access_check.run(Call(params, True, False, target, silent, silent))
     assert result["changed"] is False
     return result["access"], target.asked
 

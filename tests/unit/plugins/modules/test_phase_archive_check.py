@@ -13,7 +13,7 @@ from ansible_collections.phase.console.plugins.modules import phase_archive_chec
 def verify(path, check=False):
     told = []
     call = Call({"path": str(path)}, check, False, None, lambda message, **counters: told.append(message), told.append)
-    return phase_archive_check.logic(call)
+    return phase_archive_check.run(call)
 
 
 def test_a_directory_without_archives(tmp_path):

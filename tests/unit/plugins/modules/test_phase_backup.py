@@ -43,7 +43,7 @@ def backup(tmp_path):
         params = {name: option.get("default") for name, option in phase_backup.SPEC.options.items()}
         params.update(dest=str(tmp_path / "backups") + "/", **more)
         target = Known()
-        return phase_backup.logic(Call(params, check, False, target, silent, silent)), target.programs
+        return phase_backup.run(Call(params, check, False, target, silent, silent)), target.programs
 
     return run
 

@@ -11,7 +11,7 @@ from ansible_collections.phase.console.plugins.modules import phase_confirm
 
 def confirm(path, check=False, **more):
     params = {name: option.get("default") for name, option in phase_confirm.SPEC.options.items()}
-    return phase_confirm.logic(Call({**params, "path": str(path), **more}, check, False, None, None, None))
+    return phase_confirm.run(Call({**params, "path": str(path), **more}, check, False, None, None, None))
 
 
 def test_a_question_and_its_answer(tmp_path):

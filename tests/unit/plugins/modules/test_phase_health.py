@@ -31,7 +31,7 @@ def silent(message, **counters):
 def health(**more):
     params = {name: option.get("default") for name, option in phase_health.SPEC.options.items()}
     target = Known()
-    return phase_health.logic(Call({**params, **more}, False, False, target, silent, silent)), target.asked
+    return phase_health.run(Call({**params, **more}, False, False, target, silent, silent)), target.asked
 
 
 def test_it_asks_and_changes_nothing():

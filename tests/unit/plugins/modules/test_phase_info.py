@@ -28,7 +28,7 @@ class Known(Target):
 
 def inform(target, *subsets):
     call = Call({"gather_subset": list(subsets)}, False, False, target, lambda *args, **more: None, lambda text: None)
-    return _info.inform(call)
+    return _info.run(call)
 
 
 @pytest.mark.parametrize(

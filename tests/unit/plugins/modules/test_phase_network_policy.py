@@ -59,7 +59,7 @@ def run(tmp_path):
         params.update({"snapshot_dir": str(tmp_path), **options})
         warnings = []
         call = Call(params, check, True, target, lambda message, **counters: None, warnings.append)
-        return phase_network_policy.logic(call), warnings
+        return phase_network_policy.run(call), warnings
 
     return go
 

@@ -21,7 +21,7 @@ def silent(message, **counters):
 
 def nginx(**given):
     params = {name: option.get("default") for name, option in phase_nginx.SPEC.options.items()}
-    return phase_nginx.logic(Call({**params, **given}, False, False, Far(), silent, silent))
+    return phase_nginx.run(Call({**params, **given}, False, False, Far(), silent, silent))
 
 
 @pytest.mark.parametrize("given", [{}, {"content": " \n"}, {"src": "/nowhere/at/all"}])

@@ -86,7 +86,7 @@ def logs():
         warned = []
         target = Known(plan or PLAN, done or DONE)
         call = Call(params, check, diff, target, lambda message, **counters: None, warned.append)
-        return phase_purge_logs.logic(call), target.asked, warned
+        return phase_purge_logs.run(call), target.asked, warned
 
     return run
 

@@ -52,7 +52,7 @@ def check(policies, recorded=(), **given):
     call = Call(
         {**params, **given}, False, False, Known(policies, recorded), lambda message, **more: None, warnings.append
     )
-    return phase_realip_check.logic(call), warnings
+    return phase_realip_check.run(call), warnings
 
 
 def stopped(policies, recorded=(), **given):

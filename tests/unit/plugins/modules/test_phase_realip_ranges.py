@@ -13,7 +13,7 @@ def ranges(**more):
     """The result, and what was warned of."""
     params = {name: option.get("default") for name, option in phase_realip_ranges.SPEC.options.items()}
     warned = []
-    return phase_realip_ranges.logic(Call({**params, **more}, False, False, None, None, warned.append)), warned
+    return phase_realip_ranges.run(Call({**params, **more}, False, False, None, None, warned.append)), warned
 
 
 def test_a_list_is_not_read_where_others_could_change_it():

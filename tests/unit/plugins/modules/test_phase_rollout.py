@@ -21,7 +21,7 @@ def silent(message, **counters):
 
 
 def call(target, check=False):
-    return phase_rollout.logic(Call(PARAMS, check, False, target, silent, silent))
+    return phase_rollout.run(Call(PARAMS, check, False, target, silent, silent))
 
 
 def docker(deployment="docker"):

@@ -112,7 +112,7 @@ def run(tmp_path):
         given = {"organisation": "SpaceX", "deployment": "docker", "snapshot_dir": str(tmp_path / "kept")}
         params.update(dict(given, **options))
         call = Call(params, check, True, target, lambda message, **counters: None, warnings.append)
-        return phase_sso.logic(call)
+        return phase_sso.run(call)
 
     go.warnings = warnings
     go.files = lambda: sorted(path.name for path in (tmp_path / "kept").glob("*"))

@@ -15,11 +15,9 @@ OWNER = {"host": "here", "pid": 1, "born": "7"}
 @pytest.fixture
 def call(tmp_path, capsys):
     """The module's real main(): its result, from what it prints."""
-    (tmp_path / "manage.py").touch()
 
     def run(**arguments):
-        target = {"deployment": "local", "manage_dir": str(tmp_path)}
-        options = {"path": str(tmp_path / "state" / "s.json"), **target, **arguments}
+        options = {"path": str(tmp_path / "state" / "s.json"), **arguments}
         with patch_module_args(options), pytest.raises(SystemExit):
             phase_upgrade_state.main()
         return json.loads(capsys.readouterr().out)

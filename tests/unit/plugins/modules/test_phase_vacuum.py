@@ -15,7 +15,7 @@ from ansible_collections.phase.console.plugins.module_utils._operations.rewrite.
 from ansible_collections.phase.console.plugins.module_utils._operations.vacuum import operation as operations
 from ansible_collections.phase.console.plugins.module_utils._operations.vacuum.errors import LockTimeout
 from ansible_collections.phase.console.plugins.module_utils._target.base import Target
-from ansible_collections.phase.console.plugins.module_utils._vacuum.vacuum import SPEC, tables_of, vacuum
+from ansible_collections.phase.console.plugins.module_utils._vacuum.vacuum import SPEC, tables_of
 from ansible_collections.phase.console.plugins.modules import phase_vacuum
 from ansible_collections.phase.console.tests.unit.plugins.module_utils._vacuum.vacuum_tables import index
 from ansible_collections.phase.console.tests.unit.plugins.module_utils._vacuum.vacuum_tables import (
@@ -132,7 +132,7 @@ def run(target=None, check=False, **options):
     params.update(options)
     said = []
     target = target or Known()
-    result = vacuum(Call(params, check, True, target, lambda message, **counters: None, said.append))
+    result = phase_vacuum.run(Call(params, check, True, target, lambda message, **counters: None, said.append))
     return result, target, said
 
 

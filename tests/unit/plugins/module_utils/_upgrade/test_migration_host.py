@@ -88,7 +88,7 @@ class Target:
 def migrate(target, check=False, **params):
     warnings = []
     call = Call(dict(PARAMS, **params), check, True, target, lambda message, **counters: None, warnings.append)
-    result = _migrate.migrate(call)
+    result = _migrate.run(call)
     return result, warnings
 
 
