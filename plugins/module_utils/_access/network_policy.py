@@ -13,10 +13,10 @@ from .._call.argspec import ArgumentSpec
 from .._call.module import Call
 from .._errors import BadOption, PhaseError
 from .._operations.access import network_policy
-from .._operations.access.policies import quoted
 from .._operations.access.rule import address_of, parse_entry
 from .._operations.core import audit as _audit
 from .._operations.core.rows import Image, RowsChanged
+from .._operations.core.words import quoted
 from . import snapshot as _snapshot
 
 MODULE = "phase_network_policy"

@@ -17,7 +17,7 @@ from .._operations.access.sso_doctor import DECISION_SECONDS
 from .._operations.access.sso_plan import CHANGES, lines
 from .._operations.core import audit as _audit
 from .._operations.core import rows as _rows
-from .._operations.core.organisations import quoted
+from .._operations.core.words import quoted
 from . import snapshot as _snapshot
 
 MODULE = "phase_sso"

@@ -23,6 +23,7 @@ from .._call.argspec import ArgumentSpec
 from .._call.files import write_private
 from .._call.module import Call
 from .._errors import PhaseError
+from .._operations.core.words import people_bytes
 from .._operations.instance import backup as operations
 from .._target.base import Report, Target
 
@@ -188,7 +189,7 @@ class Partial:
         self.bytes += len(data)
         if self._clock() - self._told >= PROGRESS:
             self._told = self._clock()
-            self._report("pg_dump: %.0f MB written" % (self.bytes / 1e6), bytes=self.bytes)
+            self._report("pg_dump: %s written" % people_bytes(self.bytes), bytes=self.bytes)
 
     def settle(self) -> str:
         """Put everything on the disk; the SHA-256 of what was written."""
@@ -310,7 +311,8 @@ def make(
     free, need = free_at(path), needed(survey)
     if free < need:
         raise NoSpace(
-            "The backup may take %.1f MB and %s has %.1f MB free." % (need / 1e6, os.path.dirname(path), free / 1e6),
+            "The backup may take %s and %s has %s free."
+            % (people_bytes(need), os.path.dirname(path), people_bytes(free)),
             "Free some space, or name a dest elsewhere.",
         )
     began, start = now(), clock()
@@ -318,7 +320,7 @@ def make(
     try:
         dump(target, partial, image, folder)
         digest = partial.settle()
-        report("pg_dump: done, %.1f MB; reading it back" % (partial.bytes / 1e6), bytes=partial.bytes)
+        report("pg_dump: done, %s; reading it back" % people_bytes(partial.bytes), bytes=partial.bytes)
         verify(target, partial, survey["tables"], image, folder, full)
         manifest: Manifest = {
             "path": path,

@@ -26,6 +26,7 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Seque
 from .._call.files import sync_folder, write_private
 from .._errors import PhaseError
 from .._operations.core.api import Deliveries
+from .._operations.core.words import people_bytes
 
 FORMAT = "phase.console archive"
 VERSION = 1
@@ -85,7 +86,7 @@ def free(folder: str) -> int:
 def check_room(folder: str, needed: int) -> None:
     if free(folder) < needed:
         raise ArchiveFailed(
-            "The archive may take %.1f MB, and %s has %.1f MB free." % (needed / 1e6, folder, free(folder) / 1e6),
+            "The archive may take %s, and %s has %s free." % (people_bytes(needed), folder, people_bytes(free(folder))),
             "Make room, name another archive_dest, or purge in parts, an app or a few months at a time.",
         )
 

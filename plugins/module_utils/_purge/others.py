@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any, Dict, List, Mapping
 
 from .._errors import BadOption
+from .._operations.core.words import people_bytes
 from .._operations.purge.other_logs_table import LOGS
 
 Facts = Dict[str, Any]
@@ -89,11 +90,11 @@ def summary(plan: Mapping[str, Any]) -> List[str]:
     for name, one in plan["other_logs"].items():
         if one["missing"]:
             continue
-        words = "%s: %d rows from before %s go (about %.1f MB)" % (
+        words = "%s: %d rows from before %s go (about %s)" % (
             name,
             one["eligible"],
             one["cutoff"][:19] + "Z",
-            one["bytes"] / 1e6,
+            people_bytes(one["bytes"]),
         )
         kept = ["%d stay, %s" % (row["rows"], row["why"]) for row in one["kept"]]
         lines.append("%s." % "; ".join([words, *kept]))

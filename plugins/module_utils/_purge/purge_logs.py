@@ -13,6 +13,7 @@ from typing import Any, Dict, List, Mapping, Optional, Tuple
 from .._call.argspec import ArgumentSpec, duration
 from .._call.module import Call
 from .._errors import BadOption, PhaseError
+from .._operations.core.words import people_bytes
 from .._operations.purge import operation as operations
 from .._operations.purge.strategy import STRATEGIES
 from . import others
@@ -239,9 +240,9 @@ def events(plan: Facts) -> List[str]:
     scope, about = plan["scope"], "" if plan["exact"] else "about "
     return [
         "%s%d read events before %s go (about %s), %s."
-        % (about, plan["eligible"], scope["cutoff"][:19] + "Z", megabytes(plan["bytes"]), plan["strategy"]),
+        % (about, plan["eligible"], scope["cutoff"][:19] + "Z", people_bytes(plan["bytes"]), plan["strategy"]),
         "Found by %s: %s. Expected: %.0f s, %s of WAL."
-        % (plan["path"], plan["path_why"], plan["expected"]["seconds"], megabytes(plan["expected"]["wal_bytes"])),
+        % (plan["path"], plan["path_why"], plan["expected"]["seconds"], people_bytes(plan["expected"]["wal_bytes"])),
         space(plan),
     ]
 
@@ -251,8 +252,8 @@ def space(plan: Facts) -> str:
         return "The space becomes free for new rows after the next vacuum; the files do not shrink."
     rewrite = plan["rewrite"]
     return "The files shrink by about %s at once; until then about %s have to be free." % (
-        megabytes(rewrite["expected"]["returned_bytes"]),
-        megabytes(rewrite["space_bytes"]),
+        people_bytes(rewrite["expected"]["returned_bytes"]),
+        people_bytes(rewrite["space_bytes"]),
     )
 
 
@@ -312,7 +313,3 @@ def warnings(plan: Facts) -> List[str]:
     if plan["triggers"]:
         found.append("Triggers will run for each row that goes: %s." % ", ".join(plan["triggers"]))
     return found
-
-
-def megabytes(count: float) -> str:
-    return "%.1f GB" % (count / 1e9) if count >= 1e9 else "%.1f MB" % (count / 1e6)

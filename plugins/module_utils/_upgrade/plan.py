@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from .._errors import BadOption
+from .._operations.core.words import people_bytes
 from .state import describe_target, durations
 
 Facts = Mapping[str, Any]
@@ -78,15 +79,6 @@ def _statement_sizes(migration: Facts) -> List[Tuple[str, int]]:
         (statement["class"], sum(sizes.get(table["table"], 0) for table in statement["tables"]))
         for statement in migration.get("statements") or []
     ]
-
-
-def _size(value: Optional[float]) -> str:
-    if value is None:
-        return "unknown"
-    for unit, factor in (("GB", 1e9), ("MB", 1e6)):
-        if value >= factor:
-            return "%.1f %s" % (value / factor, unit)
-    return "%d kB" % (value / 1e3)
 
 
 def rollout(facts: Facts) -> List[str]:
@@ -184,15 +176,15 @@ def _backup_line(facts: Facts) -> str:
         return "  There: %s, of %s (%s)." % (
             backup["manifest"]["path"],
             backup["manifest"]["started"],
-            _size(backup["manifest"]["bytes"]),
+            people_bytes(backup["manifest"]["bytes"]),
         )
     predicted = backup["predicted"]
     if predicted is None:
         return "  Will be made once it is known that migrations are pending."
     return "  Will be made: %s, at most %s (%s free)." % (
         predicted["path"],
-        _size(predicted["bytes_at_most"]),
-        _size(predicted["bytes_free"]),
+        people_bytes(predicted["bytes_at_most"]),
+        people_bytes(predicted["bytes_free"]),
     )
 
 
@@ -215,7 +207,7 @@ def stops(facts: Facts) -> List[str]:
     if backup["mode"] == "made" and pending and predicted and predicted["bytes_free"] < predicted["bytes_at_most"]:
         found.append(
             "The backup may take %s and %s is free at %s. Free some space, or name another phase_upgrade_backup_dest."
-            % (_size(predicted["bytes_at_most"]), _size(predicted["bytes_free"]), predicted["path"])
+            % (people_bytes(predicted["bytes_at_most"]), people_bytes(predicted["bytes_free"]), predicted["path"])
         )
     for item in (facts["migrate"] or {}).get("stopped_by") or []:
         found.append(
@@ -231,7 +223,7 @@ def stops(facts: Facts) -> List[str]:
     if free is not None and need > free:
         found.append(
             "The migrations may take %s of disk and %s is free where PostgreSQL keeps its data. Free some space."
-            % (_size(need), _size(free))
+            % (people_bytes(need), people_bytes(free))
         )
     return found
 
@@ -338,7 +330,9 @@ def upgrade_summary(state: Facts) -> Dict[str, Any]:
             % (failing, notes["reads_fail_from"])
         )
     backup = notes.get("backup")
-    text.append("Backup: %s" % ("%s (%s)" % (backup["path"], _size(backup["bytes"])) if backup else "none was made"))
+    text.append(
+        "Backup: %s" % ("%s (%s)" % (backup["path"], people_bytes(backup["bytes"])) if backup else "none was made")
+    )
     if notes.get("leaf"):
         text.append("Database and image agree on %s" % notes["leaf"])
     return {

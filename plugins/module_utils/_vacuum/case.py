@@ -14,8 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Dict, List, Mapping, Optional
 
 from .._errors import PhaseError
-from .._operations.migration.monitor import people_seconds
-from .._operations.migration.plan import people_bytes, people_rows
+from .._operations.core.words import people_bytes, people_rows, people_seconds
 from .estimate import bloated_indexes, estimate, freed_by_rewrite, living_rows, size_after_rewrite
 
 Facts = Mapping[str, Any]

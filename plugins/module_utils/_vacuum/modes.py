@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from typing import List, Optional
 
-from .._operations.migration.monitor import people_seconds
-from .._operations.migration.plan import people_bytes, people_rows
+from .._operations.core.words import identifier, people_bytes, people_rows, people_seconds
 from .._operations.rewrite.rewrite import FIXED, PER_BYTE_KEPT, PER_BYTE_READ
 from .._operations.vacuum.errors import NoSpace, NotConfirmed, Unsuitable
 from .case import (
@@ -175,7 +174,7 @@ def compact(case: Case) -> Decision:
         share_text(freed, heap),
         people_rows(int(moved)),
     )
-    column = quoted(case.table["column"])
+    column = identifier(case.table["column"])
     move = (
         "UPDATE ONLY",
         case.name,
@@ -230,10 +229,6 @@ def against_compact(case: Case) -> List[str]:
     if not table["owned"]:
         found.append("the role does not own it")
     return found
-
-
-def quoted(name: str) -> str:
-    return '"%s"' % name.replace('"', '""')
 
 
 def no_space(case: Case, lacking: str) -> NoSpace:

@@ -12,7 +12,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 from .._call.argspec import ArgumentSpec, duration
 from .._call.module import Call
 from .._errors import BadOption, PhaseError
-from .._operations.migration.plan import people_bytes
+from .._operations.core.words import people_bytes
 from .._operations.rewrite.recovery import recover
 from .._operations.vacuum import operation as operations
 from .._operations.vacuum.errors import LockHeld, Unsuitable

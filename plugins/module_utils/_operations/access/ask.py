@@ -24,7 +24,8 @@ from ..._errors import ApplicationFailed, PhaseError
 from ..core.api import Context, Request, Result
 from ..core.database import require_phase
 from ..core.django import with_django
-from ..core.organisations import find, quoted
+from ..core.organisations import find
+from ..core.words import quoted
 
 LIFETIME = 30  # seconds the session is good for
 LONGEST = 1 << 20  # bytes of an answer

@@ -12,6 +12,7 @@ from ..core import audit as _audit
 from ..core import references as _references
 from ..core import rows as _rows
 from ..core.api import Context, Request, Result
+from ..core.words import quoted
 from . import rule as _access
 from .policies import (
     ATTACHED,
@@ -23,7 +24,6 @@ from .policies import (
     find_policies,
     plan_name,
     policies,
-    quoted,
     read,
     unsupported,
     with_images,

@@ -9,13 +9,13 @@ Tables of Phase v2.41.0 to v2.73.2; v2.40 and older have no network policies.
 from __future__ import annotations
 
 import copy
-import json
 from typing import Any, Dict, List, Optional, Sequence
 
 from ..._errors import BadOption, NotPhase, NotSupported
 from ..core import rows as _rows
 from ..core.database import require_phase
 from ..core.organisations import choose
+from ..core.words import quoted
 from . import rule as _access
 
 POLICY = "api_networkaccesspolicy"
@@ -150,11 +150,6 @@ def enforced_on(policy: Item) -> str:
 
 def plan_name(plan: str) -> str:
     return _access.PLANS.get(plan, plan)
-
-
-def quoted(name: str) -> str:
-    """A name as data in a sentence: whatever is in it stays on the line and inside the quotes."""
-    return json.dumps(name, ensure_ascii=False)
 
 
 # From what people write to what is meant

@@ -9,8 +9,9 @@ import ipaddress
 from typing import Any, Dict, List, Optional, Tuple
 
 from ..._errors import BadOption
+from ..core.words import quoted
 from . import rule as _access
-from .policies import WORDS, Data, Item, NoSuchThing, find_account, find_organisation, plan_name, policies, quoted
+from .policies import WORDS, Data, Item, NoSuchThing, find_account, find_organisation, plan_name, policies
 
 Question = Dict[str, Any]  # address, account, headers
 

@@ -23,6 +23,7 @@ from ..core.api import Context, Request, Result
 from ..core.database import require_phase
 from ..core.rows import Row
 from ..core.secrets import masker, secret_values
+from ..core.words import quoted
 from ..migration.graph import release_of
 from . import sso_backend as _sso_backend
 from . import sso_doctor as _sso_doctor
@@ -106,7 +107,7 @@ def _organisation(connection: Any, request: Mapping[str, Any]) -> Row:
     found = _rows.fetch(connection, planning.ORGANISATION, [wanted])
     if not found:
         raise _organisations.OrganisationMissing(
-            "The organisation of the snapshot, %s, is gone." % _organisations.quoted(wanted),
+            "The organisation of the snapshot, %s, is gone." % quoted(wanted),
             "Only a backup brings an organisation back.",
         )
     return found[0]
@@ -218,7 +219,7 @@ def _same_providers(connection: Any, request: Request) -> None:
     came = [row for row in _providers(connection, request["organisation"]["id"]) if row["id"] not in known]
     if came:
         raise _rows.RowsChanged(
-            "Provider %s was added in the meantime." % _organisations.quoted(str(came[0]["name"])), "Run it again."
+            "Provider %s was added in the meantime." % quoted(str(came[0]["name"])), "Run it again."
         )
 
 

@@ -10,17 +10,13 @@ import unicodedata
 from typing import Any, Dict, List, Sequence
 
 from ..._errors import PhaseError
+from .words import quoted
 
 SHOWN = 10  # names in a message
 
 
 class OrganisationMissing(PhaseError):
     kind = "organisation_missing"
-
-
-def quoted(text: str) -> str:
-    """A text from outside, in a message: in quotes, what cannot be printed escaped, and not without end."""
-    return repr(text if len(text) <= 80 else text[:77] + "...")
 
 
 def _alike(text: str) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import Any, Callable, Dict, List, Optional
 
+from ..core.words import people_seconds
 from .tokens import without_literals
 
 QUIET = 5.0  # seconds before the same kind of news is told again
@@ -52,12 +53,6 @@ def wanted_mode(mode: str) -> str:
     """``AccessExclusiveLock`` as ``ACCESS EXCLUSIVE``."""
     words = mode[: -len("Lock")] if mode.endswith("Lock") else mode
     return "".join(" " + c if c.isupper() and at else c for at, c in enumerate(words)).upper()
-
-
-def people_seconds(seconds: float) -> str:
-    if seconds < 60:
-        return "%d s" % seconds
-    return "%d min" % (seconds // 60) if seconds < 3600 else "%.1f h" % (seconds / 3600)
 
 
 def describe_blocker(blocker: Dict[str, Any]) -> str:

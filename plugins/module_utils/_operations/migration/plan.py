@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Dict, Iterable, List, Optional, Sequence, Set, Tuple
 
+from ..core.words import people_size
 from .schema import Column, Constraint, Index, Schema
 from .sql import analyse
 from .statement import EXCLUSIVE, KINDS, Break, Statement, strongest, worst_kind
@@ -271,29 +272,6 @@ def explain(cause: Break) -> str:
         table,
         what,
     )
-
-
-def people_rows(rows: Optional[int]) -> str:
-    if rows is None:
-        return "unknown number of rows"
-    if rows < 10000:
-        return "%d row%s" % (rows, "" if rows == 1 else "s")
-    if rows < 1000000:
-        return "%d k rows" % round(rows / 1000)
-    return "%.1f M rows" % (rows / 1e6)
-
-
-def people_bytes(size: int) -> str:
-    if size < 1000:
-        return "%d B" % size
-    value, unit = size / 1e3, 0
-    while value >= 1000 and unit < 3:
-        value, unit = value / 1000, unit + 1
-    return ("%.1f %s" if value < 10 else "%.0f %s") % (value, ("kB", "MB", "GB", "TB")[unit])
-
-
-def people_size(size: Dict[str, Any]) -> str:
-    return people_rows(size["rows"]) + (", " + people_bytes(size["bytes"]) if size["bytes"] is not None else "")
 
 
 def _count(number: int, noun: str) -> str:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Dict, List, Sequence
 
 from ..core.api import Context
+from ..core.words import identifier
 from .errors import IndexBusy, LeftoverIndex
 from .monitor import Monitor
 from .statement import SHARE_UPDATE
@@ -59,7 +60,7 @@ class Leftover:
     migration: str
 
     def quoted(self) -> str:
-        return ".".join('"%s"' % part.replace('"', '""') for part in (self.schema, self.index))
+        return ".".join(identifier(part) for part in (self.schema, self.index))
 
     def __str__(self) -> str:
         return "%s index %s on %s (%s)" % ("valid" if self.valid else "INVALID", self.index, self.table, self.migration)

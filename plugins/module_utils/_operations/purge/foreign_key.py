@@ -16,6 +16,7 @@ import json
 from typing import Any, Dict, Optional
 
 from ..core.api import Context
+from ..core.words import identifier
 from ..rewrite.session import CALM_LOCK
 from ..rewrite.sql import calm
 from .errors import PurgeBlocked
@@ -76,7 +77,7 @@ def set_aside(context: Context, session: Session) -> bool:
             cursor.execute(_COMMENT)
             note = {"name": name, "definition": definition, "comment": cursor.fetchone()[0]}
             cursor.execute("comment on table api_secretevent_tags is %s", (WORDS + json.dumps(note),))
-            cursor.execute("alter table api_secretevent_tags drop constraint " + quoted(name))
+            cursor.execute("alter table api_secretevent_tags drop constraint " + identifier(name))
 
     try:
         patiently(work, context, PATIENCE, lambda: session.blocker(EVENTS, TAGS), "Setting the foreign key aside")
@@ -105,7 +106,8 @@ def restore(context: Context, session: Session) -> Optional[Dict[str, Any]]:
             cursor.execute(_CONSTRAINT, (TAGS, EVENTS))
             if cursor.fetchone() is None:
                 cursor.execute(
-                    "alter table api_secretevent_tags add constraint %s %s not valid" % (quoted(note["name"]), INCOMING)
+                    "alter table api_secretevent_tags add constraint %s %s not valid"
+                    % (identifier(note["name"]), INCOMING)
                 )
 
     def who() -> str:
@@ -124,7 +126,7 @@ def restore(context: Context, session: Session) -> Optional[Dict[str, Any]]:
     def validate() -> None:
         with session.transaction(CALM_LOCK, NO_LIMIT) as cursor:
             join_well(cursor)
-            cursor.execute("alter table api_secretevent_tags validate constraint " + quoted(note["name"]))
+            cursor.execute("alter table api_secretevent_tags validate constraint " + identifier(note["name"]))
             cursor.execute("comment on table api_secretevent_tags is %s", (note["comment"],))
 
     patiently(clean, context, RESTORE_PATIENCE, who, "Deleting tags without an event")
@@ -136,7 +138,3 @@ def join_well(cursor: Any) -> None:
     """For this transaction: how tags are compared with events, also by what validates the constraint."""
     cursor.execute(_MORE_TAGS)
     cursor.execute(_READ_ONCE if cursor.fetchone()[0] else LOOKED_UP)
-
-
-def quoted(name: str) -> str:
-    return '"%s"' % name.replace('"', '""')

@@ -9,7 +9,7 @@ import contextlib
 from typing import Any, Callable, Iterator, Optional, Sequence, Type
 
 from ..._errors import PhaseError
-from ..migration.monitor import people_seconds
+from ..core.words import people_seconds
 from .errors import PurgeBlocked
 
 # lock_not_available, deadlock_detected, and foreign_key_violation: at COMMIT, when an event got a tag meanwhile

@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import Any, Dict, List, Sequence, Tuple
 
 from ..core.lock import holder_of, key_of
-from ..migration.monitor import people_seconds
+from ..core.words import people_bytes, people_seconds
 from .scope import EVENTS, TAGS
 
 KEY = key_of("purge")
@@ -87,9 +87,9 @@ def look(connection: Any, others: Sequence[str] = ()) -> List[Dict[str, Any]]:
             found.append(finding("replicas", text))
         cursor.execute(_SLOTS)
         for name, behind in cursor.fetchall():
-            text = "replication slot %s is not read and keeps %d MB of WAL on the disk; it will keep more" % (
+            text = "replication slot %s is not read and keeps %s of WAL on the disk; it will keep more" % (
                 name,
-                behind // 1_000_000,
+                people_bytes(behind),
             )
             found.append(finding("replication_slot", text))
         cursor.execute(_PREPARED)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from ..core.api import Context
+from ..core.words import people_bytes
 from ..instance.information import free_bytes
 from .scope import EVENTS
 
@@ -96,7 +97,7 @@ class Throttle:
         if before is None or now <= before[0]:
             return None
         rate = (position - before[1]) / (now - before[0])
-        return "%.1f MB of WAL a second" % (rate / 1e6) if rate > limit else None
+        return "%s of WAL a second" % people_bytes(rate) if rate > limit else None
 
     def _writer_latency(self, cursor: Any, limit: float) -> Optional[str]:
         begun = self._context.clock()
@@ -119,7 +120,7 @@ class Throttle:
         if free is None:
             self._cannot("free_disk", "the server's disk cannot be seen from here")
             return None
-        return "%.1f GB are free on the server's disk" % (free / 1e9) if free < limit else None
+        return "%s are free on the server's disk" % people_bytes(free) if free < limit else None
 
 
 class Control:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
 from ..core.api import Context
+from ..core.words import people_bytes
 from .export import Exporter, selection
 from .scope import EVENTS, TAGS, Condition
 from .session import RETRIED, Session, patiently
@@ -120,7 +121,7 @@ class Progress:
             text += ", about %d s left" % left
         counters = {"percent": round(100 * done, 1), "deleted": self.deleted, "rows_per_second": rate}
         if self._exporter is not None:
-            text += ", %.1f MB archived" % (self._exporter.bytes / 1e6)
+            text += ", %s archived" % people_bytes(self._exporter.bytes)
             counters["archived"] = self._exporter.rows
         self._context.report(text, **dict(counters, seconds_left=left, throttle="none"))
 

@@ -15,6 +15,7 @@ from typing import Any, Callable, Dict, List, Optional, Sequence
 
 from ..._errors import PhaseError
 from ..core.api import Context, Result
+from ..core.words import people_bytes
 from ..instance.information import free_bytes
 from ..purge.session import blocker, patiently
 from .catalog import Subject, Table, find, obstacles, read
@@ -78,7 +79,9 @@ def plan(
     after = round((whole + indexes) * share_kept)
     free = free_bytes(connection)
     if free is not None and free < 2 * after:
-        refused.append("%.1f GB have to be free on the server's disk, and %.1f are" % (2 * after / 1e9, free / 1e9))
+        refused.append(
+            "%s have to be free on the server's disk, and %s are" % (people_bytes(2 * after), people_bytes(free))
+        )
     watch = Watch(connection, [oid] + related, [], own)
     waits = told(watch.in_the_way())
     return {

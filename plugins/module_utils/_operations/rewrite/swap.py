@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import Any, List
 
 from ..core.api import Context
-from ..migration.monitor import people_seconds
+from ..core.words import people_seconds
 from .catalog import Table
 from .copy import FEW, Copy, catch_up, portraits
 from .errors import RewriteBlocked, RewriteRefused

@@ -16,7 +16,7 @@ from __future__ import annotations
 from typing import Any, Dict, Mapping, Optional, Tuple
 
 from ..core.api import Context
-from ..migration.monitor import people_seconds
+from ..core.words import people_seconds
 from .errors import LockTimeout
 from .run import GIVE_UP
 

@@ -170,7 +170,7 @@ def test_names_that_stand_for_nothing_or_too_much(data):
     known = policies(data)
     for call, step in (
         (lambda: find_organisation(data, "orbit"), "count to the letter"),
-        (lambda: find_organisation(data, "nobody"), "'Orbit'"),
+        (lambda: find_organisation(data, "nobody"), '"Orbit"'),
         (lambda: find_policies(known, ["Office"]), "p1"),
         (lambda: find_policies(known, ["office"]), '"Office"'),
         (lambda: find_account(data, "al@example.com", None), "m3"),

@@ -140,14 +140,14 @@ def test_sentences():
 def test_the_right_name_is_told(typed):
     with pytest.raises(OrganisationMissing) as refused:
         choose(typed, ["SpaceX", "Contoso"])
-    assert "'SpaceX'" in refused.value.next_step and "Contoso" not in refused.value.next_step
+    assert '"SpaceX"' in refused.value.next_step and "Contoso" not in refused.value.next_step
 
 
 @pytest.mark.parametrize("typed", ["", "\0", "\ud800", "x" * 10000, "%s"])
 def test_a_name_of_any_shape_is_only_missing(typed):
     with pytest.raises(OrganisationMissing) as refused:
         choose(typed, ["SpaceX", "Contoso"])
-    assert len(refused.value.message.encode()) < 500 and "'Contoso', 'SpaceX'" in refused.value.next_step
+    assert len(refused.value.message.encode()) < 500 and '"Contoso", "SpaceX"' in refused.value.next_step
     with pytest.raises(OrganisationMissing):
         choose(typed, [])
 

@@ -4,13 +4,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.phase.console.plugins.module_utils._operations.migration.plan import (
-    Migration,
-    Walk,
-    people_bytes,
-    people_rows,
-    refused,
-)
+from ansible_collections.phase.console.plugins.module_utils._operations.migration.plan import Migration, Walk, refused
 
 
 def column(type_name="text", not_null=False, default=False):
@@ -170,34 +164,3 @@ def test_small_tables_can_be_let_through_but_not_those_of_unknown_size():
     assert refused([small], ["blocking_index"], 13) == []
     unknown = entry('CREATE INDEX "i" ON "api_new" ("id")')
     assert len(refused([unknown], ["blocking_index"], 10**9)) == 1
-
-
-@pytest.mark.parametrize(
-    ("rows", "text"),
-    [
-        (None, "unknown number of rows"),
-        (0, "0 rows"),
-        (1, "1 row"),
-        (9999, "9999 rows"),
-        (12345, "12 k rows"),
-        (999_400, "999 k rows"),
-        (1992592, "2.0 M rows"),
-    ],
-)
-def test_rows_for_people(rows, text):
-    assert people_rows(rows) == text
-
-
-@pytest.mark.parametrize(
-    ("size", "text"),
-    [
-        (0, "0 B"),
-        (999, "999 B"),
-        (8192, "8.2 kB"),
-        (81920, "82 kB"),
-        (2_100_000_000, "2.1 GB"),
-        (5 * 10**15, "5000 TB"),
-    ],
-)
-def test_bytes_for_people(size, text):
-    assert people_bytes(size) == text

@@ -13,7 +13,6 @@ from ansible_collections.phase.console.plugins.module_utils._operations.migratio
 )
 from ansible_collections.phase.console.plugins.module_utils._operations.migration.monitor import (
     describe_blocker,
-    people_seconds,
     wanted_mode,
 )
 from ansible_collections.phase.console.plugins.module_utils._operations.migration.runner import (
@@ -62,7 +61,6 @@ def test_what_blocks_is_told_in_words():
     assert describe_blocker(blocker) == (
         "pid 71 (no application_name, idle in transaction for 2 min, last statement: select ?)"
     )
-    assert people_seconds(5400) == "1.5 h" and people_seconds(5.9) == "5 s"
     assert wanted_mode("AccessExclusiveLock") == "ACCESS EXCLUSIVE" and wanted_mode("ShareLock") == "SHARE"
 
 

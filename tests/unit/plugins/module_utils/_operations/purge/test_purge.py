@@ -188,7 +188,6 @@ def test_batches_grow_and_shrink_towards_the_target():
 def test_a_marker_is_found_only_where_one_is():
     assert foreign_key.parse(None) is None and foreign_key.parse("The tags of events") is None
     assert foreign_key.parse(foreign_key.WORDS + '{"name": "fk"}') == {"name": "fk"}
-    assert foreign_key.quoted('a"b') == '"a""b"'
 
 
 # What stands in the way
