@@ -151,7 +151,7 @@ def test_names(newest: Instance) -> None:
             assert "Contoso" in newest.refused("organisation_missing", organisation="Contoso").message
             newest.sql("update api_organisation set name = 'Contoso' where name = %s", name)
         error = newest.refused("organisation_missing", organisation="spacex")
-        assert "Did you mean 'SpaceX'? Names count to the letter." in error.next_step
+        assert 'Did you mean "SpaceX"? Names count to the letter.' in error.next_step
         newest.refused("unknown_app", app_id="nobody")
         contoso = next(row[1] for row in newest.environments if row[3] == "Contoso")
         assert "another organisation" in newest.refused("unknown_app", organisation="SpaceX", app_id=contoso).message

@@ -524,7 +524,7 @@ def test_a_command_that_only_says_it_did(instance: LocalInstance, options: dict[
         {**options, "manage_dir": str(checkout), "state": "enforcement_disabled", "via": "stock"},
         "stock_command_failed",
     )
-    assert "disabled for 'SpaceX'" in error.message and Path(error.partial["snapshot"]).exists()
+    assert 'disabled for "SpaceX"' in error.message and Path(error.partial["snapshot"]).exists()
     assert rows(instance) == before
 
 
@@ -614,7 +614,7 @@ def test_every_level_of_the_schema(instance: LocalInstance, options: dict[str, A
 def test_names_that_are_almost_right(instance: LocalInstance, tables_only: dict[str, Any]) -> None:
     for wrong in ("spacex", "SPACEX ", "SpaceXX", "\uff33pacex"):
         error = refused({**tables_only, "organisation": wrong}, "organisation_missing")
-        assert "Did you mean 'SpaceX'?" in error.next_step
+        assert 'Did you mean "SpaceX"?' in error.next_step
     assert "'Initech'" in refused({**tables_only, "organisation": "Hooli"}, "organisation_missing").next_step
 
 

@@ -21,10 +21,10 @@ from ..core import references as _references
 from ..core import rows as _rows
 from ..core.api import Context, Request, Result
 from ..core.database import require_phase
+from ..core.releases import release_of
 from ..core.rows import Row
 from ..core.secrets import masker, secret_values
 from ..core.words import quoted
-from ..migration.graph import release_of
 from . import sso_backend as _sso_backend
 from . import sso_doctor as _sso_doctor
 from . import sso_plan as planning

@@ -198,3 +198,20 @@ def require_phase(connection: Any) -> None:
             "Database %s is not Phase's, or was never migrated: it has no %s." % (database, ", ".join(missing)),
             "Check DATABASE_NAME (or login_db); a new instance makes its tables when it first starts.",
         )
+
+
+def supports_check_interval(connection: Any) -> bool:
+    """Whether the server takes client_connection_check_interval: version 14, and a platform that can poll for it."""
+    import psycopg2
+
+    if connection.server_version < 140000:
+        return False
+    with connection.cursor() as cursor:
+        cursor.execute("begin")
+        try:
+            cursor.execute("set local client_connection_check_interval = 2000")
+        except psycopg2.Error:
+            return False
+        finally:
+            cursor.execute("rollback")
+    return True

@@ -5,22 +5,14 @@
 
 from __future__ import annotations
 
-import os
-from typing import Any, Callable, Dict, List, Sequence, Tuple
+from typing import Any, Callable, Dict, Tuple
 
 from ..core.api import Context, Request, Result
 from ..core.database import require_phase
-from ..migration.graph import release_of
+from ..core.releases import release_of
+from ..core.server import free_bytes, rows
 
 Connection = Any
-
-
-def rows(connection: Connection, statement: str, parameters: Sequence[Any] = ()) -> List[Dict[str, Any]]:
-    """All rows of a query, each as a mapping of column names; the query has to cast to JSON types itself."""
-    with connection.cursor() as cursor:
-        cursor.execute(statement, parameters or None)
-        names = [column[0] for column in cursor.description]
-        return [dict(zip(names, row)) for row in cursor.fetchall()]
 
 
 def instance(connection: Connection) -> Dict[str, Any]:
@@ -87,23 +79,6 @@ def storage(connection: Connection) -> Dict[str, Any]:
     )
     total = rows(connection, "select pg_database_size(current_database()) as bytes")[0]["bytes"]
     return {"database_bytes": total, "tables": tables, "invalid_indexes": invalid, "free_bytes": free_bytes(connection)}
-
-
-def free_bytes(connection: Connection) -> Any:
-    """Bytes free at the data directory, when this process runs on the server's host and may know where that is."""
-    found = rows(
-        connection,
-        """
-        select case when pg_has_role('pg_read_all_settings', 'member') then current_setting('data_directory') end
-               as folder,
-               inet_server_addr() is null or inet_server_addr() <<= '127.0.0.0/8' or inet_server_addr() <<= '::1/128'
-               as here
-        """,
-    )[0]
-    if not found["here"] or not found["folder"] or not os.path.isdir(found["folder"]):
-        return None
-    volume = os.statvfs(found["folder"])
-    return volume.f_bavail * volume.f_frsize
 
 
 def activity(connection: Connection) -> Dict[str, Any]:

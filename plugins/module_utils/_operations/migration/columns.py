@@ -15,9 +15,9 @@ import re
 from dataclasses import dataclass
 from typing import Any, Callable, List, Optional, Sequence, Tuple
 
+from ..core.tokens import NotUnderstood, Reader, Token, commas
 from .schema import Column, Constraint, Schema
 from .statement import EXCLUSIVE, SHARE_ROW
-from .tokens import NotUnderstood, Reader, Token, commas
 
 _ALIASES = {
     "varchar": "character varying",

@@ -13,8 +13,6 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Dict, Iterable, List, Sequence, Set, Tuple
 
-from .releases import RELEASES
-
 Key = Tuple[str, str]  # app, name
 Row = Tuple[int, str, str]  # id, app, name
 
@@ -85,14 +83,3 @@ def leaves(graph: Graph, within: Iterable[Key]) -> List[Key]:
     for key in members:
         inner.update(parent for parent in graph.parents.get(key, []) if parent[0] == key[0])
     return sorted(members - inner)
-
-
-def release_of(applied: Iterable[Key]) -> str:
-    """The newest release of Phase whose migrations are all applied; empty when older than the table begins."""
-    names = {name for app, name in applied if app == "api"}
-    found = ""
-    for release, added in RELEASES:
-        if not names.issuperset(added):
-            break
-        found = release
-    return found

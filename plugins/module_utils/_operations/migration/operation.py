@@ -15,17 +15,18 @@ from typing import Any, Dict, List, Optional, Sequence
 
 from ..._errors import Cancelled
 from ..core.api import Context, Request, Result
-from ..core.database import require_phase
+from ..core.database import require_phase, supports_check_interval
 from ..core.django import with_django
+from ..core.monitor import Monitor
+from ..core.releases import release_of
 from ..core.secrets import masker, secret_values
 from . import catalog, repair
 from . import django as django_side
 from . import graph as graph_of
 from .errors import DatabaseAhead, LedgerMoved, LockTimedOut, MigrationFailed
 from .lock import MigrationLock, acquire, session_name
-from .monitor import Monitor
 from .plan import Walk
-from .runner import RETRIED, Attempt, Runner, child_environment, pause, supports_check_interval
+from .runner import RETRIED, Attempt, Runner, child_environment, pause
 
 
 def plan(context: Context, request: Request) -> Result:
@@ -63,8 +64,8 @@ def _plan(context: Context, connection: Any, rows: Sequence[Any]) -> Result:
         "duplicates": graph_of.duplicates(rows),
         "from_leaves": graph_of.dotted(graph_of.leaves(graph, applied)),
         "to_leaves": graph_of.dotted(graph_of.leaves(graph, graph.parents)),
-        "from_release": graph_of.release_of(applied),
-        "to_release": graph_of.release_of(graph.parents),
+        "from_release": release_of(applied),
+        "to_release": release_of(graph.parents),
         "known": graph_of.dotted(graph_of.known(graph)),
         "leftover_indexes": [],
         "server_version": connection.server_version,

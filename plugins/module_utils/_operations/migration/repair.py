@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from typing import Any, Dict, List, Sequence
 
 from ..core.api import Context
+from ..core.monitor import Monitor
 from ..core.words import identifier
 from .errors import IndexBusy, LeftoverIndex
-from .monitor import Monitor
 from .statement import SHARE_UPDATE
 
 WORKER = "phase.console migrating"  # application_name of the sessions in which manage.py migrate works

@@ -5,23 +5,17 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import threading
-from collections import deque
 from dataclasses import dataclass, field
-from queue import Empty, SimpleQueue
-from typing import Any, Callable, Deque, Dict, List, Mapping, Optional
+from queue import Empty
+from typing import Any, Callable, Dict, List, Mapping, Optional
 
 from ..core.api import Context
-from ..core.subprocess import spawn
+from ..core.monitor import Monitor
+from ..core.subprocess import Child, spawn
 from . import child as _migration_child
-from .monitor import Monitor
 from .repair import WORKER
 
 POLL = 0.25  # seconds between looks at the child and at its session
-KEPT = 30  # lines of the child's output
-ENDING = 10.0  # seconds a child may take to end after SIGTERM
 LONGEST_PAUSE = 30.0  # seconds between two tries
 RETRIED = ("55P03", "40P01")  # lock_not_available, deadlock_detected: rolled back, and worth another try
 
@@ -54,66 +48,6 @@ def child_environment(base: Mapping[str, str], lock_timeout: int, check_interval
         options.append("-c client_connection_check_interval=2000")
     own = " ".join([base.get("PGOPTIONS", "")] + options).strip()
     return dict(base, PGOPTIONS=own, PGAPPNAME="%s %s" % (WORKER, run))
-
-
-def supports_check_interval(connection: Any) -> bool:
-    """Whether the server takes client_connection_check_interval: version 14, and a platform that can poll for it."""
-    import psycopg2
-
-    if connection.server_version < 140000:
-        return False
-    with connection.cursor() as cursor:
-        cursor.execute("begin")
-        try:
-            cursor.execute("set local client_connection_check_interval = 2000")
-        except psycopg2.Error:
-            return False
-        finally:
-            cursor.execute("rollback")
-    return True
-
-
-class Child:
-    """The process, its events and the end of its output."""
-
-    def __init__(self, process: "subprocess.Popen[bytes]", mask: Callable[[str], str]) -> None:
-        self.process = process
-        self.events: "SimpleQueue[Dict[str, Any]]" = SimpleQueue()
-        self._mask = mask
-        self._tail: Deque[str] = deque(maxlen=KEPT)
-        self._stdin: Any = process.stdin  # all three are pipes: see spawn
-        self._readers = [
-            threading.Thread(target=self._read_events, args=(process.stdout,), daemon=True),
-            threading.Thread(target=self._read_output, args=(process.stderr,), daemon=True),
-        ]
-        for reader in self._readers:
-            reader.start()
-
-    def _read_events(self, stream: Any) -> None:
-        for line in stream:
-            self.events.put(json.loads(line))
-
-    def _read_output(self, stream: Any) -> None:
-        for line in stream:
-            self._tail.append(line.decode("utf-8", "replace").rstrip())
-
-    def output(self) -> List[str]:
-        return [self._mask(line) for line in self._tail if line]
-
-    def drained(self) -> bool:
-        """Whether it has ended and all it said was read."""
-        return self.process.poll() is not None and not any(reader.is_alive() for reader in self._readers)
-
-    def stop(self) -> None:
-        """SIGTERM, which makes it cancel its statement and roll back; SIGKILL if it does not end."""
-        if self.process.poll() is None:
-            self.process.terminate()
-            try:
-                self.process.wait(ENDING)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
-        self._stdin.close()
 
 
 class Runner:

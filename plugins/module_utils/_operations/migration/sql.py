@@ -14,10 +14,10 @@ from __future__ import annotations
 
 from typing import Callable, List, Sequence, Tuple
 
+from ..core.tokens import NotUnderstood, Reader, Token, commas, split, tokens
 from .columns import ColumnDefinition, index_columns, join, read_constraint, type_change
 from .schema import Column, Index, Schema
 from .statement import EXCLUSIVE, LOCKS, SHARE_ROW, SHARE_UPDATE, Break, Statement
-from .tokens import NotUnderstood, Reader, Token, commas, split, tokens
 
 
 class _Analysis:

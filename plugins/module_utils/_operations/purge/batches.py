@@ -15,7 +15,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional
 
 from ..core.api import Context, Request, Result
 from ..core.lock import Lock, session_name
-from .session import RETRIED
+from ..core.waiting import RETRIED
 from .surroundings import KEY
 
 PATIENCE = 20.0  # seconds for a run to let go of the lock, and for a transaction that is still open to end

@@ -21,7 +21,8 @@ from typing import Any, Dict, List, Mapping, Optional
 from ..._errors import NotTaken
 from ..core.api import Deliveries
 from ..core.rows import SETTINGS
-from .session import RETRIED, Session
+from ..core.waiting import RETRIED
+from .session import Session
 
 GZIP = 31  # zlib's window bits for a gzip header and trailer
 LEVEL = 3

@@ -16,12 +16,11 @@ import json
 from typing import Any, Dict, Optional
 
 from ..core.api import Context
+from ..core.waiting import CALM_LOCK, calm, patiently
 from ..core.words import identifier
-from ..rewrite.session import CALM_LOCK
-from ..rewrite.sql import calm
 from .errors import PurgeBlocked
 from .scope import EVENTS, INCOMING, TAGS
-from .session import Session, patiently
+from .session import Session
 from .walk import LOOKED_UP
 
 Marker = Dict[str, Any]  # name, definition, comment (of the table before), since
@@ -80,7 +79,14 @@ def set_aside(context: Context, session: Session) -> bool:
             cursor.execute("alter table api_secretevent_tags drop constraint " + identifier(name))
 
     try:
-        patiently(work, context, PATIENCE, lambda: session.blocker(EVENTS, TAGS), "Setting the foreign key aside")
+        patiently(
+            work,
+            context,
+            PATIENCE,
+            lambda: session.blocker(EVENTS, TAGS),
+            "Setting the foreign key aside",
+            blocked=PurgeBlocked,
+        )
     except PurgeBlocked as error:
         context.report("%s So it stays, and the purge goes on more slowly." % error.message)
         return False
@@ -113,7 +119,7 @@ def restore(context: Context, session: Session) -> Optional[Dict[str, Any]]:
     def who() -> str:
         return session.blocker(EVENTS, TAGS)
 
-    patiently(add, context, RESTORE_PATIENCE, who, "Putting the foreign key back")
+    patiently(add, context, RESTORE_PATIENCE, who, "Putting the foreign key back", blocked=PurgeBlocked)
     orphans = 0
 
     def clean() -> None:
@@ -129,8 +135,8 @@ def restore(context: Context, session: Session) -> Optional[Dict[str, Any]]:
             cursor.execute("alter table api_secretevent_tags validate constraint " + identifier(note["name"]))
             cursor.execute("comment on table api_secretevent_tags is %s", (note["comment"],))
 
-    patiently(clean, context, RESTORE_PATIENCE, who, "Deleting tags without an event")
-    patiently(validate, context, RESTORE_PATIENCE, who, "Validating the foreign key")
+    patiently(clean, context, RESTORE_PATIENCE, who, "Deleting tags without an event", blocked=PurgeBlocked)
+    patiently(validate, context, RESTORE_PATIENCE, who, "Validating the foreign key", blocked=PurgeBlocked)
     return {"constraint": note["name"], "orphan_tags": orphans}
 
 

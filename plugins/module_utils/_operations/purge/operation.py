@@ -17,8 +17,8 @@ from typing import Any, Callable, Dict, List, Optional
 from ..._errors import NotTaken, PhaseError
 from ..core.api import Context, Request, Result
 from ..core.database import database_error, require_phase
+from ..core.releases import release_of
 from ..core.rows import identity
-from ..migration.graph import release_of
 from ..rewrite.errors import RewriteRefused
 from . import foreign_key
 from . import other_logs as _retention

@@ -6,16 +6,9 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Any, Callable, Iterator, Optional, Sequence, Type
+from typing import Any, Iterator, Optional, Sequence
 
-from ..._errors import PhaseError
 from ..core.words import people_seconds
-from .errors import PurgeBlocked
-
-# lock_not_available, deadlock_detected, and foreign_key_violation: at COMMIT, when an event got a tag meanwhile
-RETRIED = ("55P03", "40P01", "23503")
-DDL_LOCK = 150  # milliseconds: below deadlock_timeout, and too short for a queue of writers to form behind it
-LONGEST_PAUSE = 5.0  # seconds between two tries
 
 _BLOCKERS = """
 select a.pid, coalesce(nullif(a.application_name, ''), 'a session without a name'), coalesce(a.state, 'hidden'),
@@ -67,39 +60,3 @@ def blocker(connection: Any, tables: Sequence[str]) -> str:
     if row is None:
         return "a session that has gone meanwhile"
     return "%s (pid %d, %s, open since %s)" % (row[1], row[0], row[2], people_seconds(row[3]))
-
-
-def patiently(
-    work: Callable[[], None],
-    context: Any,
-    patience: float,
-    who: Callable[[], str],
-    what: str,
-    stop: Callable[[], bool] = lambda: False,
-    blocked: Type[PhaseError] = PurgeBlocked,
-) -> bool:
-    """Do ``work``, again with growing pauses while others are in the way; False when ``stop`` said so meanwhile.
-
-    Raises ``blocked`` after ``patience`` seconds.
-    """
-    import psycopg2
-
-    started, pause = context.clock(), 0.2
-    while True:
-        try:
-            work()
-            return True
-        except psycopg2.Error as error:
-            if error.pgcode not in RETRIED:
-                raise
-        if stop():
-            return False
-        blocker = who()
-        if context.clock() - started >= patience:
-            raise blocked(
-                "%s waited %s for a lock, held by %s." % (what, people_seconds(patience), blocker),
-                "Let that session end, or end it, then run this again.",
-            )
-        context.report("%s waits for a lock, held by %s" % (what, blocker), throttle="lock")
-        context.sleep(pause)
-        pause = min(2 * pause, LONGEST_PAUSE)

@@ -17,8 +17,7 @@ from ..._errors import ApplicationFailed
 from ..core.api import Context, Request, Result
 from ..core.django import with_django
 from ..core.secrets import masker, secret_values
-from ..core.subprocess import spawn
-from ..migration.runner import Child
+from ..core.subprocess import Child, spawn
 from .errors import StockFailed
 
 POLL = 0.25

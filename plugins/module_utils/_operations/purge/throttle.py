@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from ..core.api import Context
+from ..core.server import free_bytes
 from ..core.words import people_bytes
-from ..instance.information import free_bytes
 from .scope import EVENTS
 
 Reason = Tuple[str, str]  # the limit's name, and the finding in words

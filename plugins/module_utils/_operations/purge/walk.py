@@ -16,10 +16,12 @@ from dataclasses import dataclass
 from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
 from ..core.api import Context
+from ..core.waiting import RETRIED, patiently, scaled
 from ..core.words import people_bytes
+from .errors import PurgeBlocked
 from .export import Exporter, selection
 from .scope import EVENTS, TAGS, Condition
-from .session import RETRIED, Session, patiently
+from .session import Session
 from .throttle import Control, rounded
 
 SMALLEST, LARGEST = 64, 65536  # blocks in a transaction
@@ -86,12 +88,6 @@ READ_EVENTS = Subject(
     others="delete from api_secretevent_tags t using gone where t.secretevent_id = gone.id",
     referring=(TAGS,),
 )
-
-
-def scaled(size: int, seconds: float, target: float, least: int, most: int) -> int:
-    """The next batch's size: what would have taken ``target`` seconds, at most four times more or less."""
-    factor = min(4.0, max(0.25, target / max(seconds, 1e-4)))
-    return int(min(most, max(least, size * factor)))
 
 
 class Progress:
@@ -268,6 +264,7 @@ class Walk:
             lambda: self._session.blocker(self.subject.table, *self.subject.referring),
             "The purge",
             self._control.over,
+            blocked=PurgeBlocked,
         )
         return found[0] if went else None
 

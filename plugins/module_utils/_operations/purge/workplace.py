@@ -10,8 +10,8 @@ from dataclasses import asdict
 from typing import Any, Optional
 
 from ..core.api import Context
+from ..core.database import supports_check_interval
 from ..core.lock import Lock, holder_of, session_name
-from ..migration.runner import supports_check_interval
 from .errors import PurgeRunning
 from .export import Exporter
 from .session import Session

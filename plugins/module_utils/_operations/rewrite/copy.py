@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple, TypeVar
 
 from ..core.api import Context
-from ..purge.walk import scaled
+from ..core.waiting import CALM_LOCK, scaled
 from .catalog import WORK, Table, grants
 from .errors import RewriteBlocked, RewriteStopped
 from .portrait import Portrait, portrait
-from .session import CALM_LOCK, REPEATABLE_READ, Session
+from .session import REPEATABLE_READ, Session
 from .sql import block_range, fill, finish, make_copy, make_index, scanned
 
 T = TypeVar("T")

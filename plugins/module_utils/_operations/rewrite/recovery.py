@@ -17,11 +17,12 @@ from typing import Any, Dict, List, Optional
 
 from ..core.api import Context, Request, Result
 from ..core.lock import Lock, holder_of, key_of, session_name
-from ..purge.session import blocker, patiently
+from ..core.waiting import CALM_LOCK, DDL_LOCK, calm, patiently
+from ..purge.session import blocker
 from .catalog import MARK, OLD, TRIGGER, WORK
 from .errors import RewriteBlocked
-from .session import CALM_LOCK, DDL_LOCK, NAME, Session, Sessions
-from .sql import calm, orphans
+from .session import NAME, Session, Sessions
+from .sql import orphans
 
 KEY = key_of("rewrite")
 PATIENCE = 60.0  # seconds that tidying up waits for locks

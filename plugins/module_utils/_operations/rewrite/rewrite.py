@@ -15,14 +15,15 @@ from typing import Any, Callable, Dict, List, Optional, Sequence
 
 from ..._errors import PhaseError
 from ..core.api import Context, Result
+from ..core.server import free_bytes
+from ..core.waiting import CALM_LOCK, patiently
 from ..core.words import people_bytes
-from ..instance.information import free_bytes
-from ..purge.session import blocker, patiently
+from ..purge.session import blocker
 from .catalog import Subject, Table, find, obstacles, read
 from .copy import Copied, Copy, Export, Gate
 from .errors import RewriteBlocked, RewriteRefused, RewriteStopped
 from .recovery import PATIENCE, leftovers, put_right, take_lock
-from .session import CALM_LOCK, Session, Sessions
+from .session import Session, Sessions
 from .sql import guard, guard_copy, work_schema
 from .swap import LOCKS, Swap
 from .watch import Watch, told
@@ -278,7 +279,7 @@ class Run:
         def who() -> str:
             return blocker(session.connection, tables)
 
-        if not patiently(work, self._context, self._wait, who, "The rewrite", self._gate.over, RewriteBlocked):
+        if not patiently(work, self._context, self._wait, who, "The rewrite", self._gate.over, blocked=RewriteBlocked):
             raise RewriteStopped("max_duration")
         self._gate.pass_through()
 

@@ -8,13 +8,10 @@ from __future__ import annotations
 import contextlib
 from typing import Any, Iterator, List
 
-from ..migration.runner import supports_check_interval
+from ..core.database import supports_check_interval
+from ..core.waiting import DDL_LOCK
 
 NAME = "rewrite"  # purpose of all these connections: ``phase.console rewrite ...``
-DDL_LOCK = 150  # milliseconds: below deadlock_timeout, and short for those who queue up behind it
-# Milliseconds for SHARE UPDATE EXCLUSIVE, behind which no reader or writer queues up: longer than deadlock_timeout, for
-# after that an autovacuum that holds it gives way (documentation, 24.1.6).
-CALM_LOCK = 5000
 READ_COMMITTED, REPEATABLE_READ = "read committed", "repeatable read"
 
 

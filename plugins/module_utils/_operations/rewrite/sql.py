@@ -15,8 +15,8 @@ import json
 import re
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
+from ..core.waiting import CALM_LOCK, calm, only
 from .catalog import MARK, OLD, TRIGGER, WORK, Constraint, Index, Table
-from .session import CALM_LOCK, DDL_LOCK
 
 Grants = Sequence[Tuple[str, str, bool]]
 
@@ -112,20 +112,8 @@ def work_schema(table: Table, goes: Optional[str], who: str) -> str:
     )
 
 
-def calm(*tables: str) -> str:
-    """Keeps TRUNCATE, DDL and vacuum away, while rows may be written: SHARE UPDATE EXCLUSIVE conflicts with itself.
-
-    Before a stronger lock it sends an autovacuum away, which would go on for longer than the stronger one may wait.
-    """
-    return "lock table %s in share update exclusive mode; set local lock_timeout = %d" % (only(tables), DDL_LOCK)
-
-
 def guard(table: Table) -> str:
     return calm(table.place, *table.followers)
-
-
-def only(tables: Sequence[str]) -> str:
-    return ", ".join("only " + table for table in tables)
 
 
 def guard_copy(table: Table) -> str:

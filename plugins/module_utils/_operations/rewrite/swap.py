@@ -14,12 +14,13 @@ from __future__ import annotations
 from typing import Any, List
 
 from ..core.api import Context
+from ..core.waiting import DDL_LOCK
 from ..core.words import people_seconds
 from .catalog import Table
 from .copy import FEW, Copy, catch_up, portraits
 from .errors import RewriteBlocked, RewriteRefused
 from .portrait import differences
-from .session import DDL_LOCK, Session
+from .session import Session
 from .sql import hold_everybody, hold_writers, swap
 from .watch import Somebody, Watch, both, told
 

@@ -14,8 +14,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Dict, Iterable, List, Sequence, Tuple
 
+from ..core.monitor import wanted_mode
 from ..core.words import people_seconds
-from ..migration.monitor import wanted_mode
 
 Key = Tuple[int, str]  # process id (0 for a prepared transaction), virtual transaction
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Any, Dict, List, Sequence
 
-from ..instance.information import rows
+from ..core.server import rows
 from .errors import NotAllowed, UnknownTable
 
 Connection = Any

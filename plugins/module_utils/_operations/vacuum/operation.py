@@ -11,7 +11,7 @@ from ..._errors import PhaseError
 from ..core.api import Context, Request, Result
 from ..core.database import database_error, require_phase
 from ..core.lock import Lock, holder_of, key_of, session_name
-from ..instance.information import free_bytes
+from ..core.server import free_bytes
 from ..rewrite import rewrite as _rewrite
 from ..rewrite.catalog import EVENTS, Subject
 from ..rewrite.errors import RewriteStopped

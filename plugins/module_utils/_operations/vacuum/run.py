@@ -14,8 +14,8 @@ import threading
 from typing import Any, Dict, List, Optional
 
 from ..core.api import Context
+from ..core.monitor import Monitor
 from ..core.words import people_seconds
-from ..migration.monitor import Monitor
 from .errors import LockTimeout, Skipped
 
 ATTEMPT = 0.15  # seconds to wait for ACCESS EXCLUSIVE: everybody else queues behind, and deadlock_timeout is 1 s

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from ansible_collections.phase.console.plugins.module_utils._operations.core.releases import RELEASES, release_of
 from ansible_collections.phase.console.plugins.module_utils._operations.migration.graph import (
     Graph,
     dotted,
@@ -10,10 +11,8 @@ from ansible_collections.phase.console.plugins.module_utils._operations.migratio
     inconsistent,
     known,
     leaves,
-    release_of,
     unknown,
 )
-from ansible_collections.phase.console.plugins.module_utils._operations.migration.releases import RELEASES
 
 
 def key(name):

@@ -3,6 +3,10 @@
 
 from __future__ import annotations
 
+from ansible_collections.phase.console.plugins.module_utils._operations.core.monitor import (
+    describe_blocker,
+    wanted_mode,
+)
 from ansible_collections.phase.console.plugins.module_utils._operations.migration.child import sqlstate
 from ansible_collections.phase.console.plugins.module_utils._operations.migration.lock import (
     KEY,
@@ -10,10 +14,6 @@ from ansible_collections.phase.console.plugins.module_utils._operations.migratio
     Holder,
     orphaned,
     session_name,
-)
-from ansible_collections.phase.console.plugins.module_utils._operations.migration.monitor import (
-    describe_blocker,
-    wanted_mode,
 )
 from ansible_collections.phase.console.plugins.module_utils._operations.migration.runner import (
     LONGEST_PAUSE,

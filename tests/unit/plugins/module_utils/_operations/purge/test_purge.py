@@ -6,6 +6,7 @@ from __future__ import annotations
 import pytest
 from ansible_collections.phase.console.plugins.module_utils._errors import BadOption, Cancelled
 from ansible_collections.phase.console.plugins.module_utils._operations.core.api import Context
+from ansible_collections.phase.console.plugins.module_utils._operations.core.waiting import scaled
 from ansible_collections.phase.console.plugins.module_utils._operations.purge import foreign_key
 from ansible_collections.phase.console.plugins.module_utils._operations.purge import stock as _purge_stock
 from ansible_collections.phase.console.plugins.module_utils._operations.purge.errors import RetainTooShort
@@ -27,7 +28,6 @@ from ansible_collections.phase.console.plugins.module_utils._operations.purge.st
 from ansible_collections.phase.console.plugins.module_utils._operations.purge.streams import parse, pending, reaches
 from ansible_collections.phase.console.plugins.module_utils._operations.purge.surroundings import snapshots
 from ansible_collections.phase.console.plugins.module_utils._operations.purge.throttle import Control
-from ansible_collections.phase.console.plugins.module_utils._operations.purge.walk import scaled
 from ansible_collections.phase.console.plugins.module_utils._purge.purge_logs import size
 
 CUTOFF = "2026-01-01T00:00:00.000000+00:00"

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import Tuple
+from typing import Iterable, Tuple
 
 RELEASES: Tuple[Tuple[str, Tuple[str, ...]], ...] = (
     (
@@ -138,3 +138,14 @@ RELEASES: Tuple[Tuple[str, Tuple[str, ...]], ...] = (
         ),
     ),
 )
+
+
+def release_of(applied: Iterable[Tuple[str, str]]) -> str:
+    """The newest release of Phase whose migrations are all applied; empty when older than the table begins."""
+    names = {name for app, name in applied if app == "api"}
+    found = ""
+    for release, added in RELEASES:
+        if not names.issuperset(added):
+            break
+        found = release
+    return found

@@ -6,7 +6,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from ansible_collections.phase.console.plugins.module_utils._operations.migration.tokens import (
+from ansible_collections.phase.console.plugins.module_utils._operations.core.tokens import (
     NotUnderstood,
     Reader,
     split,

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from typing import Any, Callable, Dict, List, Optional
 
-from ..core.words import people_seconds
 from .tokens import without_literals
+from .words import people_seconds
 
 QUIET = 5.0  # seconds before the same kind of news is told again
 QUERY = 80  # characters of a query shown
