@@ -3,7 +3,9 @@
 """The surveys in playbooks/files ask for variables that there are, with the roles' and modules' own choices and limits.
 
 What AWX 24.6.1 takes as a survey is in its ``JobTemplateSurveySpec._validate_spec_data`` (awx/api/views/__init__.py);
-how it judges answers, in ``SurveyJobTemplateMixin._survey_element_validation`` (awx/main/models/mixins.py).
+how it judges answers, in ``SurveyJobTemplateMixin._survey_element_validation`` (awx/main/models/mixins.py). Each
+question's default becomes an extra variable, answered or not (``_update_unified_job_kwargs``), and so beats the
+inventory. A question without default that nobody answers sends nothing (awx/ui, ``getSurveyValues``).
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import pytest
 import yaml
 from ansible_collections.phase.console.plugins.module_utils._purge.purge_logs import MOST_DAYS
 from conftest import PLAYBOOKS, ROOT
+from integration.harness import answers
 
 LOG = "phase_log_retention_"
 RECLAIM = "phase_log_retention_reclaim_"
@@ -26,6 +29,7 @@ NOT_ASKED = {
     LOG + "minimum_retain_days",  # a floor is nothing for who answers to choose
     LOG + "archive_dest",  # nor is where the archive is
 }
+NO_DEFAULT = ("purge_logs", "reclaim_space")  # whose variables are set in the inventory
 NEEDED = {"phase_upgrade_version", "phase_recover_organisation", "phase_recover_address"}
 NOT_EMPTY = {"phase_recover_confirm_within", "phase_recover_timeout", "phase_recover_stuck_after"}
 ROLES = {
@@ -69,7 +73,21 @@ def test_the_questions_are_the_roles_variables(name: str) -> None:
         default = option["default"]
         if question["type"] != "multiselect":
             assert question["choices"] == choices if choices else "choices" not in question
-            assert question["default"] == (str(default).lower() if option["type"] == "bool" else default)
+            if "default" in question:
+                assert question["default"] == (str(default).lower() if option["type"] == "bool" else default)
+
+
+@pytest.mark.parametrize("name", NO_DEFAULT)
+def test_an_untouched_survey_leaves_everything_to_the_inventory(name: str) -> None:
+    """A default would replace ``retain_days: 365`` of the inventory by 30, and an empty text its app by all apps."""
+    assert answers(name) == {}
+    for question in read(name)[0]:
+        assert "default" not in question
+        assert question["type"] != "text" or question["min"] == 1, question["variable"]
+
+
+def test_the_other_surveys_have_their_defaults() -> None:
+    assert all(answers(name) for name in ROLES if name not in NO_DEFAULT)
 
 
 @pytest.mark.parametrize("name", ROLES)
@@ -80,12 +98,12 @@ def test_awx_takes_the_questions(name: str) -> None:
         assert set(question) <= allowed and question["question_name"]
         assert isinstance(question["required"], bool)
         if question["type"] == "integer":
-            assert isinstance(question["default"], int) and question["min"] <= question["default"]
+            assert isinstance(question["min"], int) and question["min"] <= question.get("default", question["min"])
         elif "default" in question:
             assert isinstance(question["default"], str)
         # A schedule has to answer what is required, even where there is a default.
         assert question["required"] == (question["variable"] in NEEDED)
-        if question["type"] == "multiplechoice":
+        if question["type"] == "multiplechoice" and "default" in question:
             assert question["default"] in question["choices"]
         # An empty text is an answer to AWX, required or not, unless it has to have a length.
         if question["variable"] in NEEDED | NOT_EMPTY:

@@ -315,7 +315,7 @@ def targeted(module: str, instance: Any) -> dict[str, Any]:
 def answers(survey: str, **given: Any) -> dict[str, Any]:
     """What AWX hands on to a playbook: the defaults of its survey's questions, and what somebody has answered.
 
-    Numbers come as such, texts may be empty, and what is true or false comes as a text.
+    Numbers come as such, and what is true or false comes as a text. A question with neither sends nothing.
     """
     text = (HERE.parents[1] / "playbooks" / "files" / f"survey_{survey}.json").read_text(encoding="utf-8")
     questions = json.loads(text)["spec"]

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import datetime
 import shutil
 import stat
 import subprocess
@@ -147,8 +148,25 @@ def test_by_a_survey(ansible: Ansible, instance: LocalInstance, tmp_path: Path) 
     assert "at least 90 days" in refused.message
 
 
+def test_an_untouched_survey_keeps_the_days_of_the_inventory(ansible: Ansible, instance: LocalInstance) -> None:
+    """With 365 days in the inventory, a survey that is clicked through purges nothing younger; an answer counts."""
+    inventory = {
+        "phase_log_retention_all_organisations": True,
+        "phase_log_retention_retain_days": 365,
+        "phase_target": target(instance),
+    }
+    role = {"ansible.builtin.include_role": {"name": "phase.console.log_retention"}}
+    plays = [{"hosts": "localhost", "gather_facts": False, "vars": inventory, "tasks": [role]}]
+    kept = []
+    for given in ({}, {"phase_log_retention_retain_days": 15}):
+        (done,) = ansible.playbook(plays, answers("purge_logs", **given), check=True).results("phase_purge_logs")
+        cutoff = datetime.datetime.fromisoformat(done["cutoff"])
+        kept.append(round((datetime.datetime.now(tz=datetime.timezone.utc) - cutoff).total_seconds() / 86400))
+    assert kept == [365, 15]
+
+
 def test_whatever_is_answered(ansible: Ansible, instance: LocalInstance, tmp_path: Path) -> None:
-    """Each question answered otherwise than by its default, empty texts among them, and the defaults for reclaiming."""
+    """Each question answered, empty texts among them, and none for reclaiming."""
     ((app,),) = instance.sql("select a.id from api_app a join api_organisation o on o.id = organisation_id limit 1")
     purges = [
         answers("purge_logs", phase_log_retention_organisation="SpaceX", phase_log_retention_max_duration=""),
