@@ -8,14 +8,19 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, Mapping, Optional, Set
+from typing import Any, Callable, Dict, Mapping, Optional, Set, TypeVar, cast
 
 from .._errors import PhaseError
+from .._operations.core.api import Context, Request
 from .._operations.core.secrets import secret_values
 from .._target.base import Report, Target
 from .argspec import ArgumentSpec, target_spec
 from .caller import Caller
 from .targets import build_target
+
+
+Asked = TypeVar("Asked")
+Answered = TypeVar("Answered")
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,10 @@ class Call:
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
     now: Callable[[], float] = time.time
+
+    def run(self, operation: Callable[[Context, Asked], Answered], request: Asked, **how: Any) -> Answered:
+        """An operation beside the database, with this call's progress lines; ``how`` as ``Target.run`` takes it."""
+        return cast(Answered, self.target.run(operation, cast(Request, request), self.report, **how))
 
 
 Run = Callable[[Call], Dict[str, Any]]

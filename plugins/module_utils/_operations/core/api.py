@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Callable, Dict, Optional
 
 from ..._errors import Cancelled
+from .types import Connection
 
 Request = Dict[str, Any]
 Result = Dict[str, Any]
@@ -53,7 +54,7 @@ class Context:
     ``package`` holds the packed operations, for an operation that must start itself in another process.
     """
 
-    connect: Callable[..., Any]
+    connect: Callable[..., Connection]
     report: Callable[..., None]
     clock: Callable[[], float]
     sleep: Callable[[float], None]
@@ -68,4 +69,4 @@ class Context:
             raise Cancelled("The operation was cancelled.", "Run it again: it goes on from what is in the database.")
 
 
-Operation = Callable[[Context, Request], Result]
+Operation = Callable[[Context, Any], Any]  # a request and a result of plain data; ``Call.run`` keeps their types
