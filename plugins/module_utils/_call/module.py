@@ -18,7 +18,6 @@ from .argspec import ArgumentSpec, target_spec
 from .caller import Caller
 from .targets import build_target
 
-
 Asked = TypeVar("Asked")
 Answered = TypeVar("Answered")
 
