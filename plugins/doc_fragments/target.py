@@ -29,37 +29,45 @@ options:
     description: Name of the backend's container, for O(deployment=docker).
     type: str
     default: phase-backend
-  docker_host:
-    description: URL of the Docker engine, for V(docker) and V(compose). Falls back to E(DOCKER_HOST).
-    type: str
-    default: unix:///var/run/docker.sock
-    aliases: [docker_url]
-  tls:
-    description: Talk TLS to the Docker engine without checking its certificate. Falls back to E(DOCKER_TLS).
-    type: bool
-    default: false
-  validate_certs:
-    description: Talk TLS to the Docker engine and check its certificate. Falls back to E(DOCKER_TLS_VERIFY).
-    type: bool
-    default: false
-    aliases: [tls_verify]
-  ca_path:
-    description: CA certificate of the Docker engine.
-    type: path
-    aliases: [tls_ca_cert, cacert_path]
-  client_cert:
-    description: Client certificate for the Docker engine.
-    type: path
-    aliases: [tls_client_cert, cert_path]
-  client_key:
-    description: Key of O(client_cert).
-    type: path
-    aliases: [tls_client_key, key_path]
-  api_version:
-    description: Version of the Docker API. Falls back to E(DOCKER_API_VERSION).
-    type: str
-    default: auto
-    aliases: [docker_api_version]
+  docker:
+    description:
+      - How to reach the Docker engine, for V(docker) and V(compose). Names, defaults and environment variables are
+        those of community.docker.
+    type: dict
+    suboptions:
+      docker_host:
+        description: URL of the engine. Falls back to E(DOCKER_HOST).
+        type: str
+        default: unix:///var/run/docker.sock
+      tls:
+        description: Talk TLS to the engine without checking its certificate. Falls back to E(DOCKER_TLS).
+        type: bool
+        default: false
+      validate_certs:
+        description: Talk TLS to the engine and check its certificate. Falls back to E(DOCKER_TLS_VERIFY).
+        type: bool
+        default: false
+      ca_path:
+        description: CA certificate of the engine. Falls back to C(ca.pem) in the folder that E(DOCKER_CERT_PATH) names.
+        type: path
+      client_cert:
+        description: Client certificate for the engine. Falls back to C(cert.pem) in E(DOCKER_CERT_PATH).
+        type: path
+      client_key:
+        description: Key of O(docker.client_cert). Falls back to C(key.pem) in E(DOCKER_CERT_PATH).
+        type: path
+      api_version:
+        description: Version of the engine's API. Falls back to E(DOCKER_API_VERSION).
+        type: str
+        default: auto
+      timeout:
+        description: Seconds within which the engine has to answer. Falls back to E(DOCKER_TIMEOUT).
+        type: int
+        default: 60
+      use_ssh_client:
+        description: For C(ssh://) engines, use the command C(ssh) and not the Python package C(paramiko).
+        type: bool
+        default: false
   project_src:
     description: Folder of the Compose file, for O(deployment=compose). One of this and O(project_name) is needed.
     type: path
@@ -71,35 +79,32 @@ options:
     type: str
     default: backend
   database_url:
-    description: URL of the database, for O(deployment=database). Falls back to E(DATABASE_URL).
+    description:
+      - URL of the database, for O(deployment=database). Falls back to E(DATABASE_URL), where O(login_host),
+        O(login_port), O(login_user) and O(login_db) are not set either.
     type: str
   login_host:
-    description: Host of PostgreSQL, or the folder of its socket. Falls back to E(PGHOST).
+    description: Host of PostgreSQL, or the folder of its socket. Without it libpq reads E(PGHOST).
     type: str
-    aliases: [host]
   login_port:
-    description: Port of PostgreSQL. Falls back to E(PGPORT).
+    description: Port of PostgreSQL. Without it libpq reads E(PGPORT).
     type: int
-    aliases: [port]
   login_user:
-    description: Role to connect as; best the application's own. Falls back to E(PGUSER).
+    description: Role to connect as; best the application's own. Without it libpq reads E(PGUSER).
     type: str
-    aliases: [login]
   login_password:
-    description: Password of O(login_user). Falls back to E(PGPASSWORD).
+    description: Password of O(login_user). Without it libpq reads E(PGPASSWORD) or its password file.
     type: str
   login_db:
-    description: Name of the database. Falls back to E(PGDATABASE).
+    description: Name of the database. Without it libpq reads E(PGDATABASE).
     type: str
-    aliases: [db]
   ssl_mode:
-    description: Whether and how the connection uses TLS, in libpq's words. Falls back to E(PGSSLMODE).
+    description: Whether and how the connection uses TLS, in libpq's words. Without it libpq reads E(PGSSLMODE).
     type: str
     choices: [disable, allow, prefer, require, verify-ca, verify-full]
   ca_cert:
-    description: CA certificate of PostgreSQL. Falls back to E(PGSSLROOTCERT).
+    description: CA certificate of PostgreSQL. Without it libpq reads E(PGSSLROOTCERT).
     type: path
-    aliases: [ssl_rootcert]
   manage_dir:
     description: Folder with C(manage.py), for O(deployment=local). It can be a symbolic link such as C(current).
     type: path
@@ -113,20 +118,24 @@ options:
   environment:
     description: Settings of the backend, for O(deployment=local). They win over O(env_file).
     type: dict
-  connect_timeout:
-    description: Time limit of a connection attempt, in seconds or as C(500ms), C(5s), C(2m).
-    type: str
-    default: 10s
-  statement_timeout:
-    description: Time limit of one statement; V(0) is none.
-    type: str
-    default: '0'
-  lock_timeout:
-    description: How long a statement waits for a lock; V(0) is without limit.
-    type: str
-    default: 5s
-  idle_timeout:
-    description: Longest silence of the far end before it counts as lost. It reports every few seconds.
-    type: str
-    default: 60s
+  timeouts:
+    description: Time limits, in seconds or as C(500ms), C(5s), C(2m); V(0) is none.
+    type: dict
+    suboptions:
+      connect:
+        description: Of an attempt to connect to the database.
+        type: str
+        default: 10s
+      statement:
+        description: Of one statement in the database.
+        type: str
+        default: '0'
+      lock:
+        description: How long a statement waits for a lock.
+        type: str
+        default: 5s
+      idle:
+        description: Longest silence of the far end before it counts as lost. It reports every few seconds.
+        type: str
+        default: 60s
 """

@@ -52,7 +52,7 @@ options:
     default: 20s
   lock_retries:
     description:
-      - How often a migration is tried again that did not get its lock within O(lock_timeout). The pauses grow from one
+      - How often a migration is tried again that did not get its lock within O(timeouts.lock). The pauses grow from one
         second to thirty.
       - Migrations that are not atomic, such as those that build indexes concurrently, wait for their locks without
         limit.

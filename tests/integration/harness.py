@@ -300,10 +300,9 @@ def target(instance: Any) -> dict[str, Any]:
             "python": str(instance.python),
             "env_file": str(instance.env_file),
         }
-    patient = {"connect_timeout": "60s"}  # an engine on a busy machine may take longer than the usual seconds to answer
     if kind == "ComposeInstance":
-        return {"deployment": "compose", "project_src": str(instance.project_src), **patient}
-    return {"deployment": "docker", **patient}
+        return {"deployment": "compose", "project_src": str(instance.project_src)}
+    return {"deployment": "docker"}
 
 
 def targeted(module: str, instance: Any) -> dict[str, Any]:

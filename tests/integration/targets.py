@@ -75,7 +75,9 @@ def ends_when_the_caller_dies(ansible: Ansible, instance: Any, options: Options)
         {
             "hosts": "localhost",
             "gather_facts": False,
-            "tasks": [{"phase.console.phase_info": {**options, "lock_timeout": "0", "gather_subset": ["migrations"]}}],
+            "tasks": [
+                {"phase.console.phase_info": {**options, "timeouts": {"lock": "0"}, "gather_subset": ["migrations"]}}
+            ],
         }
     ]
     with locked(instance.database_url):
@@ -88,9 +90,9 @@ def ends_when_the_caller_dies(ansible: Ansible, instance: Any, options: Options)
 def a_lock_is_not_waited_for_without_end(ansible: Ansible, instance: Any, options: Options) -> None:
     with locked(instance.database_url):
         message = refused(
-            ansible, {**options, "lock_timeout": "500ms", "gather_subset": ["migrations"]}, "database_error"
+            ansible, {**options, "timeouts": {"lock": "500ms"}, "gather_subset": ["migrations"]}, "database_error"
         )
-    assert "lock_timeout" in message and "activity" in message
+    assert "timeouts.lock" in message and "activity" in message
 
 
 def rows_are_changed_and_put_back(ansible: Ansible, instance: Any, options: Options, folder: Path) -> None:
@@ -192,7 +194,7 @@ def purges_that_lose_their_containers(ansible: Ansible, instance: Any, options: 
         instance.sql(MORE_OLD_EVENTS.replace("kill-", f"kill-{number}-"))
         instance.sql(A_TAG, f"kill-{number}-1")
         history = instance.sql(HISTORY)
-        task = {"phase.console.phase_purge_logs": {**given, "strategy": strategy, "lock_timeout": "1m"}}
+        task = {"phase.console.phase_purge_logs": {**given, "strategy": strategy, "timeouts": {"lock": "1m"}}}
         with contextlib.closing(psycopg2.connect(instance.database_url)) as other:
             other.cursor().execute(beside)
             run = ansible.popen_playbook([{"hosts": "localhost", "gather_facts": False, "tasks": [task]}])

@@ -50,7 +50,7 @@ def variables(instance: Any, version: str = "v2.73.2", **more: Any) -> dict[str,
             phase_upgrade_health_url=f"{instance.url}/health/",
         )
     else:
-        options["docker_host"] = instance.engine.host
+        options["docker"] = {"docker_host": instance.engine.host}
     return {**common, "phase_target": options, **more}
 
 

@@ -204,7 +204,12 @@ class Docker:
         # The far end does not have what `purge` replaces here: this makes its steps small, and pauses between them. The
         # foreign key is set aside once 10,000 events have gone.
         slow = {"transaction_time": "10ms", "throttle": {"wal_rate": "8MB"}}
-        self.options: Options = {"docker_host": instance.engine.host, "database_url": None, **target(instance), **slow}
+        self.options: Options = {
+            "docker": {"docker_host": instance.engine.host},
+            "database_url": None,
+            **target(instance),
+            **slow,
+        }
         self.kills: list[Kill] = [client, sessions, one_session, self.far_end, self.backend, self.database]
 
     def answers(self) -> bool:

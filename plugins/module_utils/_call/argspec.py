@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass, field
 from typing import Any, Dict, List, Mapping, Sequence
@@ -71,39 +72,78 @@ def _from(*variables: str) -> Dict[str, Any]:
     return {"fallback": (env_fallback, list(variables))}
 
 
+def _certificate(name: str) -> Dict[str, Any]:
+    """A file in the folder that DOCKER_CERT_PATH names, as the docker command reads it."""
+    return {"type": "path", "fallback": (certificate_fallback, ["DOCKER_CERT_PATH", name])}
+
+
+def certificate_fallback(variable: str, name: str) -> str:
+    from ansible.module_utils.basic import AnsibleFallbackNotFound
+
+    if not os.environ.get(variable):
+        raise AnsibleFallbackNotFound
+    return os.path.join(os.environ[variable], name)
+
+
+def docker_spec() -> Dict[str, Any]:
+    """The option ``docker``: names, defaults and environment fallbacks of community.docker."""
+    return {
+        "type": "dict",
+        "apply_defaults": True,
+        "required_together": [("client_cert", "client_key")],
+        "options": {
+            "docker_host": dict(_from("DOCKER_HOST"), default="unix:///var/run/docker.sock"),
+            "tls": dict(_from("DOCKER_TLS"), type="bool", default=False),
+            "validate_certs": dict(_from("DOCKER_TLS_VERIFY"), type="bool", default=False),
+            "ca_path": _certificate("ca.pem"),
+            "client_cert": _certificate("cert.pem"),
+            "client_key": dict(_certificate("key.pem"), no_log=False),
+            "api_version": dict(_from("DOCKER_API_VERSION"), default="auto"),
+            "timeout": dict(_from("DOCKER_TIMEOUT"), type="int", default=60),
+            "use_ssh_client": {"type": "bool", "default": False},
+        },
+    }
+
+
+TIMEOUTS = {"connect": "10s", "statement": "0", "lock": "5s", "idle": "60s"}
+
+
+def timeouts(params: Mapping[str, Any]) -> Dict[str, float]:
+    """Seconds of the option ``timeouts``: connect, statement, lock, idle."""
+    given = dict(TIMEOUTS, **(params.get("timeouts") or {}))
+    return {name: duration("timeouts.%s" % name, given[name]) for name in TIMEOUTS}
+
+
 def target_spec() -> ArgumentSpec:
-    """The options of the doc fragment ``target``."""
+    """The options of the doc fragment ``target``.
+
+    Those of the database have no fallback here: an environment variable must not choose a database beside one that an
+    option names (see ``database_settings``).
+    """
     options: Dict[str, Dict[str, Any]] = {
         "deployment": {"default": "docker", "choices": ["docker", "compose", "database", "local"]},
         "container": {"default": "phase-backend"},
-        "docker_host": dict(_from("DOCKER_HOST"), default="unix:///var/run/docker.sock", aliases=["docker_url"]),
-        "tls": dict(_from("DOCKER_TLS"), type="bool", default=False),
-        "validate_certs": dict(_from("DOCKER_TLS_VERIFY"), type="bool", default=False, aliases=["tls_verify"]),
-        "ca_path": {"type": "path", "aliases": ["tls_ca_cert", "cacert_path"]},
-        "client_cert": {"type": "path", "aliases": ["tls_client_cert", "cert_path"]},
-        "client_key": {"type": "path", "no_log": False, "aliases": ["tls_client_key", "key_path"]},
-        "api_version": dict(_from("DOCKER_API_VERSION"), default="auto", aliases=["docker_api_version"]),
+        "docker": docker_spec(),
         "project_src": {"type": "path"},
         "project_name": {},
         "service": {"default": "backend"},
-        "database_url": dict(_from("DATABASE_URL"), no_log=True),
-        "login_host": dict(_from("PGHOST"), aliases=["host"]),
-        "login_port": dict(_from("PGPORT"), type="int", aliases=["port"]),
-        "login_user": dict(_from("PGUSER"), aliases=["login"]),
-        "login_password": dict(_from("PGPASSWORD"), no_log=True),
-        "login_db": dict(_from("PGDATABASE"), aliases=["db"]),
-        "ssl_mode": dict(
-            _from("PGSSLMODE"), choices=["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]
-        ),
-        "ca_cert": dict(_from("PGSSLROOTCERT"), type="path", aliases=["ssl_rootcert"]),
+        "database_url": {"no_log": True},
+        "login_host": {},
+        "login_port": {"type": "int"},
+        "login_user": {},
+        "login_password": {"no_log": True},
+        "login_db": {},
+        "ssl_mode": {"choices": ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]},
+        "ca_cert": {"type": "path"},
         "manage_dir": {"type": "path"},
         "python": {"type": "path", "default": "python3"},
         "env_file": {"type": "path"},
         "environment": {"type": "dict", "no_log": True},
-        "connect_timeout": {"default": "10s"},
-        "statement_timeout": {"default": "0"},
-        "lock_timeout": {"default": "5s"},
-        "idle_timeout": {"default": "60s"},
+        "timeouts": {
+            "type": "dict",
+            "apply_defaults": True,
+            "options": {name: {"default": value} for name, value in TIMEOUTS.items()},
+        },
     }
     return ArgumentSpec(
         options,
@@ -111,15 +151,18 @@ def target_spec() -> ArgumentSpec:
             ("deployment", "local", ["manage_dir"]),
             ("deployment", "compose", ["project_src", "project_name"], True),
         ],
-        required_together=[("client_cert", "client_key")],
         mutually_exclusive=[("database_url", "login_host")],
     )
 
 
-def database_settings(params: Mapping[str, Any]) -> Dict[str, Any]:
+_LIBPQ = ("PGHOST", "PGHOSTADDR", "PGSERVICE", "PGDATABASE")  # each of them names a database
+
+
+def database_settings(params: Mapping[str, Any], environ: Mapping[str, str]) -> Dict[str, Any]:
     """Keyword arguments of psycopg2.connect from the options of ``deployment: database``.
 
-    What is not given is left to libpq, which knows the rest of its PG* variables.
+    The options win; DATABASE_URL counts where none of them names a database. What is not given is left to libpq, which
+    reads its own PG* variables. Raises BadOption when nothing names a database.
     """
     names = {
         "dsn": params["database_url"],
@@ -131,4 +174,12 @@ def database_settings(params: Mapping[str, Any]) -> Dict[str, Any]:
         "sslmode": params["ssl_mode"],
         "sslrootcert": params["ca_cert"],
     }
-    return {name: value for name, value in names.items() if value is not None}
+    settings = {name: value for name, value in names.items() if value is not None}
+    if not {"dsn", "host", "port", "user", "dbname"} & set(settings) and environ.get("DATABASE_URL"):
+        settings["dsn"] = environ["DATABASE_URL"]
+    if not {"dsn", "host", "dbname"} & set(settings) and not any(environ.get(name) for name in _LIBPQ):
+        raise BadOption(
+            "deployment=database, and nothing names a database.",
+            "Set database_url, or login_host, login_db and login_user (or DATABASE_URL or PGHOST for the module).",
+        )
+    return settings

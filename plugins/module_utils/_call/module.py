@@ -74,6 +74,7 @@ def run_module(spec: ArgumentSpec, run: Run) -> None:
     whole = target_spec().merge(spec) if spec.target else spec
     module = AnsibleModule(**whole.arguments())
     module.no_log_values -= plain_values(module.params, module.no_log_values)
+    module.no_log_values.update(filter(None, [os.environ.get("DATABASE_URL")]))  # deployment=database may read it
     caller = Caller.from_environment(os.environ)
 
     def report(message: str, **counters: Any) -> None:

@@ -14,7 +14,7 @@ from .._target.docker import DockerTarget
 from .._target.engine import find_by_name, find_by_project, make_client
 from .._target.local import LocalTarget
 from .._target.session import Lost
-from .argspec import database_settings, duration
+from .argspec import database_settings, duration, timeouts
 
 Params = Mapping[str, Any]
 
@@ -22,31 +22,28 @@ Params = Mapping[str, Any]
 def limits_from(params: Params) -> Limits:
     """The call's time limits; ``timeout`` and ``pause_file`` are the module's own, where it has them."""
     return Limits(
-        connect=duration("connect_timeout", params["connect_timeout"]),
-        statement=duration("statement_timeout", params["statement_timeout"]),
-        lock=duration("lock_timeout", params["lock_timeout"]),
-        idle=duration("idle_timeout", params["idle_timeout"]),
+        **timeouts(params),
         total=duration("timeout", params.get("timeout") or 0),
         pause_file=params.get("pause_file") or "",
     )
 
 
-def _client(params: Params, limits: Limits) -> Callable[[], Any]:
-    return lambda: make_client(dict(params, connect_timeout=limits.connect))
+def _client(params: Params) -> Callable[[], Any]:
+    return lambda: make_client(params["docker"])
 
 
 def _docker(params: Params, limits: Limits, lost: Lost) -> Target:
-    return DockerTarget("docker", _client(params, limits), find_by_name(params["container"]), limits, lost)
+    return DockerTarget("docker", _client(params), find_by_name(params["container"]), limits, lost)
 
 
 def _compose(params: Params, limits: Limits, lost: Lost) -> Target:
     folder = os.path.realpath(params["project_src"]) if params["project_src"] else None
     find = find_by_project(params["project_name"], folder, params["service"])
-    return DockerTarget("compose", _client(params, limits), find, limits, lost)
+    return DockerTarget("compose", _client(params), find, limits, lost)
 
 
 def _database(params: Params, limits: Limits, lost: Lost) -> Target:
-    return DirectTarget(database_settings(params), limits, lost)
+    return DirectTarget(database_settings(params, os.environ), limits, lost)
 
 
 def _local(params: Params, limits: Limits, lost: Lost) -> Target:

@@ -10,7 +10,7 @@ import re
 import socket
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
-from .._call.argspec import ArgumentSpec, duration
+from .._call.argspec import ArgumentSpec, duration, timeouts
 from .._call.module import Call
 from .._errors import BadOption, PhaseError
 from .._operations.core.words import people_bytes
@@ -102,7 +102,7 @@ def apply_request(params: Mapping[str, Any]) -> Facts:
         raise BadOption("transaction_time is %s." % params["transaction_time"], "Choose from 10ms to 60s.")
     return {
         "host": socket.gethostname(),
-        "lock_timeout": duration("lock_timeout", params["lock_timeout"]),
+        "lock_timeout": timeouts(params)["lock"],
         "max_duration": duration("max_duration", params["max_duration"]),
         "transaction_time": target,
         "throttle": dict(times, **sizes, autovacuum=limits["autovacuum"]),

@@ -19,7 +19,7 @@ FOLDER_LABEL = "com.docker.compose.project.working_dir"
 
 
 def make_client(options: Mapping[str, Any]) -> Any:
-    """An API client of the Docker SDK from the module's options; they are those of community.docker."""
+    """An API client of the Docker SDK from the option ``docker``."""
     try:
         import docker
     except ImportError as error:
@@ -37,8 +37,9 @@ def make_client(options: Mapping[str, Any]) -> Any:
         return docker.APIClient(
             base_url=options["docker_host"],
             version=options.get("api_version") or "auto",
-            timeout=options["connect_timeout"] or None,
+            timeout=options.get("timeout") or None,
             tls=tls,
+            use_ssh_client=bool(options.get("use_ssh_client")),
         )
 
 
@@ -57,7 +58,8 @@ def engine_errors(host: str = "") -> Iterator[None]:
     except (docker.errors.DockerException, requests.exceptions.RequestException) as error:
         raise EngineUnreachable(
             "The Docker engine %s cannot be reached: %s" % (host, _root_cause(error)),
-            "Start it, set docker_host (or DOCKER_HOST), or run as a user that may use its socket (become: true).",
+            "Start it, set docker_host in docker (or DOCKER_HOST), or run as a user that may use its socket (become: "
+            "true).",
         ) from error
 
 

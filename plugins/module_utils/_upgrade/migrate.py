@@ -9,7 +9,7 @@ import secrets
 import socket
 from typing import Any, Dict, List, Optional
 
-from .._call.argspec import ArgumentSpec, duration
+from .._call.argspec import ArgumentSpec, duration, timeouts
 from .._call.module import Call
 from .._errors import NotSupported, PhaseError
 from .._operations.migration import operation as migrations
@@ -100,7 +100,7 @@ def apply_request(params: Any, plan: Facts, image: str) -> Facts:
         "known": plan["known"],
         "non_atomic": [entry["name"] for entry in plan["plan"] if not entry["atomic"]],
         "indexes": migrations.planned_indexes(plan["plan"]),
-        "lock_timeout": duration("lock_timeout", params["lock_timeout"]),
+        "lock_timeout": timeouts(params)["lock"],
         "retries": params["lock_retries"],
         "wait_for_lock": duration("wait_for_lock", params["wait_for_lock"]),
         "repair_indexes": params["repair_indexes"],

@@ -23,7 +23,7 @@ def instance(module_compose_instance: Factory) -> Any:
 
 @pytest.fixture
 def options(instance: Any, tmp_path: Path) -> dict[str, Any]:
-    return {**target(instance), "docker_host": instance.engine.host, "dest": f"{tmp_path}/backups/"}
+    return {**target(instance), "docker": {"docker_host": instance.engine.host}, "dest": f"{tmp_path}/backups/"}
 
 
 def names(instance: Any) -> list[str]:

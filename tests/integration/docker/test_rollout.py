@@ -41,7 +41,7 @@ def worker_of_the_old_release(ansible: Ansible, instance: Any) -> Iterator[None]
 def options(instance: Any) -> dict[str, Any]:
     return {
         **target(instance),
-        "docker_host": instance.engine.host,
+        "docker": {"docker_host": instance.engine.host},
         "name": "phase-worker",
         "image": images.backend(NEW),
         "settle": 1,
@@ -97,7 +97,7 @@ def test_check_mode_tells_the_steps_and_takes_none(ansible: Ansible, instance: A
 @pytest.mark.parametrize("taken", range(1, 6))
 def test_goes_on_after_any_step(ansible: Ansible, instance: Any, options: dict[str, Any], taken: int) -> None:
     """As a kill -9 between two steps leaves it: the first steps are taken here, the module finds what they made."""
-    client = make_client({"docker_host": options["docker_host"], "connect_timeout": 10})
+    client = make_client(options["docker"])
     engine = DockerTarget("docker", lambda: client, find_by_name("phase-backend"), Limits())
     params = {**options, "wait_timeout": 60, "stop_timeout": 10, "rollback": False}
     work = _rollout.Rollout(engine, params, lambda message: None, time.monotonic, time.sleep)

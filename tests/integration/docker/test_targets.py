@@ -81,7 +81,7 @@ def test_the_far_end_ends_with_its_caller(ansible: Ansible, instance: Any) -> No
 
 @BOTH
 def test_a_one_off_container_is_like_the_backend_and_ends_with_its_caller(ansible: Ansible, instance: Any) -> None:
-    options = {**target(instance), "image": f"phasehq/backend:{VERSION}", "lock_timeout": "0"}
+    options = {**target(instance), "image": f"phasehq/backend:{VERSION}", "timeouts": {"lock": "0"}}
     play = [{"hosts": "localhost", "gather_facts": False, "tasks": [{"phase.console.phase_migrate": options}]}]
 
     def one_offs() -> list[str]:
@@ -115,7 +115,7 @@ def test_a_missing_backend_is_told_with_what_is_there(ansible: Ansible, instance
 
 
 def test_no_engine(ansible: Ansible, instance: Any) -> None:
-    nowhere = {**target(instance), "docker_host": "unix:///nonexistent.sock"}
+    nowhere = {**target(instance), "docker": {"docker_host": "unix:///nonexistent.sock"}}
     assert "docker_host" in targets.refused(ansible, nowhere, "engine_unreachable")
 
 

@@ -106,7 +106,7 @@ def test_a_lock_timeout_names_who_holds_the_lock(ansible: Ansible, fork: Fork) -
     with fork.reading("api_secret") as blocker:
         pid = blocker.info.backend_pid
         result = ansible.module(
-            "phase_migrate", fork.options(LAST, lock_timeout="500ms", lock_retries=1), expect_failure=True
+            "phase_migrate", fork.options(LAST, timeouts={"lock": "500ms"}, lock_retries=1), expect_failure=True
         )
     assert result["error"]["kind"] == "lock_timeout"
     assert result["failed_migration"] == "api.0118_secret_type_field" and result["retries"] == 1
@@ -118,7 +118,7 @@ def test_a_lock_timeout_names_who_holds_the_lock(ansible: Ansible, fork: Fork) -
 
 def test_a_lock_that_comes_free_is_got_in_a_later_try(ansible: Ansible, fork: Fork) -> None:
     with fork.reading("api_secret") as blocker:
-        run = ansible.popen_playbook(fork.play(LAST, lock_timeout="300ms"))
+        run = ansible.popen_playbook(fork.play(LAST, timeouts={"lock": "300ms"}))
         run.wait_for_output("Try 2 of 9")
         assert "held back by pid" in run.output() and 'select ? from "api_secret" limit ?' in run.output()
         blocker.close()
@@ -130,7 +130,7 @@ def test_a_lock_that_comes_free_is_got_in_a_later_try(ansible: Ansible, fork: Fo
 def test_a_concurrent_build_outlasts_lock_timeout(ansible: Ansible, fork: Fork) -> None:
     """lock_timeout would leave an INVALID index, so a concurrent build has none; who holds it back is told."""
     with fork.snapshot() as blocker:
-        run = ansible.popen_playbook(fork.play(WEDGE, lock_timeout="200ms"))
+        run = ansible.popen_playbook(fork.play(WEDGE, timeouts={"lock": "200ms"}))
         run.wait_for_output("waits for older transactions to end, held back by pid")
         eventually(lambda: waits_for_snapshots(fork, BUILDS[0]))
         time.sleep(1)
@@ -209,7 +209,7 @@ def test_a_run_that_only_waits_ends_with_its_caller(ansible: Ansible, fork: Fork
 
 def test_sigterm_cancels_the_statement_and_says_what_was_done(ansible: Ansible, fork: Fork) -> None:
     with fork.reading("api_secret"):
-        run = ansible.popen_playbook(fork.play(LAST, lock_timeout="60s"))
+        run = ansible.popen_playbook(fork.play(LAST, timeouts={"lock": "60s"}))
         run.wait_for_output("0118_secret_type_field waits for ACCESS EXCLUSIVE on api_secret")
         os.kill(min(fork.runners()), signal.SIGTERM)
         result = run.wait()

@@ -455,7 +455,7 @@ def test_killed_midway_nothing_is_changed_and_the_snapshot_is_there(
         "state": "allowed",
         "allow": [HOME],
         "snapshot_dir": str(folder),
-        "lock_timeout": "0",
+        "timeouts": {"lock": "0"},
     }
     play = [{"hosts": "localhost", "gather_facts": False, "tasks": [{"phase.console.phase_network_policy": options}]}]
     with contextlib.closing(psycopg2.connect(instance.database_url)) as other, other.cursor() as cursor:
@@ -516,7 +516,7 @@ def test_a_row_that_is_held_is_not_waited_for_without_end(instance: LocalInstanc
     direct.target = DirectTarget({"dsn": instance.database_url}, Limits(lock=0.3))
     with contextlib.closing(psycopg2.connect(instance.database_url)) as other, other.cursor() as cursor:
         cursor.execute("select from api_networkaccesspolicy for update")
-        with pytest.raises(PhaseError, match="lock_timeout") as failed:
+        with pytest.raises(PhaseError, match=r"timeouts\.lock") as failed:
             direct(state="reset")
     assert Path(failed.value.partial["snapshot"]).exists()
     assert stored(instance) == before

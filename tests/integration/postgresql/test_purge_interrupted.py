@@ -334,7 +334,7 @@ def test_a_row_that_somebody_has_locked(full: Filled) -> None:
     locked = next(event.id for event in full.events if event.kind == "R")
     with contextlib.closing(full.database.connect(autocommit=False)) as other, other.cursor() as cursor:
         cursor.execute("select from api_secretevent where id = %s for key share", (locked,))
-        done = full.database.purge(all_organisations=True, lock_timeout="200ms")
+        done = full.database.purge(all_organisations=True, timeouts={"lock": "200ms"})
         assert (done["remaining"], done["stopped_by"]) == (1, None)
         assert full.database.ids() == full.kept | {locked}
     assert full.database.purge(all_organisations=True)["deleted"] == 1
@@ -347,7 +347,7 @@ def test_a_table_that_somebody_has_locked(full: Filled) -> None:
         cursor.execute("lock table api_secretevent in share mode")
         checked = full.database.purge(check=True, all_organisations=True)
         assert "ShareLock" in checked["plan"]["blocked_by"][0] and checked["eligible"] == expected
-        done = full.database.purge(all_organisations=True, lock_timeout="100ms", max_duration="1s")
+        done = full.database.purge(all_organisations=True, timeouts={"lock": "100ms"}, max_duration="1s")
         assert (done["stopped_by"], done["deleted"], done["remaining"]) == ("max_duration", 0, expected)
         assert any("the test" in line and "waits for a lock" in line for line in full.database.told)
     assert full.database.purge(all_organisations=True)["deleted"] == expected

@@ -141,7 +141,7 @@ def outcome(subject: Subject, case: Case) -> str:
     with Writer(subject) as writer, held(subject, case.does, lambda: case.waits and has_waited(purges)):
         begun = time.monotonic()
         try:
-            done = purges.purge(all_organisations=True, lock_timeout="500ms", **case.purge)
+            done = purges.purge(all_organisations=True, timeouts={"lock": "500ms"}, **case.purge)
         except PhaseError as error:
             refused = f"{error.kind}: {error}"
         seconds = time.monotonic() - begun
@@ -180,7 +180,7 @@ def test_a_tag_that_is_locked_while_the_key_is_away(instance: LocalInstance) -> 
     """Events go nevertheless; the tag goes once it is free, before the key is valid again."""
     subject = fork(instance)
     kept, purges = subject.kept(), Instance(subject.url)
-    options = {**ASIDE, "lock_timeout": "300ms"}
+    options = {**ASIDE, "timeouts": {"lock": "300ms"}}
     last = f"""select t.id from api_secretevent_tags t join api_secretevent e on e.id = t.secretevent_id
         where {subject.goes} order by e.ctid desc limit 1"""  # noqa: S608
     with (
@@ -203,7 +203,10 @@ def test_a_table_that_is_locked_while_rows_go(instance: LocalInstance) -> None:
     subject = fork(instance)
     kept, purges = subject.kept(), Instance(subject.url)
     ((every,),) = subject.sql(READ)
-    with slowly(), in_background(lambda: purges.purge(all_organisations=True, lock_timeout="500ms", **DELETE)) as done:
+    with (
+        slowly(),
+        in_background(lambda: purges.purge(all_organisations=True, timeouts={"lock": "500ms"}, **DELETE)) as done,
+    ):
         eventually(lambda: subject.sql(READ)[0][0] < every - 100, 20, 0.01)
         with held(subject, "lock table api_secretevent in access exclusive mode"):
             eventually(lambda: any("waits for a lock, held by the test (pid" in line for line in purges.told), 20)

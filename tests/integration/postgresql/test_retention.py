@@ -389,7 +389,7 @@ def test_a_row_that_somebody_holds_is_passed_over(newest: World) -> None:
     options = {"read_events": False, "all_organisations": True, "other_logs": {"audit_events": 30}}
     with contextlib.closing(newest.database.connect(autocommit=False)) as connection, connection.cursor() as cursor:
         cursor.execute("select from api_auditevent where id = %s for update", (rows[0].id,))
-        done = newest.database.purge(**options, lock_timeout="200ms")
+        done = newest.database.purge(**options, timeouts={"lock": "200ms"})
     assert (done["other_logs"]["audit_events"]["deleted"], done["other_logs"]["audit_events"]["remaining"]) == (9, 1)
     assert newest.ids() == {rows[0].id}
     assert newest.database.purge(**options)["other_logs"]["audit_events"]["deleted"] == 1

@@ -558,7 +558,7 @@ def held(instance: LocalInstance) -> Iterator[None]:
 def test_killed_while_it_waits_for_a_row(ansible: Ansible, instance: LocalInstance, options: dict[str, Any]) -> None:
     lock_out(instance)
     before = rows(instance)
-    task = {"phase.console.phase_sso": {**options, "state": "enforcement_disabled", "lock_timeout": "0"}}
+    task = {"phase.console.phase_sso": {**options, "state": "enforcement_disabled", "timeouts": {"lock": "0"}}}
     folder = Path(options["snapshot_dir"])
     with held(instance):
         run = ansible.popen_playbook([{"hosts": "localhost", "gather_facts": False, "tasks": [task]}])
@@ -573,7 +573,7 @@ def test_killed_while_it_waits_for_a_row(ansible: Ansible, instance: LocalInstan
 def test_two_at_once(instance: LocalInstance, tables_only: dict[str, Any]) -> None:
     lock_out(instance)
     results: list[dict[str, Any]] = []
-    wanted = {**tables_only, "state": "providers_disabled", "lock_timeout": "30s"}
+    wanted = {**tables_only, "state": "providers_disabled", "timeouts": {"lock": "30s"}}
     runs = [threading.Thread(target=lambda: results.append(direct(wanted))) for _number in range(2)]
     with held(instance):
         for run in runs:

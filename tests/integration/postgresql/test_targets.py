@@ -83,8 +83,8 @@ def test_local_ends_when_its_caller_dies(ansible: Ansible, instance: Any) -> Non
 
 
 def test_local_silence_is_noticed(ansible: Ansible, instance: Any) -> None:
-    """A far end that is frozen, not dead, is what idle_timeout is for."""
-    task = {"phase.console.phase_info": {**target(instance), "lock_timeout": "0", "idle_timeout": "7s"}}
+    """A far end that is frozen, not dead, is what timeouts.idle is for."""
+    task = {"phase.console.phase_info": {**target(instance), "timeouts": {"lock": "0", "idle": "7s"}}}
     with targets.locked(instance.database_url):
         run = ansible.popen_playbook([{"hosts": "localhost", "gather_facts": False, "tasks": [task]}])
         run.wait_until(lambda: targets.ours(instance) == 1)
@@ -152,7 +152,7 @@ def test_no_python_and_no_checkout(ansible: Ansible, instance: Any, tmp_path: Pa
 
 
 def test_bad_options_touch_nothing(ansible: Ansible, instance: Any) -> None:
-    targets.refused(ansible, {**target(instance), "lock_timeout": "soon"}, "bad_option")
+    targets.refused(ansible, {**target(instance), "timeouts": {"lock": "soon"}}, "bad_option")
     targets.refused(ansible, {**target(instance), "env_file": "/nonexistent"}, "bad_option")
 
 

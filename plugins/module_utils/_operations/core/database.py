@@ -167,11 +167,11 @@ def database_error(error: Exception) -> PhaseError:
     message = " ".join(str(error).split())
     if code == "55P03":
         return DatabaseFailed(
-            "A lock was not granted within lock_timeout: %s" % message,
+            "A lock was not granted within timeouts.lock: %s" % message,
             "phase_info with gather_subset=activity shows who holds it; run again when it is free.",
         )
     if code == "57014":
-        return DatabaseFailed("A statement was cancelled or ran past statement_timeout: %s" % message, "Run it again.")
+        return DatabaseFailed("A statement was cancelled or ran past timeouts.statement: %s" % message, "Run it again.")
     if code == "42501":
         return DatabaseFailed(
             "PostgreSQL denied it: %s" % message, "Run it as the role that owns Phase's tables (DATABASE_USER)."

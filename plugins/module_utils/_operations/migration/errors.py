@@ -64,7 +64,7 @@ class LedgerMoved(PhaseError):
 
 
 class LockTimedOut(PhaseError):
-    """A migration did not get its lock within lock_timeout, as often as it was tried."""
+    """A migration did not get its lock within timeouts.lock, as often as it was tried."""
 
     kind = "lock_timeout"
 

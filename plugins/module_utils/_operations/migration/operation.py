@@ -215,7 +215,7 @@ class _Application:
                 return attempt
             self._result["retries"] = number
             wait = pause(number)
-            why = "a deadlock" if attempt.sqlstate == "40P01" else "no lock within lock_timeout"
+            why = "a deadlock" if attempt.sqlstate == "40P01" else "no lock within timeouts.lock"
             blocked = ": " + self._monitor.blocked_text if self._monitor.blocked_text else ""
             text = "%s: %s%s. Try %d of %d in %.0f s." % (
                 attempt.failed,
@@ -251,7 +251,7 @@ class _Application:
             raise LockTimedOut(
                 "%s did not get its lock in %d tries.%s %s."
                 % (attempt.failed, self._result["retries"] + 1, blocked and " It waited for" + blocked, done),
-                "End what holds it back, or raise lock_timeout or lock_retries, then run this again.",
+                "End what holds it back, or raise timeouts.lock or lock_retries, then run this again.",
                 partial=partial,
             )
         if attempt.exit_code == 0:

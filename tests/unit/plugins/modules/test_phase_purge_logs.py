@@ -80,7 +80,7 @@ class Known(Target):
 def logs():
     def run(check=False, diff=False, plan=None, done=None, **given):
         params = {name: option.get("default") for name, option in phase_purge_logs.SPEC.options.items()}
-        params.update(deployment="docker", lock_timeout="5s")
+        params.update(deployment="docker", timeouts={"lock": "5s"})
         params["throttle"] = {name: option["default"] for name, option in THROTTLE.items()}
         params.update(given or {"organisation": "SpaceX"})
         warned = []

@@ -4,11 +4,14 @@
 from __future__ import annotations
 
 import pytest
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.phase.console.plugins.module_utils._call.argspec import (
     ArgumentSpec,
     database_settings,
+    docker_spec,
     duration,
     target_spec,
+    timeouts,
 )
 from ansible_collections.phase.console.plugins.module_utils._errors import BadOption
 
@@ -23,8 +26,8 @@ def test_duration(text, seconds):
 
 @pytest.mark.parametrize("text", ["", "-1", "5 weeks", "s", "1s2", "nan", None, "1e3"])
 def test_duration_refuses_and_names_the_option(text):
-    with pytest.raises(BadOption, match="idle_timeout"):
-        duration("idle_timeout", text)
+    with pytest.raises(BadOption, match="wait_timeout"):
+        duration("wait_timeout", text)
 
 
 def test_merge_keeps_both_sides_and_changes_neither():
@@ -54,9 +57,62 @@ def test_every_secret_of_the_target_is_no_log():
     ]
 
 
+NO_DATABASE = dict.fromkeys(
+    ["database_url", "login_host", "login_port", "login_user", "login_password", "login_db", "ssl_mode", "ca_cert"]
+)
+
+
 def test_database_settings_leave_to_libpq_what_is_not_given():
-    params = dict.fromkeys(
-        ["database_url", "login_host", "login_port", "login_user", "login_password", "login_db", "ssl_mode", "ca_cert"]
+    assert database_settings(NO_DATABASE, {"PGHOST": "db"}) == {}
+    given = dict(NO_DATABASE, login_db="phase", login_port=6432)
+    assert database_settings(given, {}) == {"dbname": "phase", "port": 6432}
+
+
+@pytest.mark.parametrize(
+    ("given", "settings"),
+    [
+        ({}, {"dsn": "postgresql://ambient/phase"}),
+        ({"login_password": "x"}, {"dsn": "postgresql://ambient/phase", "password": "x"}),
+        ({"login_host": "db"}, {"host": "db"}),
+        ({"login_user": "phase", "login_db": "phase"}, {"user": "phase", "dbname": "phase"}),
+        ({"database_url": "postgresql://named/phase"}, {"dsn": "postgresql://named/phase"}),
+    ],
+)
+def test_an_option_that_names_a_database_wins_over_the_environment(given, settings):
+    ambient = {"DATABASE_URL": "postgresql://ambient/phase", "PGHOST": "other", "PGPORT": "1"}
+    assert database_settings(dict(NO_DATABASE, **given), ambient) == settings
+
+
+def test_a_database_is_named():
+    with pytest.raises(BadOption, match="nothing names a database") as refused:
+        database_settings(dict(NO_DATABASE, login_user="phase"), {"PGPORT": "5433"})
+    assert "database_url" in refused.value.next_step
+
+
+def test_timeouts_fill_in_what_is_not_given_and_name_the_option():
+    assert timeouts({"timeouts": {"lock": "2m"}}) == {"connect": 10, "statement": 0, "lock": 120, "idle": 60}
+    assert timeouts({}) == timeouts({"timeouts": None})
+    with pytest.raises(BadOption, match=r"timeouts\.idle"):
+        timeouts({"timeouts": {"idle": "soon"}})
+
+
+def test_the_engine_is_found_as_by_the_docker_command(monkeypatch):
+    for name in ("DOCKER_HOST", "DOCKER_TLS", "DOCKER_TLS_VERIFY", "DOCKER_API_VERSION", "DOCKER_TIMEOUT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("DOCKER_HOST", "tcp://engine:2376")
+    monkeypatch.setenv("DOCKER_CERT_PATH", "/certs")
+    validated = ArgumentSpecValidator(target_spec().options).validate({"docker": {"client_key": "/mine"}})
+    assert not validated.error_messages
+    docker = validated.validated_parameters["docker"]
+    assert (docker["docker_host"], docker["timeout"], docker["api_version"]) == ("tcp://engine:2376", 60, "auto")
+    assert (docker["ca_path"], docker["client_cert"], docker["client_key"]) == (
+        "/certs/ca.pem",
+        "/certs/cert.pem",
+        "/mine",
     )
-    assert database_settings(params) == {}
-    assert database_settings(dict(params, login_db="phase", login_port=6432)) == {"dbname": "phase", "port": 6432}
+    assert ArgumentSpecValidator(target_spec().options).validate({}).validated_parameters["docker"]["client_key"] == (
+        "/certs/key.pem"
+    )
+    lone = ArgumentSpecValidator({"docker": docker_spec()})
+    monkeypatch.delenv("DOCKER_CERT_PATH")
+    assert "client_key" in lone.validate({"docker": {"client_cert": "/c"}}).error_messages[0]

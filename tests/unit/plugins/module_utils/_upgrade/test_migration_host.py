@@ -15,7 +15,7 @@ from ansible_collections.phase.console.plugins.module_utils._upgrade import migr
 PARAMS = {
     "deployment": "docker",
     "image": "phasehq/backend:v2.73.2",
-    "lock_timeout": "5s",
+    "timeouts": {"lock": "5s"},
     "lock_retries": 8,
     "wait_for_lock": "20s",
     "stop_on": [],

@@ -68,8 +68,8 @@ def test_connection_errors_have_their_kind_and_a_next_step(text, kind):
 @pytest.mark.parametrize(
     ("code", "kind", "word"),
     [
-        ("55P03", "database_error", "lock_timeout"),
-        ("57014", "database_error", "statement_timeout"),
+        ("55P03", "database_error", "timeouts.lock"),
+        ("57014", "database_error", "timeouts.statement"),
         ("42501", "database_error", "denied"),
         ("57P01", "database_unreachable", "broke"),
         (None, "database_unreachable", "broke"),
