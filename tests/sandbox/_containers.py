@@ -15,6 +15,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, ClassVar, TypeVar
 from urllib.parse import quote
@@ -158,6 +159,19 @@ class ContainerInstance:
         """The state of each component's container, `missing` where there is none."""
         found = {name: state for _identity, name, _labels, state in _named(self.engine)}
         return {component: found.get(f"phase-{component}", "missing") for component in COMPONENTS}
+
+    def things(self) -> Things:
+        """Its containers, network and volumes; not what somebody else has put on its network."""
+        mine = {identity for identity, _name, _labels, _state in _named(self.engine)}
+        return Things(frozenset(mine), things(self.engine).networks, things(self.engine).volumes)
+
+    def mend(self) -> None:
+        """Start again what a test has stopped or killed."""
+        stopped = [name for name, state in self.status().items() if state not in ("missing", "running")]
+        for component in [name for name in reversed(COMPONENTS) if name in stopped and name != "migrations"]:
+            self.docker("start", f"phase-{component}", check=False)
+        if stopped:
+            self.wait_ready()
 
     def inspect(self, name: str) -> Document:
         """docker's description of a container, network or volume of that name."""
@@ -371,22 +385,70 @@ def remove_ours(engine: Engine) -> None:
 
     They are known by their labels alone, so this also clears what a killed run has left behind.
     """
+    with engines.lock("images"):  # a container in which another run builds an image bears the label, too
+        _remove(engine, things(engine))
 
-    def listed(*argv: str) -> list[str]:
-        return engine.docker(*argv).split()
 
-    ours = f"label={images.LABEL}"
-    networks = listed("network", "ls", "--quiet", "--filter", ours)
-    containers = [identity for identity, _name, labels, _state in _named(engine) if images.LABEL in labels]
+@dataclass(frozen=True)
+class Things:
+    """Identities of containers, networks and volumes on an engine."""
+
+    containers: frozenset[str] = frozenset()
+    networks: frozenset[str] = frozenset()
+    volumes: frozenset[str] = frozenset()
+
+    def without(self, others: Things) -> Things:
+        return Things(
+            self.containers - others.containers, self.networks - others.networks, self.volumes - others.volumes
+        )
+
+    def __bool__(self) -> bool:
+        return bool(self.containers or self.networks or self.volumes)
+
+
+def things(engine: Engine) -> Things:
+    """What bears the sandbox's label, and every container on one of its networks."""
+
+    def listed(*argv: str) -> frozenset[str]:
+        return frozenset(engine.docker(*argv).split())
+
+    ours = ("--filter", f"label={images.LABEL}")
+    networks = listed("network", "ls", "--quiet", "--no-trunc", *ours)
+    every = ("ps", "--all", "--quiet", "--no-trunc")
+    containers = listed(*every, *ours)
     for network in networks:
-        containers += listed("ps", "--all", "--quiet", "--no-trunc", "--filter", f"network={network}")
-    # What a killed run of the collection had an engine make that answered late: it hangs on no network yet.
-    operations = ("--filter", "label=phase.console.operation", "--filter", ours)
-    containers += listed("ps", "--all", "--quiet", "--no-trunc", *operations)
-    for command, things in (
-        (("rm", "--force", "--volumes"), list(dict.fromkeys(containers))),
-        (("network", "rm"), networks),
-        (("volume", "rm", "--force"), listed("volume", "ls", "--quiet", "--filter", ours)),
-    ):
-        if things:
-            engine.docker(*command, *things)
+        containers |= listed(*every, "--filter", f"network={network}")
+    return Things(containers, networks, listed("volume", "ls", "--quiet", *ours))
+
+
+def _remove(engine: Engine, found: Things) -> None:
+    if found.containers:
+        # One that is being removed already, by its --rm or by another client, is an error and no trouble.
+        engine.docker("rm", "--force", "--volumes", *found.containers, check=False)
+        wait_for(lambda: not (things(engine).containers & found.containers), 60, "containers stay", lambda: "")
+    for network in found.networks:
+        described = json.loads(engine.docker("network", "inspect", network, check=False) or "[]")
+        # An engine can keep the endpoint of a container that is gone, and refuses to remove its network then.
+        for endpoint in [endpoint["Name"] for one in described for endpoint in one["Containers"].values()]:
+            engine.docker("network", "disconnect", "--force", network, endpoint, check=False)
+    for command, names in ((("network", "rm"), found.networks), (("volume", "rm", "--force"), found.volumes)):
+        if names:
+            engine.docker(*command, *names)
+
+
+def remove_left(engine: Engine, before: Things) -> list[str]:
+    """Remove what has come since `before` and belongs to no running instance; its names."""
+    running = ContainerInstance._running
+    left = things(engine).without(before)
+    if running is not None:
+        left = left.without(running.things())
+    if not left:
+        return []
+    names = [
+        engine.docker("inspect", "--format", "{{.Name}}", name, check=False).lstrip("/") or name
+        for kind in (left.containers, left.networks, left.volumes)
+        for name in sorted(kind)
+    ]
+    with engines.lock("images"):
+        _remove(engine, left)
+    return names

@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -77,6 +78,17 @@ def mirror() -> str:
             "This machine's apt names no Debian archive. Set PHASE_CONSOLE_DEBIAN_MIRROR to the URL of one."
         )
     return chosen
+
+
+DAY = 24 * 3600
+
+
+def outdated(path: Path) -> bool:
+    """Whether something that was made of packages has to be made anew: in CI after a day, elsewhere never.
+
+    What a cache keeps would hide what the distribution ships by now.
+    """
+    return os.environ.get("CI") == "true" and time.time() - path.stat().st_mtime > DAY
 
 
 def apt_settings() -> str:

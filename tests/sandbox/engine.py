@@ -29,7 +29,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import _debian
+from . import _debian, noted
 
 DEFAULT_SOCKET = Path("/var/run/docker.sock")
 PLUGINS = {"compose": "docker-compose", "buildx": "docker-buildx"}  # plugin -> Debian package
@@ -82,6 +82,14 @@ class Engine:
             said = done.stderr.decode(errors="replace").strip()[-2000:]
             raise RuntimeError(f"docker {shlex.join(argv[:2])} exited with {done.returncode}: {said}")
         return done.stdout.decode(errors="replace").strip()
+
+    def note_versions(self) -> None:
+        """Of the engine, of what it runs containers with, and of Compose."""
+        form = "{{range .Server.Components}}{{.Name}} {{.Version}}\n{{end}}"
+        for line in self.docker("version", "--format", form).splitlines():
+            name, _space, version = line.partition(" ")
+            noted.note({"Engine": "Docker"}.get(name, name), version.strip())
+        noted.note("Docker Compose", self.docker("compose", "version", "--short"))
 
     def has_plugin(self, name: str) -> bool:
         probe = subprocess.run(["docker", name, "version"], env=self.environment(), capture_output=True, check=False)
@@ -160,7 +168,8 @@ def logs(engine: Engine, container: str, lines: int = 20) -> str:
 def _with_plugins(engine: Engine) -> Engine:
     """The same engine, pointed at our own plugins when docker has none and an earlier run has fetched them."""
     config = _private().config
-    if engine.has_plugin("compose") or not (config / "cli-plugins/docker-compose").exists():
+    plugin = config / "cli-plugins/docker-compose"
+    if engine.has_plugin("compose") or not plugin.exists() or _debian.outdated(plugin):
         return engine
     return Engine(engine.host, config, engine.started)
 
@@ -253,7 +262,7 @@ def _install_plugins() -> None:
         subprocess.run(["dpkg-deb", "--extract", str(package), str(unpacked)], check=True)
         plugin = next(unpacked.glob(f"usr/**/cli-plugins/{name}"))
         fresh = target / f".{name}"
-        shutil.copy2(plugin, fresh)
+        shutil.copy(plugin, fresh)  # with today's time: see _debian.outdated
         fresh.replace(target / name)
         shutil.rmtree(unpacked)
         package.unlink()
@@ -403,6 +412,16 @@ def stop() -> bool:
         _clear(private)
         shutil.rmtree(private.run)
     return True
+
+
+def clear_killed() -> None:
+    """Remove what a private engine that was killed has left: its mounts and notes. One that runs is left alone."""
+    private = _private()
+    if private.run.exists():
+        with lock("engine"):
+            if _pid(private) is None:
+                _clear(private)
+                shutil.rmtree(private.run, ignore_errors=True)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -13,6 +13,7 @@ built twice and a tag that somebody else's image bears is never taken away. Cont
 from __future__ import annotations
 
 import argparse
+import datetime
 import functools
 import hashlib
 import json
@@ -25,7 +26,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import _debian
+from . import _debian, noted
 from . import engine as engines
 from .engine import Engine
 
@@ -35,6 +36,12 @@ RUNTIME = "phase-console-sandbox/runtime:latest"
 POSTGRES = "phase-console-sandbox/postgres:latest"
 REDIS = "phase-console-sandbox/redis:latest"
 NGINX = "phase-console-sandbox/nginx:latest"
+PACKAGES = {
+    POSTGRES: ["postgresql-[0-9]*"],
+    REDIS: ["redis-server"],
+    NGINX: ["nginx"],
+    RUNTIME: ["python3", "python3-django", "python3-psycopg2", "gunicorn"],
+}
 SERVICES = (POSTGRES, REDIS, NGINX)
 VERSIONS = ("v2.37.2", "v2.42.0", "v2.54.0", "v2.66.0", "v2.73.2")
 
@@ -172,11 +179,13 @@ def ensure(
             f"This Docker engine holds {', '.join(foreign)}, which the sandbox has not made: somebody's real Phase, "
             f"which the tests leave alone. {ANOTHER_ENGINE}"
         )
-    if all(present.get(name) == content(name) for name in needed):
+    age = max((days(engine, name) for name in present), default=0)
+    if age and os.environ.get("CI") != "true":
+        report(f"The images are up to {age} days old. `--fresh` makes them of today's packages, as CI does.")
+    if not _outdated(engine, needed, present):
         return []
     with engines.lock("images"):  # another run may have built them while this one waited
-        present = labels(engine, needed)
-        outdated = [name for name in needed if present.get(name) != content(name)]
+        outdated = _outdated(engine, needed, labels(engine, needed))
         for name in outdated:
             started = time.monotonic()
             if name == BASE:
@@ -187,6 +196,31 @@ def ensure(
         # What the new images replaced, unless a container still runs it: the cache must not grow with every change.
         engine.docker("image", "prune", "--force", "--filter", f"label={LABEL}", check=False)
     return outdated
+
+
+def _outdated(engine: Engine, needed: list[str], present: dict[str, str | None]) -> list[str]:
+    """Those that are missing, were made of other files or, in CI, of packages of another day."""
+    daily = os.environ.get("CI") == "true"
+    return [name for name in needed if present.get(name) != content(name) or (daily and days(engine, name) > 0)]
+
+
+def days(engine: Engine, name: str) -> int:
+    """The age of an image."""
+    made = engine.docker("image", "inspect", "--format", "{{.Created}}", name)[:19]
+    then = datetime.datetime.fromisoformat(made).replace(tzinfo=datetime.timezone.utc)
+    return (datetime.datetime.now(tz=datetime.timezone.utc) - then).days
+
+
+def note_versions(engine: Engine) -> None:
+    """Of the packages in the images that the tests run."""
+    for image, packages in PACKAGES.items():
+        form = "--showformat=${Package} ${Version}\\n"
+        said = engine.docker("run", "--rm", "--entrypoint=dpkg-query", image, "--show", form, *packages, check=False)
+        for line in said.splitlines():
+            name, _space, version = line.partition(" ")
+            if not version:  # a name that another package mentions
+                continue
+            noted.note(f"{name} (in containers)", version)
 
 
 def _build(engine: Engine, image: Image) -> None:
@@ -326,6 +360,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--only", action="append", choices=VERSIONS, metavar="VERSION", help="this version alone; may be repeated"
     )
+    parser.add_argument("--fresh", action="store_true", help="build them anew, of today's packages")
     parser.add_argument("--remove", action="store_true", help="remove the sandbox's images")
     arguments = parser.parse_args(argv)
     names = for_versions(arguments.only) if arguments.only else None
@@ -334,6 +369,8 @@ def main(argv: list[str] | None = None) -> int:
             if arguments.remove:
                 print("\n".join(remove(engine)) or "nothing to remove")
                 return 0
+            if arguments.fresh:
+                remove(engine)
             built = ensure(engine, names, report=lambda line: print(line, flush=True))
     except (engines.EngineMissing, _debian.DebianError, ImagesError) as error:
         print(error, file=sys.stderr)

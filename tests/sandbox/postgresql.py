@@ -18,7 +18,7 @@ from pathlib import Path
 import psycopg2
 from psycopg2 import sql
 
-from sandbox import postgresql_versions, processes
+from sandbox import noted, postgresql_versions, processes
 
 ADMINISTRATOR = "postgres"
 # PostgreSQL refuses to run as root. This account exists everywhere and owns nothing.
@@ -126,6 +126,7 @@ class Server:
             user=server_user(),
         )
         processes.wait_ready(self.note, self.log, self.answers)
+        noted.note_program("PostgreSQL", [self.programs / "postgres", "--version"])
 
     def stop(self) -> None:
         """End every session and stop: PostgreSQL's fast shutdown, which is SIGINT."""

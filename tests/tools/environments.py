@@ -12,6 +12,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -88,8 +89,13 @@ class Environment:
             stamp = json.loads((self.path / STAMP).read_text(encoding="utf-8"))
         except (FileNotFoundError, ValueError):
             return None
-        usable = stamp["python"] == _identity(self.python) and (self.bin / "python").exists()
+        usable = stamp["python"] == _identity(self.python) and (self.bin / "python").exists() and not self._outdated()
         return dict(stamp["requirements"]) if usable else None
+
+    def _outdated(self) -> bool:
+        """In CI after a day: the packages that the pinned ones ask for are not pinned themselves."""
+        made = (self.path / "pyvenv.cfg").stat().st_mtime
+        return os.environ.get("CI") == "true" and time.time() - made > 24 * 3600
 
     def _write_stamp(self, requirements: dict[str, str]) -> None:
         stamp = {"python": _identity(self.python), "requirements": requirements}

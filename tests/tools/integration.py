@@ -12,6 +12,7 @@ from pathlib import Path
 
 from sandbox import _debian, engine, images
 
+from . import versions
 from .environments import project_environment
 from .jobs import Job, Log, Outcome, Skip, junit_outcome
 from .paths import BUILD, LOGS, ROOT
@@ -51,6 +52,8 @@ def _docker_engine(log: Log) -> Iterator[dict[str, str]]:
     try:
         with engine.running() as found:
             images.ensure(found, report=lambda text: log.write(text + "\n"))
+            found.note_versions()
+            images.note_versions(found)
             yield found.variables()
     except engine.EngineMissing as missing:
         raise Skip(str(missing)) from missing
@@ -74,6 +77,7 @@ def job(tier: str, keyword: str = "") -> Job:
         if not has_tests(tier):
             return Outcome(notes=["it has no tests yet"])
         environment = project_environment(INTEGRATION_REQUIREMENTS, log=log.file)
+        versions.note_packages(environment)
         with SERVICES[tier](log) as variables:
             return _pytest(tier, keyword, environment.bin, variables, log)
 

@@ -170,8 +170,32 @@ class Local:
 
     def server_process(self, _subject: Subject, _process: Any) -> None:
         for (pid,) in self.subject.sql(f"{OURS} order by random() limit 1"):
+            before = self._checkpointer()
             with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile
                 os.kill(pid, signal.SIGKILL)
+                self._wait_for_restart(before)
+
+    def _wait_for_restart(self, before: int | None) -> None:
+        """The server takes connections for another moment, and ends them all when it notices the death. One that ended
+        by itself just before it was killed makes it restart nothing.
+        """
+        noticed = time.monotonic() + 3
+
+        def restarted() -> bool:
+            found = self._checkpointer()
+            return found is not None and (found != before or time.monotonic() > noticed)
+
+        eventually(restarted, 60, 0.02)
+
+    def _checkpointer(self) -> int | None:
+        """Its process: another one once the server has restarted them all. None while it does not answer."""
+        try:
+            with self.server.administrator() as connection, connection.cursor() as cursor:
+                cursor.execute(CHECKPOINTER)
+                found = cursor.fetchone()
+                return int(found[0]) if found else None
+        except (psycopg2.OperationalError, psycopg2.InterfaceError):
+            return None
 
     def postmaster(self, _subject: Subject, _process: Any) -> None:
         postmaster = psutil.Process(int((self.server.data / "postmaster.pid").read_text().split()[0]))
@@ -338,6 +362,7 @@ class Loop:
 # What is killed
 
 Kill = Callable[[Subject, Any], None]
+CHECKPOINTER = "select pid from pg_stat_activity where backend_type = 'checkpointer'"
 OURS = "select pid from pg_stat_activity where application_name like 'phase.console%'"
 
 

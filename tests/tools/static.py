@@ -12,6 +12,7 @@ import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from . import versions
 from .environments import Environment, SetupError, cached_environment, interpreters, project_environment
 from .jobs import Job, Log, Outcome, Skip, command_outcome, junit_outcome
 from .paths import BUILD, LOGS, REQUIREMENTS, ROOT
@@ -27,7 +28,9 @@ EXPECTED_WARNINGS = ()
 
 
 def static_environment(log: Log) -> Environment:
-    return cached_environment("static", "static", "units", log=log.file)
+    environment = cached_environment("static", "static", "units", log=log.file)
+    versions.note_packages(environment)
+    return environment
 
 
 def _bundle(log: Log) -> Path:
@@ -288,6 +291,7 @@ def gates(only: str = "") -> Callable[[Log], Outcome]:
 
 def _gates(log: Log, only: str) -> Outcome:
     environment = project_environment(INTEGRATION_REQUIREMENTS, log=log.file)
+    versions.note_packages(environment)
     report = LOGS / "gates.xml"
     env = {**_tool_env(environment), "PYTHONPATH": "tests"}
     command = [

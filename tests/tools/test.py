@@ -6,11 +6,12 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
 from collections.abc import Sequence
 
-from . import integration, static
+from sandbox import engine
+
+from . import ending, integration, static, versions
 from .jobs import Job, run_all, stop, summarise
 
 INTEGRATION_TIERS = ("postgresql", "docker", "kubernetes")
@@ -82,9 +83,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UnknownName as unknown:
         print(unknown, file=sys.stderr)
         return 2
-    signal.signal(signal.SIGTERM, lambda _number, _frame: stop())
-    run_all(jobs, WORKERS)
-    return summarise(jobs, required=in_ci)
+
+    def work() -> int:
+        versions.begin()
+        run_all(jobs, WORKERS)
+        versions.summarise(sys.stdout)
+        return summarise(jobs, required=in_ci)
+
+    code = ending.supervised(work, stop)
+    if code > 128:
+        engine.clear_killed()
+    return code
 
 
 if __name__ == "__main__":

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -58,3 +60,37 @@ def test_what_a_killed_run_left_is_cleared(tmp_path: Path) -> None:
     with DockerInstance.start(tmp_path / "next", "v2.66.0") as instance:
         volumes = instance.docker("volume", "ls", "--quiet", "--filter", f"label={images.LABEL}").split()
         assert volumes == ["phase-postgres-data"]
+
+
+LEAVES = """
+from sandbox import engine, images
+
+def left():
+    return engine.find().docker("ps", "--quiet", "--filter", "name=left-on-purpose")
+
+def test_before():
+    assert left() == ""
+
+def test_leaves():
+    engine.find().docker("run", "--detach", "--name", "left-on-purpose", images.RUNTIME, "sleep", "infinity")
+
+def test_after():
+    assert left() == ""
+"""
+
+
+def test_a_container_that_a_test_leaves_fails_that_test_alone(tmp_path: Path) -> None:
+    images.ensure(engines.ensure(), [images.RUNTIME])
+    (tmp_path / "test_leaves.py").write_text(LEAVES, encoding="utf-8")
+    options = ["-p", "integration.leftovers", "-p", "no:cacheprovider", "-c", os.devnull, "--rootdir", str(tmp_path)]
+    command = [sys.executable, "-m", "pytest", *options, "-v", str(tmp_path)]
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    outcomes = re.findall(r"::(test_\w+) (\w+)", done.stdout.partition("====== ERRORS")[0])
+    assert outcomes == [
+        ("test_before", "PASSED"),
+        ("test_leaves", "PASSED"),
+        ("test_leaves", "ERROR"),
+        ("test_after", "PASSED"),
+    ], done.stdout
+    assert "The test has left left-on-purpose" in done.stdout
