@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Callable
 
+from ansible_collections.phase.console.plugins.module_utils._realip import check as _realip_check
 from ansible_collections.phase.console.plugins.module_utils._realip import settings as _realip_settings
 from ansible_collections.phase.console.plugins.plugin_utils._filters import telling
 
@@ -17,6 +18,7 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         return {
+            "realip_dangers": telling(_realip_check.dangers),
             "realip_settings": telling(_realip_settings.settings),
             "realip_published": telling(lambda sources: list(_realip_settings.sources_to_fetch(sources))),
         }

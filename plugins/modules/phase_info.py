@@ -13,6 +13,9 @@ version_added: 0.1.0
 description:
   - Tells the containers and images of an instance, its database, its migrations, its sizes, and who works in it now.
   - Reads only. Needs no credentials where the backend's container has them.
+  - With V(access) among O(gather_subset), it sends the running backend a real request as a member who has signed in
+    with a password, from an address, and returns the answer. It shows what a change of network policies or of single
+    sign-on has led to.
 author: The phase.console authors (@phase-console)
 extends_documentation_fragment:
   - phase.console.attributes
@@ -20,7 +23,9 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     support: full
-    details: [Reads only.]
+    details:
+      - Reads only, in check mode too. After a request of V(access), as after any other, the backend may keep for a
+        minute whether the organisation requires single sign-on.
   diff_mode:
     support: none
     details: [Changes nothing.]
@@ -28,11 +33,38 @@ attributes:
     support: full
 options:
   gather_subset:
-    description: What to tell.
+    description:
+      - What to tell. V(all) is everything but V(access), which has to be named and needs O(organisation).
+      - For V(access) a session of the member is signed beside the backend. It is good for 30 seconds, is sent to O(url)
+        alone, and is in no result, log or argument. Phase keeps sessions in cookies, so nothing is written to its
+        database. A service account can't be asked for, since only its token lets it in; see
+        M(phase.console.phase_network_policy). O(deployment=database) has no V(access), since it reaches no application.
     type: list
     elements: str
-    choices: [instance, migrations, storage, activity, all]
+    choices: [instance, migrations, storage, activity, access, all]
     default: [all]
+  organisation:
+    description: For V(access), the organisation's name, to the letter.
+    type: str
+  account:
+    description: For V(access), the member's e-mail address, user name or id. The default is the longest-standing owner.
+    type: str
+  address:
+    description:
+      - For V(access), the address that the member comes from. It is sent in C(X-Real-IP) and C(X-Forwarded-For); what
+        nginx makes of a client's address is not seen. Without it, the request comes from the backend's own host.
+    type: str
+  url:
+    description: For V(access), where the backend itself answers, as seen from where it runs.
+    type: str
+    default: http://127.0.0.1:8000
+  request_timeout:
+    description: For V(access), how long to wait for each answer.
+    type: str
+    default: 10s
+seealso:
+  - module: phase.console.phase_network_policy
+  - module: phase.console.phase_sso
 """
 
 EXAMPLES = r"""
@@ -45,6 +77,15 @@ EXAMPLES = r"""
     gather_subset: [storage]
   register: info
   failed_when: info.phase.storage.invalid_indexes | length > 0
+
+- name: See whether alice gets in from her new address
+  phase.console.phase_info:
+    gather_subset: [access]
+    organisation: SpaceX
+    account: alice@example.com
+    address: 203.0.113.7
+  register: info
+  failed_when: info is failed or not info.phase.access.granted
 """
 
 RETURN = r"""
@@ -76,6 +117,40 @@ phase:
       description: Number of C(sessions), C(long_transactions), C(blocked) sessions, C(advisory_locks), C(index_builds).
       returned: when asked for
       type: dict
+    access:
+      description: The running backend's answer.
+      returned: when asked for
+      type: dict
+      contains:
+        granted:
+          description: Whether the member gets in with a password.
+          type: bool
+        code:
+          description:
+            - Null, or why not. V(IP_RESTRICTED) and V(SSO_REQUIRED) are Phase's own codes. V(INACTIVE) and
+              V(NO_PASSWORD) are what the login would refuse. V(NOT_A_MEMBER), V(UNAUTHENTICATED) and V(REFUSED) stand
+              for the backend's other answers.
+          type: str
+        said:
+          description: The backend's own words for that.
+          type: str
+        sentence:
+          description: The same in one sentence.
+          type: str
+        address:
+          description: The address that the backend saw. Null before v2.41.0, which does not return it.
+          type: str
+        account:
+          description:
+            - The member that was asked for, with C(id), C(email), C(owner), C(active), C(password) (whether the member
+              has a usable one) and C(scim) (whether SCIM manages the member).
+          type: dict
+        organisation:
+          description: The organisation.
+          type: str
+        password_login:
+          description: Whether the backend takes passwords at all; null where it does not say, as before v2.67.0.
+          type: bool
 """
 
 from ansible_collections.phase.console.plugins.module_utils._call.module import run_module

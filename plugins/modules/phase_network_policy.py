@@ -85,6 +85,34 @@ options:
             C(X-Forwarded-For), else it is that of the peer, here O(diagnose.address). Before v2.54.2 it did not look at
             C(X-Real-IP).
         type: dict
+  recorded:
+    description:
+      - With O(state=info), a question about many addresses, namely those that Phase has recorded lately, each with its
+        account, and your own. Ask it before the configuration of a proxy changes which addresses Phase sees. The answer
+        is in RV(recorded).
+    type: dict
+    suboptions:
+      days:
+        description: How far back to look.
+        type: int
+        default: 30
+      proxies:
+        description:
+          - The addresses and ranges of the proxies whose word about the client will be taken. An address of theirs says
+            nothing of its client, so accounts that were seen with such an address only are named.
+        type: list
+        elements: str
+        default: []
+      addresses:
+        description: Your own addresses, as the proxies see them.
+        type: list
+        elements: str
+        default: []
+      account:
+        description:
+          - Your account, an e-mail address or an id. Without it, O(recorded.addresses) are judged for an account that
+            has no policies of its own, in each organisation in scope with global ones.
+        type: str
 seealso:
   - module: phase.console.phase_info
 """
@@ -111,6 +139,15 @@ EXAMPLES = r"""
   phase.console.phase_network_policy:
     state: restored
     snapshot: "{{ access.snapshot }}"
+
+- name: See who would be kept out behind Cloudflare
+  phase.console.phase_network_policy:
+    recorded:
+      proxies: [173.245.48.0/20, 103.21.244.0/22]
+      addresses: [198.51.100.7]
+      account: alice@example.com
+  register: access
+  failed_when: access is failed or access.recorded.summary | length > 0
 
 - name: Switch every global policy of an organisation off
   phase.console.phase_network_policy:
@@ -218,6 +255,39 @@ diagnosis_after:
   description: The same after the change, in check mode as it would be.
   returned: when O(diagnose) is given
   type: dict
+recorded:
+  description: The answer to O(recorded).
+  returned: when O(recorded) is given
+  type: dict
+  contains:
+    summary:
+      description: A sentence for each kind of danger; empty when every recorded address is let in.
+      type: list
+      elements: str
+    organisations:
+      description: Names of the organisations with policies in force.
+      type: list
+      elements: str
+    kept_out:
+      description: Accounts, and addresses they came from that no policy in force lets in.
+      type: list
+      elements: dict
+    behind_proxy:
+      description:
+        - Accounts that came from a proxy's own address and from no other that is let in, with the C(entry) that lets
+          the proxy in today.
+      type: list
+      elements: dict
+    own_addresses:
+      description: Your own addresses, C(allowed) or not.
+      type: list
+      elements: dict
+    counts:
+      description: How many different C(addresses) were recorded, and how many of them are C(proxies) or C(private).
+      type: dict
+    truncated:
+      description: Whether there were more events than were looked at, which is the newest 2000 of each environment.
+      type: bool
 before:
   description: The rows that change, by table, every column in PostgreSQL's own text form.
   returned: success

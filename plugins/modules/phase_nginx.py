@@ -106,7 +106,7 @@ options:
     type: float
     default: 30
 seealso:
-  - module: phase.console.phase_realip_check
+  - module: phase.console.phase_network_policy
 """
 
 EXAMPLES = r"""

@@ -1,32 +1,34 @@
 # SPDX-FileCopyrightText: 2026 The phase.console authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""phase_network_policy: plan, snapshot, change, and what is told of it."""
+"""phase_network_policy: plan, snapshot, change, and the result in words."""
 
 from __future__ import annotations
 
-import contextlib
 import os
-from typing import Any, Callable, Dict, List, Mapping, Optional
+from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 from .._call.argspec import ArgumentSpec
 from .._call.module import Call
-from .._errors import BadOption, PhaseError
+from .._errors import BadOption
 from .._operations.access import network_policy
+from .._operations.access.recorded import networks_of
 from .._operations.access.rule import address_of, parse_entry
 from .._operations.core import audit as _audit
-from .._operations.core.rows import Image, RowsChanged
+from .._operations.core.rows import Image
 from .._operations.core.words import quoted
 from . import snapshot as _snapshot
+from .change import replanned, with_snapshot
 
 MODULE = "phase_network_policy"
-ATTEMPTS = 3  # plans, when others change the same rows meanwhile
-# What would be passed over without a word by the other states.
+NAMED = 5  # accounts in a sentence
+# The states that an option has a meaning for; with another one it is refused.
 MEANT_FOR = {
     "policies": ("allowed", "reset"),
     "account_policies": ("reset",),
     "allow": ("allowed",),
     "snapshot": ("restored",),
+    "recorded": ("info",),
 }
 
 Plan = Dict[str, Any]
@@ -45,6 +47,15 @@ SPEC = _snapshot.snapshot_spec().merge(
                 "options": {"address": {"type": "str"}, "account": {"type": "str"}, "headers": {"type": "dict"}},
                 "required_one_of": [["address", "headers"]],
             },
+            "recorded": {
+                "type": "dict",
+                "options": {
+                    "days": {"type": "int", "default": 30},
+                    "proxies": {"type": "list", "elements": "str", "default": []},
+                    "addresses": {"type": "list", "elements": "str", "default": []},
+                    "account": {"type": "str"},
+                },
+            },
         },
         states=["info", "allowed", "reset", "restored"],
     )
@@ -62,7 +73,7 @@ def request_of(params: Mapping[str, Any], operator: str) -> Dict[str, Any]:
     state = params["state"]
     for name, states in MEANT_FOR.items():
         if params[name] and state not in states:
-            raise BadOption("%s says nothing to state=%s." % (name, state), "Set state=%s." % " or ".join(states))
+            raise BadOption("%s has no meaning with state=%s." % (name, state), "Set state=%s." % " or ".join(states))
     allow = [parse_entry(text) for text in params["allow"] or []]
     if state == "allowed" and not allow:
         address = question.get("address") if question else None
@@ -76,6 +87,7 @@ def request_of(params: Mapping[str, Any], operator: str) -> Dict[str, Any]:
         "account_policies": params["account_policies"],
         "allow": allow,
         "diagnose": question,
+        "recorded": recorded_of(params["recorded"]),
         "reason": _snapshot.plain("reason", " ".join(params["reason"].split())),
         "operator": operator,
         "force": params["force"],
@@ -111,19 +123,31 @@ def question_of(diagnose: Optional[Mapping[str, Any]]) -> Optional[Dict[str, Any
     return found
 
 
-def network_policies(call: Call, now: Callable[[], float], environment: Mapping[str, str]) -> Dict[str, Any]:
-    """The module's result. Where others change the same rows between plan and change, it plans anew, a few times."""
-    request = request_of(call.params, _snapshot.operator(environment))
+def recorded_of(given: Optional[Mapping[str, Any]]) -> Optional[Dict[str, Any]]:
+    """``recorded``, its proxies as ranges. Raises BadOption for what is no address."""
+    if given is None:
+        return None
+    for text in given["addresses"]:
+        if address_of(text) is None:
+            raise BadOption(
+                "recorded.addresses has %r, which is no address." % text[:80], "Write 192.0.2.1 or 2001:db8::1."
+            )
+    if given["account"] is not None:
+        _written("recorded.account", given["account"])
+    return {
+        "days": given["days"],
+        "proxies": networks_of(given["proxies"]),
+        "addresses": [text.strip() for text in given["addresses"]],
+        "account": given["account"],
+    }
+
+
+def run(call: Call) -> Dict[str, Any]:
+    """The module's result."""
+    request = request_of(call.params, _snapshot.operator(os.environ))
     if request["state"] == "restored":
         request["images"] = _images(call, request)
-    for _attempt in range(ATTEMPTS - 1):
-        try:
-            return _once(call, request, now, environment)
-        except PhaseError as error:
-            if error.kind != RowsChanged.kind or request["state"] == "restored":
-                raise
-            call.report("Somebody else changed the same rows; planning again")
-    return _once(call, request, now, environment)
+    return replanned(call, lambda: _once(call, request))
 
 
 def _images(call: Call, request: Mapping[str, Any]) -> List[Image]:
@@ -136,33 +160,33 @@ def _images(call: Call, request: Mapping[str, Any]) -> List[Image]:
     return _snapshot.images_of(content)
 
 
-def _once(
-    call: Call, request: Dict[str, Any], now: Callable[[], float], environment: Mapping[str, str]
-) -> Dict[str, Any]:
+def _once(call: Call, request: Dict[str, Any]) -> Dict[str, Any]:
     plan = call.target.run(network_policy.plan, request, call.report)
-    for note in plan["notes"]:
-        call.warn(note)
+    for text in warnings(plan):
+        call.warn(text)
+    if call.check or not plan["images"]:
+        return predicted(plan)
+    content = _snapshot.body(
+        MODULE, plan["database"], scope(plan), plan["images"], now=call.now(), reason=request["reason"]
+    )
+    change = {"images": plan["images"], "events": plan["events"]}
+    path, _done = with_snapshot(call, content, lambda: call.target.run(network_policy.apply, change, call.report))
+    return dict(predicted(plan), snapshot=path)
+
+
+def warnings(plan: Plan) -> List[str]:
+    found = list(plan["notes"])
+    counts = plan["recorded"]["counts"] if plan["recorded"] else {"private": 0}
+    if counts["private"] and counts["private"] + counts["proxies"] == counts["addresses"]:
+        found.append(
+            "Phase has recorded no public address: it sees a proxy's or the container engine's own today. From those,"
+            " it is unknown whom the policies would let in."
+        )
+    if plan["recorded"] and plan["recorded"]["truncated"]:
+        found.append("There are more events than were looked at; the newest of each environment were.")
     if not plan["supported"]:
-        call.warn("This release of Phase has no network policies; they came with v2.41.0.")
-    if not plan["images"]:
-        return result_of(plan)
-    for warning in _audit.absent(plan["audit"]):
-        call.warn(warning)
-    if call.check:
-        return result_of(plan)
-    content = _snapshot.body(MODULE, plan["database"], scope(plan), plan["images"], now=now(), reason=request["reason"])
-    path = _snapshot.save(call.params["snapshot_dir"], content, environment)
-    call.report("Snapshot written: %s" % path)
-    try:
-        call.target.run(network_policy.apply, {"images": plan["images"], "events": plan["events"]}, call.report)
-    except PhaseError as error:
-        if error.kind == RowsChanged.kind:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(path)  # nothing was changed, so there is nothing that it would undo
-        else:
-            error.partial.setdefault("snapshot", path)
-        raise
-    return dict(result_of(plan), snapshot=path)
+        found.append("This release of Phase has no network policies; they came with v2.41.0.")
+    return found + (_audit.absent(plan["audit"]) if plan["images"] else [])
 
 
 def scope(plan: Plan) -> str:
@@ -181,8 +205,8 @@ def rows(images: List[Image], side: str) -> Dict[str, List[Dict[str, Any]]]:
     return found
 
 
-def result_of(plan: Plan) -> Dict[str, Any]:
-    """What the plan tells, as a result: in check mode the same as after the change, but for ``snapshot``."""
+def predicted(plan: Plan) -> Dict[str, Any]:
+    """The result that check mode returns; after the change ``snapshot`` comes to it."""
     result = {
         "changed": bool(plan["images"]),
         "supported": plan["supported"],
@@ -195,6 +219,8 @@ def result_of(plan: Plan) -> Dict[str, Any]:
     }
     if plan["diagnosis"]:
         result.update(diagnosis=plan["diagnosis"], diagnosis_after=plan["diagnosis_after"])
+    if plan["recorded"]:
+        result["recorded"] = dict(plan["recorded"], summary=summary_of_recorded(plan["recorded"]))
     return result
 
 
@@ -226,6 +252,33 @@ def shown(policy: Mapping[str, Any]) -> str:
     )
 
 
-def run(call: Call) -> Dict[str, Any]:
-    """The module's result."""
-    return network_policies(call, call.now, os.environ)
+# Addresses that Phase has recorded
+
+
+def _some(parts: Sequence[str]) -> str:
+    more = " and %d more" % (len(parts) - NAMED) if len(parts) > NAMED else ""
+    return ", ".join(parts[:NAMED]) + more
+
+
+def _accounts(items: Sequence[Mapping[str, Any]]) -> List[str]:
+    """Each account once, with one of its addresses."""
+    found: Dict[str, str] = {}
+    for item in items:
+        found.setdefault("%s of %s" % (item["account"]["name"], item["organisation"]), item["address"])
+    return ["%s (%s)" % pair for pair in found.items()]
+
+
+def summary_of_recorded(found: Mapping[str, Any]) -> List[str]:
+    """A sentence for each kind of danger; none where every recorded address is let in."""
+    said = []
+    own = ["%s (%s)" % (one["address"], one["organisation"]) for one in found["own_addresses"] if not one["allowed"]]
+    if own:
+        said.append("No policy lets your own address in: %s." % _some(own))
+    if found["kept_out"]:
+        said.append("No policy lets these accounts in from where they came: %s." % _some(_accounts(found["kept_out"])))
+    if found["behind_proxy"]:
+        said.append(
+            "These accounts were seen with a proxy's address only, so it is unknown whether their own is let in: %s."
+            % _some(_accounts(found["behind_proxy"]))
+        )
+    return said

@@ -17,11 +17,12 @@ from .._operations.access.sso_doctor import DECISION_SECONDS
 from .._operations.access.sso_plan import CHANGES, lines
 from .._operations.core import audit as _audit
 from .._operations.core import rows as _rows
+from .._operations.core.api import Operation
 from .._operations.core.words import quoted
 from . import snapshot as _snapshot
+from .change import replanned, with_snapshot
 
 MODULE = "phase_sso"
-ATTEMPTS = 3  # plans, when others change the same rows meanwhile
 Facts = Dict[str, Any]
 
 SPEC = ArgumentSpec(
@@ -41,23 +42,13 @@ class ConfirmationMissing(PhaseError):
 
 
 def run(call: Call) -> Facts:
-    """The whole of a call.
-
-    Where others change the same rows between plan and change, it plans anew, a few times.
-    """
+    """The module's result."""
     _check_options(call.params)
     request = _request(call)
-    for _attempt in range(ATTEMPTS - 1):
-        try:
-            return _once(call, request, call.now())
-        except PhaseError as error:
-            if error.kind != _rows.RowsChanged.kind or call.params["state"] == "restored":
-                raise
-            call.report("Somebody else changed the same rows: planning again.")
-    return _once(call, request, call.now())
+    return replanned(call, lambda: _once(call, request))
 
 
-def _once(call: Call, request: Facts, now: float) -> Facts:
+def _once(call: Call, request: Facts) -> Facts:
     params, state = call.params, call.params["state"]
     plan = call.target.run(sso.plan, request, call.report)
     _check_organisation(params["organisation"], plan)
@@ -72,21 +63,20 @@ def _once(call: Call, request: Facts, now: float) -> Facts:
     if call.check or not result["changed"]:
         _warn_of_lockout(call, result["doctor"])
         return result
-    path = None
-    if changes:
-        content = _snapshot.body(
-            MODULE,
-            plan["database"],
-            plan["organisation"]["name"],
-            changes,
-            now=now,
-            reason=reason_of(params),
-            more={"organisation": plan["organisation"], "state": state},
-        )
-        path = _snapshot.save(params["snapshot_dir"], content, os.environ)
-        call.report("Snapshot written. What puts it back: state=restored snapshot=%s" % path)
-    outcome = _apply(call, plan, path)
-    if path and params["via"] == "stock":
+    if not changes:  # what redis alone has wrong, the application's command would not touch
+        return _finished(call, plan, _apply(call, plan, sso.apply), None)
+    content = _snapshot.body(
+        MODULE,
+        plan["database"],
+        plan["organisation"]["name"],
+        changes,
+        now=call.now(),
+        reason=reason_of(params),
+        more={"organisation": plan["organisation"], "state": state},
+    )
+    operation = sso.stock if params["via"] == "stock" else sso.apply
+    path, outcome = with_snapshot(call, content, lambda: _apply(call, plan, operation))
+    if params["via"] == "stock":
         path = _with_what_became(call, path, content, outcome["rows"])
     return _finished(call, plan, outcome, path)
 
@@ -153,7 +143,7 @@ def _check_organisation(name: Optional[str], plan: Facts) -> None:
         )
 
 
-def _apply(call: Call, plan: Facts, path: Optional[str]) -> Facts:
+def _apply(call: Call, plan: Facts, operation: Operation) -> Facts:
     request = {
         "state": call.params["state"],
         "organisation": plan["organisation"],
@@ -162,17 +152,7 @@ def _apply(call: Call, plan: Facts, path: Optional[str]) -> Facts:
         "event": event(plan, reason_of(call.params), _snapshot.operator(os.environ)),
         "backend": call.params["deployment"] != "database",
     }
-    # What redis alone has wrong, the application's command would not touch.
-    operation = sso.stock if path and call.params["via"] == "stock" else sso.apply
-    try:
-        return call.target.run(operation, request, call.report)
-    except PhaseError as error:
-        if path and error.kind == _rows.RowsChanged.kind:  # then nothing was written
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(path)
-        elif path:
-            error.partial = dict(error.partial, snapshot=path)
-        raise
+    return call.target.run(operation, request, call.report)
 
 
 def _with_what_became(call: Call, path: str, content: Facts, rows: List[_rows.Row]) -> str:

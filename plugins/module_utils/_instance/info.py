@@ -10,23 +10,30 @@ from typing import Any, Dict, List
 from .._call.argspec import ArgumentSpec
 from .._call.module import Call
 from .._operations.instance import information
+from . import access as _access
 
 SUBSETS = [name for name, _read in information.SUBSETS]
 
 
 SPEC = ArgumentSpec(
-    {"gather_subset": {"type": "list", "elements": "str", "choices": SUBSETS + ["all"], "default": ["all"]}}
+    dict(
+        _access.OPTIONS,
+        gather_subset={"type": "list", "elements": "str", "choices": SUBSETS + ["access", "all"], "default": ["all"]},
+    )
 )
 
 
 def chosen(wanted: List[str]) -> List[str]:
-    """The subsets asked for, in their own order; ``all`` is every one of them."""
+    """The subsets asked for, in their own order; ``all`` is every one of them but ``access``."""
     return [name for name in SUBSETS if "all" in wanted or name in wanted]
 
 
 def run(call: Call) -> Dict[str, Any]:
-    subsets = chosen(call.params["gather_subset"])
-    phase = call.target.run(information.gather, {"subsets": subsets}, call.report)
+    wanted = call.params["gather_subset"]
+    subsets = chosen(wanted)
+    phase = call.target.run(information.gather, {"subsets": subsets}, call.report) if subsets else {}
+    if "access" in wanted:  # not among all: it asks the application, and about one organisation
+        phase["access"] = _access.access(call)
     if "instance" in phase:
         phase["instance"].update(call.target.describe())
     if "storage" in phase and phase["storage"]["free_bytes"] is None:

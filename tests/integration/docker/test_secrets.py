@@ -41,18 +41,16 @@ def watch(instance: ComposeInstance, ansible: Ansible) -> Watch:
 
 def options(module: str, folder: Path) -> dict[str, Any]:
     return {
-        "phase_access_check": {"organisation": "SpaceX"},
         "phase_archive_check": {"path": f"{folder}/archives"},
         "phase_backup": {"dest": f"{folder}/"},
         "phase_confirm": {"path": f"{folder}/snapshot", "answer": "ask", "within": "1"},
         "phase_health": {"wait_timeout": 5},
-        "phase_info": {},
+        "phase_info": {"gather_subset": ["all", "access"], "organisation": "SpaceX"},
         "phase_migration_job": {},
         "phase_migrate": {"image": f"phasehq/backend:{TO}"},
         "phase_network_policy": {"state": "allowed", "allow": ["192.0.2.1"], "snapshot_dir": f"{folder}/snapshots"},
         "phase_nginx": {"content": NGINX, "attempts": 20},
         "phase_purge_logs": {"organisation": "SpaceX", "archive_dest": f"{folder}/archives"},
-        "phase_realip_check": {"addresses": ["192.0.2.1"], "lockout": "warn"},
         "phase_realip_ranges": {"source": "cloudflare", "urls": ["http://127.0.0.1:1/ips"], "timeout": 1},
         "phase_rollout": {"name": "phase-worker", "image": f"phasehq/backend:{TO}"},
         "phase_sso": {"organisation": "SpaceX", "state": "enforcement_disabled", "snapshot_dir": f"{folder}/snapshots"},

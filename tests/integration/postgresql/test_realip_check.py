@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: 2026 The phase.console authors
-"""phase_realip_check on a real server: whom the policies would keep out, by what Phase has recorded."""
+"""phase_network_policy about recorded addresses, on a real server, and role realip, which asks it."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from ansible_collections.phase.console.plugins.module_utils._call.module import Call
 from ansible_collections.phase.console.plugins.module_utils._errors import PhaseError
-from ansible_collections.phase.console.plugins.module_utils._operations.realip import check as realip_check
+from ansible_collections.phase.console.plugins.module_utils._operations.access import recorded
 from ansible_collections.phase.console.plugins.module_utils._target.base import Limits
 from ansible_collections.phase.console.plugins.module_utils._target.direct import DirectTarget
-from ansible_collections.phase.console.plugins.modules import phase_realip_check
+from ansible_collections.phase.console.plugins.modules import phase_network_policy
 from integration.harness import Ansible, target
 from sandbox.local import LocalInstance
 from sandbox.phase.api.names import identifier
@@ -58,25 +58,30 @@ def came(instance: LocalInstance, address: str, before: str = "1 day", member: s
     instance.sql(EVENT, member, address, before, SPACEX)
 
 
-def check(instance: LocalInstance, **more: Any) -> tuple[dict[str, Any], list[str]]:
-    """What the module returns, without Ansible in between, and its warnings."""
-    params = {name: option.get("default") for name, option in phase_realip_check.SPEC.options.items()}
+def check(
+    instance: LocalInstance, organisation: str | None = None, **more: Any
+) -> tuple[dict[str, Any], str, list[str]]:
+    """What the module found, without Ansible in between, its summary, and its warnings."""
+    params = {name: option.get("default") for name, option in phase_network_policy.SPEC.options.items()}
+    asked = {"days": 30, "proxies": ["173.245.48.0/20"], "addresses": [], "account": None, **more}
     warnings: list[str] = []
     call = Call(
-        params={**params, "trusted": ["173.245.48.0/20"], **more},
+        params={**params, "organisation": organisation, "recorded": asked},
         check=False,
         diff=False,
         target=DirectTarget({"dsn": instance.database_url}, Limits()),
         report=lambda message, **counters: None,
         warn=warnings.append,
     )
-    return phase_realip_check.run(call), warnings
+    result = phase_network_policy.run(call)
+    assert not result["changed"]
+    return result["recorded"], " ".join(result["recorded"]["summary"]), warnings
 
 
-def stopped(instance: LocalInstance, **more: Any) -> PhaseError:
+def refused(instance: LocalInstance, **more: Any) -> str:
     with pytest.raises(PhaseError) as raised:
         check(instance, **more)
-    return raised.value
+    return raised.value.kind
 
 
 def test_audit_events_count_for_so_many_days(instance: LocalInstance) -> None:
@@ -84,11 +89,9 @@ def test_audit_events_count_for_so_many_days(instance: LocalInstance) -> None:
     came(instance, "192.0.2.1")
     came(instance, "2001:db8::1")
     came(instance, "198.51.100.7", "40 days")
-    result, _warnings = check(instance)
-    assert not result["changed"] and result["check"]["recorded"]["addresses"] == 2
-    assert result["check"]["organisations"] == ["SpaceX"]
-    error = stopped(instance, days=60)
-    assert error.kind == "would_lock_out" and f"{EMAIL} of SpaceX (198.51.100.7)" in error.message
+    found, summary, _warnings = check(instance)
+    assert (found["counts"]["addresses"], found["organisations"], summary) == (2, ["SpaceX"], "")
+    assert f"{EMAIL} of SpaceX (198.51.100.7)" in check(instance, days=60)[1]
 
 
 def test_events_of_secrets_count_too(instance: LocalInstance) -> None:
@@ -101,27 +104,34 @@ def test_events_of_secrets_count_too(instance: LocalInstance) -> None:
         ALICE,
         SPACEX,
     )
-    (one,) = stopped(instance).partial["check"]["locked_out"]
+    (one,) = check(instance)[0]["kept_out"]
     assert (one["account"]["name"], one["address"], one["events"]) == (EMAIL, "198.51.100.8", 1)
 
 
 def test_a_proxys_address_says_nothing_of_its_client(instance: LocalInstance) -> None:
     policy(instance, "173.245.48.0/20")
     came(instance, EDGE)
-    error = stopped(instance)
-    assert "with a proxy's address only" in error.message
-    assert error.partial["check"]["behind_proxy"][0]["entry"] == "173.245.48.0/20"
-    _result, warnings = check(instance, lockout="warn")
-    assert any("with a proxy's address only" in text for text in warnings)
+    found, summary, _warnings = check(instance)
+    assert "with a proxy's address only" in summary
+    assert found["behind_proxy"][0]["entry"] == "173.245.48.0/20"
 
 
 def test_the_operators_own_account_counts(instance: LocalInstance) -> None:
     policy(instance, "192.0.2.0/24")
-    assert check(instance, addresses=["192.0.2.4"], account=EMAIL)[0]["check"]["operator"][0]["allowed"]
-    error = stopped(instance, addresses=["192.0.2.4", "198.51.100.9"], account=EMAIL)
-    assert "own address in: 198.51.100.9 (SpaceX)" in error.message and "192.0.2.4" not in error.message
-    assert stopped(instance, addresses=["x"]).kind == "bad_option"
-    assert stopped(instance, account="nobody", addresses=["192.0.2.4"]).kind == "not_found"
+    assert check(instance, addresses=["192.0.2.4"], account=EMAIL)[0]["own_addresses"][0]["allowed"]
+    _found, summary, _warnings = check(instance, addresses=["192.0.2.4", "198.51.100.9"], account=EMAIL)
+    assert "own address in: 198.51.100.9 (SpaceX)" in summary and "192.0.2.4" not in summary
+    assert refused(instance, addresses=["x"]) == "bad_option"
+    assert refused(instance, account="nobody", addresses=["192.0.2.4"]) == "not_found"
+
+
+def test_the_organisation_can_be_named(instance: LocalInstance) -> None:
+    policy(instance, "192.0.2.0/24")
+    came(instance, "198.51.100.7")
+    assert check(instance, "SpaceX", addresses=["198.51.100.9"])[0]["kept_out"]
+    found, summary, _warnings = check(instance, "Contoso", addresses=["198.51.100.9"])
+    assert (found["kept_out"], found["organisations"], summary) == ([], [], "")
+    assert refused(instance, organisation="Contoso", account=EMAIL, addresses=["192.0.2.4"]) == "not_found"
 
 
 def test_a_file_that_is_only_written_waits_for_the_answer(
@@ -159,17 +169,17 @@ def test_what_was_not_looked_at_is_said(instance: LocalInstance, monkeypatch: py
         "with one as (select environment_id from api_secretevent limit 1)"
         " update api_secretevent v set timestamp = now() from one where v.environment_id = one.environment_id"
     )
-    result, warnings = check(instance)
-    assert result["check"]["truncated"] is False and not any("more events" in text for text in warnings)
-    monkeypatch.setattr(realip_check, "NEWEST", 1)
-    result, warnings = check(instance)
-    assert result["check"]["truncated"] is True and any("more events" in text for text in warnings)
+    found, _summary, warnings = check(instance)
+    assert found["truncated"] is False and not any("more events" in text for text in warnings)
+    monkeypatch.setattr(recorded, "NEWEST", 1)
+    found, _summary, warnings = check(instance)
+    assert found["truncated"] is True and any("more events" in text for text in warnings)
 
 
 def test_earlier_releases(local_instance: Callable[..., LocalInstance]) -> None:
     """Without network policies nobody is kept out; without audit events those of secrets are left."""
     instance = local_instance("v2.37.2", 50)
-    assert check(instance, addresses=["198.51.100.1"])[0]["check"]["organisations"] == []
+    assert check(instance, addresses=["198.51.100.1"])[0]["organisations"] == []
     instance.manage("migrate", version="v2.42.0")
     policy(instance, "192.0.2.0/24")
-    assert stopped(instance, days=3650).partial["check"]["locked_out"]
+    assert check(instance, days=3650)[0]["kept_out"]

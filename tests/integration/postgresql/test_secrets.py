@@ -27,17 +27,15 @@ def instance(module_local_instance: Any) -> LocalInstance:
 
 def options(module: str, instance: LocalInstance, folder: Path) -> dict[str, Any]:
     return {
-        "phase_access_check": {"organisation": "SpaceX", "url": instance.url},
         "phase_archive_check": {"path": f"{folder}/archives"},
         "phase_backup": {"dest": f"{folder}/", "pg_bin_dir": str(programs())},
         "phase_confirm": {"path": f"{folder}/snapshot", "answer": "ask", "within": "1"},
         "phase_health": {"url": f"{instance.url}/health/", "wait_timeout": 5},
-        "phase_info": {},
+        "phase_info": {"gather_subset": ["all", "access"], "organisation": "SpaceX", "url": instance.url},
         "phase_migration_job": {},
         "phase_migrate": {"image": str(instance.release("v2.73.2"))},
         "phase_network_policy": {"state": "allowed", "allow": ["192.0.2.1"], "snapshot_dir": f"{folder}/snapshots"},
         "phase_nginx": {"content": "events {}", "path": "/nowhere/nginx.conf"},
-        "phase_realip_check": {"addresses": ["192.0.2.1"], "lockout": "warn"},
         "phase_realip_ranges": {"source": "cloudflare", "urls": ["http://127.0.0.1:1/ips"], "timeout": 1},
         "phase_purge_logs": {"organisation": "SpaceX", "archive_dest": f"{folder}/archives"},
         "phase_rollout": {"name": "phase-backend", "image": "phasehq/backend:v2.73.2"},

@@ -13,6 +13,7 @@ from ..core import references as _references
 from ..core import rows as _rows
 from ..core.api import Context, Request, Result
 from ..core.words import quoted
+from . import recorded
 from . import rule as _access
 from .policies import (
     ATTACHED,
@@ -38,10 +39,11 @@ def plan(context: Context, request: Request) -> Result:
     """What is, what would be, and the images that lead there. Reads only.
 
     Request: ``state`` (info, allowed, reset, restored), ``organisation``, ``policies``, ``account_policies``,
-    ``allow``, ``diagnose``, ``reason``, ``operator``, ``images`` and ``force`` (restored).
+    ``allow``, ``diagnose``, ``recorded`` (as ``recorded.look`` takes it), ``reason``, ``operator``, ``images`` and
+    ``force`` (restored).
     Result: ``supported``, ``database``, ``organisations``, ``policies`` and ``policies_after``, ``diagnosis`` and
-    ``diagnosis_after``, ``images``, ``events`` (audit rows), ``audit`` (whether the schema has them), ``notes`` (what
-    to warn of).
+    ``diagnosis_after``, ``recorded``, ``images``, ``events`` (audit rows), ``audit`` (whether the schema has them),
+    ``notes`` (what to warn of).
 
     Raises NoSuchThing for names that stand for nothing, NotSupported where there are no policies to change, and
     RowsChanged where a restore would undo more than the change it is of.
@@ -52,6 +54,8 @@ def plan(context: Context, request: Request) -> Result:
             data = read(connection)
             images, notes = _plan(connection, data, request)
             audit = _audit.available(connection)
+            asked = request.get("recorded")
+            seen = recorded.look(connection, data, asked, request.get("organisation")) if asked else None
     finally:
         connection.close()
     images = _rows.real(images)
@@ -65,6 +69,7 @@ def plan(context: Context, request: Request) -> Result:
         "policies_after": view(after, request.get("organisation")),
         "diagnosis": diagnose(data, question, request.get("organisation")) if question else None,
         "diagnosis_after": diagnose(after, question, request.get("organisation")) if question else None,
+        "recorded": seen,
         "images": images,
         "events": events(data, after, images, request.get("reason") or "", request.get("operator") or ""),
         "audit": audit,

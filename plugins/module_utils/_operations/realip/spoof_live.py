@@ -16,10 +16,10 @@ import json
 import re
 from typing import Any, Dict, List, Optional, Tuple
 
-from ..access import ask
 from ..core.api import Context, Request, Result
 from ..core.database import require_phase
 from ..core.django import with_django
+from ..instance import access as ask
 from .forgeries import FORGED, Attempt, forgeries
 from .spoof import Finding, ProbeFailed, lines_of, open_connection, places, plain, send
 

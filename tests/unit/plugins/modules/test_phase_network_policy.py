@@ -32,6 +32,7 @@ PLAN = {
     "policies_after": [dict(SEEN, is_global=False)],
     "diagnosis": None,
     "diagnosis_after": None,
+    "recorded": None,
     "images": [{"table": "t", "key": "p1", "before": ROW, "after": dict(ROW, is_global="false")}],
     "events": [{"organisation_id": "o1"}],
     "audit": False,

@@ -6,15 +6,15 @@ from __future__ import annotations
 import pytest
 from ansible_collections.phase.console.plugins.module_utils._call.module import Call
 from ansible_collections.phase.console.plugins.module_utils._errors import BadOption, NotSupported
+from ansible_collections.phase.console.plugins.module_utils._instance import info
 from ansible_collections.phase.console.plugins.module_utils._target.base import Target
-from ansible_collections.phase.console.plugins.modules import phase_access_check
 
 ANSWER = {
     "granted": True,
     "code": None,
     "said": "",
     "address": "192.0.2.1",
-    "account": {"id": "m1", "email": "alice@example.com", "owner": True},
+    "account": {"id": "m1", "email": "alice@example.com", "owner": True, "scim": False},
     "organisation": "SpaceX",
     "password_login": True,
 }
@@ -34,12 +34,12 @@ def silent(message, **counters):
 
 
 def check(answer=None, **more):
-    params = {name: option.get("default") for name, option in phase_access_check.SPEC.options.items()}
-    params.update({"deployment": "docker", "organisation": "SpaceX"}, **more)
+    params = {name: option.get("default") for name, option in info.SPEC.options.items()}
+    params.update({"deployment": "docker", "organisation": "SpaceX", "gather_subset": ["access"]}, **more)
     target = Answering(dict(ANSWER, **(answer or {})))
-    result = phase_access_check.run(Call(params, True, False, target, silent, silent))
+    result = info.run(Call(params, True, False, target, silent, silent))
     assert result["changed"] is False
-    return result["access"], target.asked
+    return result["phase"]["access"], target.asked
 
 
 def test_it_asks_in_check_mode_too():
@@ -60,8 +60,14 @@ def test_it_asks_in_check_mode_too():
     ("answer", "words"),
     [
         ({"code": "IP_RESTRICTED"}, "does not get into SpaceX from 192.0.2.1: a network policy"),
-        ({"code": "SSO_REQUIRED", "address": None}, "does not get into SpaceX: the organisation takes"),
-        ({"code": "REFUSED", "said": "Out of order."}, "the backend says: Out of order."),
+        ({"code": "SSO_REQUIRED", "address": None}, "does not get into SpaceX: the organisation requires"),
+        (
+            {"code": "SSO_REQUIRED", "account": dict(ANSWER["account"], scim=True)},
+            "192.0.2.1: SCIM manages this member",
+        ),
+        ({"code": "INACTIVE"}, "the user is not active, which the login refuses"),
+        ({"code": "NO_PASSWORD"}, "the member has no usable password, which the login refuses"),
+        ({"code": "REFUSED", "said": "Out of order."}, "the backend answers: Out of order."),
         ({"code": "UNAUTHENTICATED", "password_login": False}, "Signing in with a password is switched off"),
     ],
 )
@@ -85,3 +91,16 @@ def test_a_session_goes_to_a_backend_only(url):
 def test_a_database_alone_cannot_be_asked():
     with pytest.raises(NotSupported):
         check(deployment="database")
+
+
+def test_an_organisation_has_to_be_named():
+    with pytest.raises(BadOption):
+        check(organisation=None)
+
+
+def test_all_does_not_ask_the_application():
+    target = Answering({"instance": {}, "migrations": {}, "storage": {"free_bytes": 1}, "activity": {}})
+    target.describe = dict
+    params = {"gather_subset": ["all"], "organisation": "SpaceX"}
+    result = info.run(Call(params, False, False, target, silent, silent))
+    assert "access" not in result["phase"] and len(target.asked) == 1

@@ -1,11 +1,10 @@
 # SPDX-FileCopyrightText: 2026 The phase.console authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Who would be kept out by the network policies once Phase sees other addresses than today.
+"""Whom the network policies would keep out if each account came from where Phase has recorded it.
 
-What is knowable: the addresses that Phase has recorded, with the account that came from there. An address of a trusted
-proxy says nothing of its client: whoever is let in by it today will be seen with another one, which nobody knows yet.
-Tables of Phase v2.41.0 to v2.73.2; audit events since v2.69.0. Reads only.
+An address of a trusted proxy says nothing of its client: an account that is let in by it today will be seen with
+another one, which is not known yet. Tables of Phase v2.41.0 to v2.73.2; the audit log since v2.69.0. Reads only.
 """
 
 from __future__ import annotations
@@ -14,11 +13,10 @@ import contextlib
 import ipaddress
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
-from ..._errors import BadOption
-from ..access import rule as _access
-from ..access.policies import Data, Item, find_account, policies, read
 from ..core import rows as _rows
-from ..core.api import Context, Request, Result
+from ..core.api import Result
+from . import rule as _access
+from .policies import Data, Item, find_account, find_organisation, policies
 
 NEWEST = 2000  # events looked at in each environment; the index on (environment_id, timestamp desc) makes that cheap
 
@@ -46,23 +44,19 @@ _AUDIT = """
 """
 
 
-def check(context: Context, request: Request) -> Result:
-    """Who would be kept out.
+def look(connection: Any, data: Data, question: Mapping[str, Any], organisation: Optional[str]) -> Result:
+    """What ``judge`` says, and ``truncated``: whether there are older events of those days that were not looked at.
 
-    Request: ``trusted`` (ranges of the proxies whose word will be taken), ``addresses`` (the operator's own),
-    ``account`` (the operator's, or None), ``days``. Result: see ``judge``, and ``truncated``: whether there are older
-    events of those days that were not looked at.
+    ``question``: ``proxies`` (ranges whose word about the client will be taken), ``addresses`` (the operator's own),
+    ``account`` (the operator's, or None), ``days``. ``organisation``: name or id, None for all.
     """
-    connection = context.connect("policy pre-check")
-    try:
-        with _rows.transaction(connection):
-            data = read(connection)
-            known = policies(data) if data["supported"] else []
-            wanted = sorted({one["organisation"]["id"] for one in known if one["enforced_on"] != "nobody"})
-            seen, truncated = _recorded(connection, wanted, request["days"])
-    finally:
-        connection.close()
-    return dict(judge(data, known, seen, request), truncated=truncated)
+    within = find_organisation(data, organisation) if organisation else None
+    known = policies(data) if data["supported"] else []
+    if within is not None:
+        known = [one for one in known if one["organisation"]["id"] == within["id"]]
+    wanted = sorted({one["organisation"]["id"] for one in known if one["enforced_on"] != "nobody"})
+    seen, truncated = _recorded(connection, wanted, question["days"])
+    return dict(judge(data, known, seen, question, within), truncated=truncated)
 
 
 def _recorded(connection: Any, organisations: List[str], days: int) -> Tuple[List[Item], bool]:
@@ -97,23 +91,25 @@ def _recorded(connection: Any, organisations: List[str], days: int) -> Tuple[Lis
     return [merged[key] for key in sorted(merged)], truncated
 
 
-def judge(data: Data, known: Sequence[Item], seen: Sequence[Item], request: Mapping[str, Any]) -> Result:
+def judge(
+    data: Data, known: Sequence[Item], seen: Sequence[Item], question: Mapping[str, Any], within: Optional[Item] = None
+) -> Result:
     """What the policies say to the addresses.
 
-    ``locked_out``: no policy in force lets this account in from an address it came from. ``behind_proxy``: the account
+    ``kept_out``: no policy in force lets this account in from an address it came from. ``behind_proxy``: the account
     came from a trusted proxy's own address, and from no other that is let in; ``entry`` lets the proxy in today.
-    ``operator``: the operator's addresses, ``allowed`` or not. ``organisations``: those with policies in force.
-    ``recorded``: how many addresses there are, and how many of them are a proxy's or private.
+    ``own_addresses``: the operator's addresses, ``allowed`` or not. ``organisations``: those with policies in force.
+    ``counts``: how many addresses there are, and how many of them are a proxy's or private.
     """
     organisations = {one["id"]: one for one in data["organisations"]}
     accounts = {(one["type"], one["id"]): one for one in data["accounts"]}
-    trusted = [ipaddress.ip_network(text, strict=False) for text in request["trusted"]]
+    trusted = [ipaddress.ip_network(text, strict=False) for text in question["proxies"]]
     result: Result = {
         "organisations": sorted({one["organisation"]["name"] for one in known if one["enforced_on"] != "nobody"}),
-        "locked_out": [],
+        "kept_out": [],
         "behind_proxy": [],
-        "operator": _operator(data, known, request),
-        "recorded": _counts(seen, trusted),
+        "own_addresses": _own_addresses(data, known, question, within),
+        "counts": _counts(seen, trusted),
     }
     safe = set()
     for item in seen:
@@ -132,12 +128,12 @@ def judge(data: Data, known: Sequence[Item], seen: Sequence[Item], request: Mapp
             "last_seen": item["last"],
             "policies": [one["name"] for one in verdict.policies],
         }
-        if within(item["address"], trusted):
+        if inside(item["address"], trusted):
             result["behind_proxy"].append(dict(found, entry=verdict.entry))
         elif verdict.allowed:
             safe.add((item["organisation"], item["type"], item["id"]))
         else:
-            result["locked_out"].append(found)
+            result["kept_out"].append(found)
     by_name = {one["name"]: one["id"] for one in data["organisations"]}
     result["behind_proxy"] = [
         one
@@ -154,30 +150,29 @@ def _verdict(address: str, account: Optional[Item], organisation: Item, known: S
     return _access.verdict(address, organisation["plan"], own, everywhere)
 
 
-def within(address: str, networks: Sequence[Any]) -> bool:
+def inside(address: str, networks: Sequence[Any]) -> bool:
     client = ipaddress.ip_address(address.partition("%")[0])
     return any(client.version == network.version and client in network for network in networks)
 
 
 def _counts(seen: Sequence[Item], trusted: Sequence[Any]) -> Dict[str, int]:
     addresses = {item["address"] for item in seen}
-    proxies = {address for address in addresses if within(address, trusted)}
-    private = {address for address in addresses - proxies if within(address, _access.PRIVATE)}
+    proxies = {address for address in addresses if inside(address, trusted)}
+    private = {address for address in addresses - proxies if inside(address, _access.PRIVATE)}
     return {"addresses": len(addresses), "proxies": len(proxies), "private": len(private)}
 
 
-def _operator(data: Data, known: Sequence[Item], request: Mapping[str, Any]) -> List[Item]:
+def _own_addresses(
+    data: Data, known: Sequence[Item], question: Mapping[str, Any], within: Optional[Item]
+) -> List[Item]:
     """The operator's addresses, for the operator's account, or for one that has no policies of its own anywhere."""
     account = None
-    chosen = list(data["organisations"])
-    if request["account"]:
-        account = find_account(data, request["account"], None)
+    chosen = [one for one in data["organisations"] if within is None or one["id"] == within["id"]]
+    if question["account"]:
+        account = find_account(data, question["account"], within)
         chosen = [one for one in chosen if one["id"] == account["organisation_id"]]
     found = []
-    for text in request["addresses"]:
-        address = _access.address_of(text)
-        if address is None:
-            raise BadOption("addresses has %r, which is no address." % text[:80], "Write 192.0.2.1 or 2001:db8::1.")
+    for address in question["addresses"]:
         for organisation in chosen:
             verdict = _verdict(address, account, organisation, known)
             if verdict.policies:

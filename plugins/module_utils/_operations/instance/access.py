@@ -1,13 +1,15 @@
 # SPDX-FileCopyrightText: 2026 The phase.console authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Asking the running backend itself whether it lets somebody in: a real request, as a member, from an address.
+"""Asking the running backend itself whether it lets a member in: a real request, as the member, from an address.
 
 Facts of Phase v2.37.2 to v2.73.2: sessions are signed cookies (nothing of them is in the database), made of what
 Django's ``login`` puts into them and ``auth_method``. ``/graphql/`` answers 403 without a session, and needs no CSRF
 token. The guards for addresses (since v2.41.0, asked first) and single sign-on (since v2.67.0) stand before every field
 that takes an organisation; ``organisationGlobalAccessUsers`` is one that every member may ask for. A refusal is an
-entry in ``errors`` with a code; ``clientIp`` is the address that the backend saw.
+entry in ``errors`` with a code; ``clientIp`` is the address that the backend saw. The request has a session that no
+password was given for. So where it is let in, what the login asks for is looked at as well: it answers 401 to a member
+without a usable password and 403 to one who is not active.
 
 A service account is let in by its token alone, and each use of one is noted as its last: nobody can ask on its behalf.
 """
@@ -21,10 +23,12 @@ import urllib.request
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from ..._errors import ApplicationFailed, PhaseError
+from ..core import passwords
 from ..core.api import Context, Request, Result
 from ..core.database import require_phase
 from ..core.django import with_django
 from ..core.organisations import find
+from ..core.rows import columns
 from ..core.words import quoted
 
 LIFETIME = 30  # seconds the session is good for
@@ -38,12 +42,15 @@ QUERIES = (
 OUTSIDERS = ("not a member", "don't have access")
 
 _MEMBERS = """
-    select m.id::text, m.user_id::text, u.email::text, u.username::text, lower(r.name) = 'owner'
+    select m.id::text, m.user_id::text, u.email::text, u.username::text, lower(r.name) = 'owner', u.active, {scim},
+           {kind}
     from api_organisationmember m join api_customuser u on u."userId" = m.user_id
     left join api_role r on r.id = m.role_id
     where m.organisation_id = %s and m.deleted_at is null
     order by lower(r.name) = 'owner' desc nulls last, m.created_at, m.id
 """
+_SCIM = "exists (select from api_scimuser s where s.org_member_id = m.id and s.active)"
+_COLUMNS = ("id", "user", "email", "username", "owner", "active", "scim", "password")
 _SERVICE_ACCOUNTS = "select id::text, name::text from api_serviceaccount where organisation_id = %s"
 
 
@@ -71,34 +78,43 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
 
 def ask(context: Context, request: Request) -> Result:
-    """What the backend at ``url`` says to ``account`` of ``organisation`` that comes from ``address``.
+    """What the backend at ``url`` answers ``account`` of ``organisation`` that comes from ``address``.
 
     Request: ``url``; ``organisation`` (name); ``account`` (e-mail address, user name or member's id; None: an owner);
     ``address`` (None: the peer's, which is the backend's own host); ``timeout`` in seconds.
 
-    Result: ``granted``, ``code`` (None, or that of ``judge``), ``said`` (the backend's own words), ``address`` (as it
-    saw it, None before v2.41.0), ``account`` {"id", "email", "owner"}, ``organisation``, ``password_login`` (None where
-    the backend does not tell).
+    Result: ``granted``, ``code`` (None, or that of ``judge`` or ``sign_in``), ``said`` (the backend's own words),
+    ``address`` (as it saw it, None before v2.41.0), ``account`` {"id", "email", "owner", "active", "password" (whether
+    it has a usable one), "scim"}, ``organisation``, ``password_login`` (None where the backend does not say).
     """
     connection = context.connect("access check")
     try:
         require_phase(connection)
         organisation = find(connection, request["organisation"])
         with connection.cursor() as cursor:
-            cursor.execute(_MEMBERS, (organisation["id"],))
-            members = [dict(zip(("id", "user", "email", "username", "owner"), row)) for row in cursor.fetchall()]
+            scim = _SCIM if columns(connection, "api_scimuser") else "false"
+            cursor.execute(_MEMBERS.format(scim=scim, kind=passwords.KIND), (organisation["id"],))
+            members = [dict(zip(_COLUMNS, row)) for row in cursor.fetchall()]
             cursor.execute(_SERVICE_ACCOUNTS, (organisation["id"],))
             service_accounts = cursor.fetchall()
     finally:
         connection.close()
     member = choose_member(request["account"], members, service_accounts, organisation["name"])
-    session = with_django(lambda: session_headers(member["user"]))
+    session, algorithms = with_django(lambda: (session_headers(member["user"]), passwords.configured()))
     headers = dict(session, **from_address(request["address"]))
     status, answer = _graphql(request["url"], organisation["id"], headers, request["timeout"])
-    verdict = judge(status, answer)
+    usable = passwords.state(member["password"], algorithms) == passwords.SET
+    verdict = sign_in(judge(status, answer), active=member["active"], usable=usable)
     return dict(
         verdict,
-        account={"id": member["id"], "email": member["email"], "owner": bool(member["owner"])},
+        account={
+            "id": member["id"],
+            "email": member["email"],
+            "owner": bool(member["owner"]),
+            "active": member["active"],
+            "password": usable,
+            "scim": member["scim"],
+        },
         organisation=organisation["name"],
         password_login=_password_login(request["url"], {"Host": session["Host"]}, request["timeout"]),
     )
@@ -123,7 +139,7 @@ def choose_member(
     if any(account in row for row in service_accounts):
         raise NotAskable(
             "%s is a service account, and only its token lets it in." % quoted(account),
-            "phase_network_policy with diagnose says what the rules make of it; or try with the token itself.",
+            "Ask phase_network_policy with diagnose, which goes by the rules, or try the token itself.",
         )
     owners = ", ".join(member["email"] for member in members if member["owner"]) or "unknown"
     raise AccountMissing(
@@ -160,6 +176,14 @@ def judge(status: int, answer: Any) -> Dict[str, Any]:
     if not code:
         code = "NOT_A_MEMBER" if any(words in said for words in OUTSIDERS) else "REFUSED"
     return _verdict(str(code), said, address)
+
+
+def sign_in(verdict: Dict[str, Any], *, active: bool, usable: bool) -> Dict[str, Any]:
+    """The verdict on a session, where the login would give the member one; else INACTIVE or NO_PASSWORD."""
+    if not verdict["granted"] or (active and usable):
+        return verdict
+    code, said = ("NO_PASSWORD", "HTTP 401") if active else ("INACTIVE", "HTTP 403")
+    return _verdict(code, said, verdict["address"])
 
 
 def _verdict(code: Optional[str], said: str, address: Optional[str]) -> Dict[str, Any]:
@@ -235,7 +259,7 @@ def _post(url: str, body: Mapping[str, Any], headers: Mapping[str, str], timeout
     except (OSError, ValueError) as error:  # URLError is among them
         raise BackendUnreachable(
             "The backend does not answer at %s: %s." % (url, getattr(error, "reason", error)),
-            "phase_health tells whether it runs; url says where it listens, as seen from where it runs.",
+            "See with phase_health whether it runs. Set url to where it listens, as seen from where it runs.",
         ) from error
     try:
         return status, json.loads(data)

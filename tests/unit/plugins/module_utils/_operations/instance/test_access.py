@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.phase.console.plugins.module_utils._operations.access import ask
+from ansible_collections.phase.console.plugins.module_utils._operations.instance import access as ask
 
 ALICE = {"id": "m1", "user": "u1", "email": "Alice@example.com", "username": "alice", "owner": True}
 BOB = {"id": "m2", "user": "u2", "email": "bob@example.com", "username": "bob", "owner": None}

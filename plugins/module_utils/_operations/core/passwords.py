@@ -1,0 +1,48 @@
+# SPDX-FileCopyrightText: 2026 The phase.console authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Whether the application can compare a password with what is stored of it. The hash itself is never read.
+
+Django (``django.contrib.auth.hashers``, 4.2 to 5.2) takes nothing that starts with ``!`` or is empty. It looks the
+algorithm, which stands before the first ``$``, up in PASSWORD_HASHERS, and refuses a hash of an algorithm that is not
+there.
+"""
+
+from __future__ import annotations
+
+from typing import List, Sequence
+
+# What Django knows by default. The others of its list need libraries that Phase's image does not have.
+ALGORITHMS = ("pbkdf2_sha256", "pbkdf2_sha1", "scrypt")
+SET, NONE, DAMAGED, UNKNOWN = "set", "none", "damaged", "unknown"
+
+# Of api_customuser u: "none", "damaged", or the algorithm's name. For statements with parameters.
+KIND = r"""
+    case when u.password like '!%%' or u.password = '' then 'none'
+         when position('$' in u.password) < 2 then 'damaged'
+         when u.password like 'pbkdf2~_%%' escape '~'
+              and u.password !~ '^pbkdf2_[a-z0-9]+[$][0-9]+[$][^$]+[$].+$' then 'damaged'
+         else split_part(u.password, '$', 1) end
+"""
+
+
+def state(kind: str, algorithms: Sequence[str] = ALGORITHMS) -> str:
+    """SET, NONE, DAMAGED or UNKNOWN for what KIND returned; ``algorithms`` are those that the application has."""
+    if kind in (NONE, DAMAGED):
+        return kind
+    return SET if kind in algorithms else UNKNOWN
+
+
+def configured() -> List[str]:
+    """The algorithms of PASSWORD_HASHERS whose libraries are there. Within ``with_django`` only."""
+    from django.contrib.auth import hashers
+
+    found = []
+    for hasher in hashers.get_hashers():
+        try:
+            if hasher.library:
+                hasher._load_library()
+        except (ValueError, ImportError):
+            continue
+        found.append(str(hasher.algorithm))
+    return found
