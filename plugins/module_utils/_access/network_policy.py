@@ -239,16 +239,22 @@ def diff(plan: Plan) -> Dict[str, str]:
     }
 
 
+def _on_a_line(text: str) -> str:
+    return text if text.isprintable() else quoted(text)
+
+
 def shown(policy: Mapping[str, Any]) -> str:
+    """A policy as lines, with a line for each entry, so that a diff shows the entries that come and go."""
     accounts = ", ".join(quoted(one["name"]) for one in policy["accounts"]) or "none"
-    return "%s of %s (%s)\n  allowed_ips: %s\n  is_global: %s\n  accounts: %s\n  enforced on: %s\n" % (
+    entries = "".join("    %s\n" % _on_a_line(one.strip()) for one in policy["allowed_ips"].split(","))
+    return "%s of %s (%s)\n  is_global: %s\n  accounts: %s\n  enforced on: %s\n  allowed_ips:\n%s" % (
         quoted(policy["name"]),
         quoted(policy["organisation"]["name"]),
         policy["id"],
-        quoted(policy["allowed_ips"]),
         "true" if policy["is_global"] else "false",
         accounts,
         policy["enforced_on"],
+        entries,
     )
 
 
