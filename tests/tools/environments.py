@@ -124,7 +124,8 @@ def cached_environment(
 def project_environment(*more: Path, log: TextIO | None = None) -> Environment:
     """``.venv`` of the checkout: Ansible, the drivers, the sandbox's packages, and the collection linked into it."""
     environment = Environment(ROOT / ".venv").require(*RUN_REQUIREMENTS, *more, log=log)
-    _link_collection(environment.site_packages() / "ansible_collections" / "phase" / "console")
+    with exclusive(environment.path):  # two tiers begin at once
+        _link_collection(environment.site_packages() / "ansible_collections" / "phase" / "console")
     return environment
 
 
