@@ -18,13 +18,17 @@ from typing import Any
 
 import pytest
 from integration.harness import Ansible
+from sandbox import cluster as clusters
+from sandbox import engine as engines
+from sandbox.cluster import Cluster
+from sandbox.cluster.instance import ClusterInstance
 from sandbox.compose import ComposeInstance
 from sandbox.docker_instance import DockerInstance
 from sandbox.local import LocalInstance
 
 HERE = Path(__file__).resolve().parent
 ARTEFACTS = HERE.parents[1] / ".build" / "artefacts"
-TIERS = {"postgresql": 600, "docker": 900}
+TIERS = {"postgresql": 600, "docker": 900, "kubernetes": 600}
 """The folders, each a marker as well, with the seconds a test may take unless it says otherwise itself."""
 
 ALONE = {"test_progress.py", "test_other_cores.py"}
@@ -129,6 +133,44 @@ def module_docker_instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator
         yield factory
 
 
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """The Kubernetes of this run; a node of its own when the tests were not started by ./test.sh."""
+    with contextlib.ExitStack() as stack:
+        try:
+            found = stack.enter_context(clusters.running())
+        except clusters.ClusterMissing as missing:
+            if engines.wanted():
+                raise
+            pytest.skip(str(missing))
+        yield found
+
+
+@contextlib.contextmanager
+def _cluster_factory(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Factory]:
+    with contextlib.ExitStack() as instances:
+
+        def start(version: str = "v2.66.0", events: int = 0, **options: Any) -> ClusterInstance:
+            folder = tmp_path_factory.mktemp("phase")
+            instance = ClusterInstance.start(folder, version, events, cluster=cluster, **options)
+            return instances.enter_context(instance)
+
+        yield start
+
+
+@pytest.fixture
+def cluster_instance(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Factory]:
+    """``cluster_instance(version, events, replicas=2, release="phase", variant=...)``: in a namespace of its own."""
+    with _cluster_factory(cluster, tmp_path_factory) as factory:
+        yield factory
+
+
+@pytest.fixture(scope="module")
+def module_cluster_instance(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Factory]:
+    with _cluster_factory(cluster, tmp_path_factory) as factory:
+        yield factory
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
     """Keep what a failed test left, before its fixtures tidy up."""
@@ -141,7 +183,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
                 value.keep(folder / name)
             elif isinstance(value, LocalInstance):
                 shutil.copytree(value.directory / "log", folder / name, dirs_exist_ok=True)
-            elif isinstance(value, (ComposeInstance, DockerInstance)):
+            elif isinstance(value, (ComposeInstance, DockerInstance, ClusterInstance)):
                 (folder / name).mkdir(parents=True, exist_ok=True)
                 (folder / name / "containers").write_text(value.trouble(), encoding="utf-8")
         if folder.exists():

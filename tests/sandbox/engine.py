@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import fcntl
 import hashlib
 import ipaddress
 import os
@@ -29,7 +28,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import _debian, noted
+from . import _debian, _locks, noted
 
 DEFAULT_SOCKET = Path("/var/run/docker.sock")
 PLUGINS = {"compose": "docker-compose", "buildx": "docker-buildx"}  # plugin -> Debian package
@@ -209,13 +208,18 @@ def ensure(install: bool | None = None) -> Engine:
 
 @contextlib.contextmanager
 def running(install: bool | None = None) -> Iterator[Engine]:
-    """An engine for the length of a block."""
-    engine = ensure(install)
-    try:
-        yield engine
-    finally:
-        if engine.started:
-            stop()
+    """An engine for the length of a block. The block that started it stops it, once no other block uses it."""
+    users = _private().folder / "users.lock"
+    with contextlib.ExitStack() as use:
+        use.enter_context(_locks.shared(users))
+        engine = ensure(install)
+        try:
+            yield engine
+        finally:
+            if engine.started:
+                use.close()
+                with _locks.exclusive(users):
+                    stop()
 
 
 def _install_packages() -> None:
@@ -271,7 +275,7 @@ def _install_plugins() -> None:
 # --- the private engine ---------------------------------------------------------------------------------------------
 
 
-def _routes() -> list[ipaddress.IPv4Network]:
+def routes() -> list[ipaddress.IPv4Network]:
     """The networks this machine routes, the default route left out (proc(5): little-endian hexadecimal)."""
     found = []
     for line in Path("/proc/net/route").read_text(encoding="ascii").splitlines()[1:]:
@@ -347,14 +351,9 @@ def _clear(private: _Private) -> None:
         subprocess.run(["umount", str(point)], check=True)
 
 
-@contextlib.contextmanager
-def lock(name: str) -> Iterator[None]:
+def lock(name: str) -> contextlib.AbstractContextManager[None]:
     """One at a time among all runs that share the cache folder; the lock ends with the process that holds it."""
-    folder = _private().folder
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / f"{name}.lock").open("w", encoding="ascii") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
+    return _locks.exclusive(_private().folder / f"{name}.lock")
 
 
 def _start() -> Engine:
@@ -372,7 +371,7 @@ def _start() -> Engine:
 
 def _launch(private: _Private) -> None:
     private.run.mkdir(parents=True, exist_ok=True)
-    bridge, pool = choose_subnet(_routes())
+    bridge, pool = choose_subnet(routes())
     command = [
         which("dockerd") or "dockerd",
         "--data-root",

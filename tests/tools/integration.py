@@ -6,14 +6,15 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-from sandbox import _debian, engine, images
+from sandbox import _debian, cluster, engine, images
 
 from . import versions
-from .environments import project_environment
+from .environments import SetupError, project_environment
 from .jobs import Job, Log, Outcome, Skip, junit_outcome
 from .paths import BUILD, LOGS, ROOT
 from .static import INTEGRATION_REQUIREMENTS, core_environments
@@ -28,11 +29,6 @@ def has_tests(tier: str) -> bool:
 
 def has_test_named(tier: str, name: str) -> bool:
     return any(has_test(file, name) for file in (FOLDER / tier).rglob("test_*.py"))
-
-
-@contextmanager
-def _nothing(_log: Log) -> Iterator[dict[str, str]]:
-    yield {}
 
 
 @contextmanager
@@ -59,16 +55,43 @@ def _docker_engine(log: Log) -> Iterator[dict[str, str]]:
         raise Skip(str(missing)) from missing
 
 
+@contextmanager
+def _kubernetes_cluster(log: Log) -> Iterator[dict[str, str]]:
+    """A cluster with all images on it, for the same reason."""
+
+    def report(text: str) -> None:
+        log.write(text + "\n")
+
+    try:
+        with cluster.running(report) as found:
+            found.load(images.for_versions(images.VERSIONS), report)
+            yield found.variables()
+    except (cluster.ClusterMissing, engine.EngineMissing) as missing:
+        raise Skip(str(missing)) from missing
+    except cluster.NodeError as error:
+        raise SetupError(str(error)) from error
+
+
+def _build_kubernetes(log: Log) -> None:
+    """Minutes of work at low priority, beside tiers that wait more than they work; the tier says whether it failed."""
+    if engine.wanted() and cluster.find() is None and not cluster.built():
+        environment = {**os.environ, "PYTHONPATH": str(ROOT / "tests")}
+        log.run([sys.executable, "-m", "sandbox.cluster", "build"], cwd=ROOT, env=environment)
+
+
 NOTHING_SELECTED = 5
 """pytest's exit code when no test fits the selection."""
 
 SIDE_BY_SIDE = {"postgresql": 2}
 """Files of tests at once: they wait more than they work. Containers have Phase's own names, so those go one by one."""
 
+AHEAD: dict[str, Callable[[Log], None]] = {"kubernetes": _build_kubernetes}
+"""What is begun when the run begins, before the tier's turn comes."""
+
 SERVICES: dict[str, Callable[[Log], AbstractContextManager[dict[str, str]]]] = {
     "postgresql": _other_cores,
     "docker": _docker_engine,
-    "kubernetes": _nothing,
+    "kubernetes": _kubernetes_cluster,
 }
 
 
@@ -81,7 +104,7 @@ def job(tier: str, keyword: str = "") -> Job:
         with SERVICES[tier](log) as variables:
             return _pytest(tier, keyword, environment.bin, variables, log)
 
-    return Job(tier, "pytest", run, live=True)
+    return Job(tier, "pytest", run, live=True, ahead=AHEAD.get(tier))
 
 
 def _pytest(tier: str, keyword: str, tools: Path, variables: dict[str, str], log: Log) -> Outcome:

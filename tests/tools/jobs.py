@@ -106,6 +106,8 @@ class Job:
     name: str
     run: Callable[[Log], Outcome]
     live: bool = False
+    ahead: Callable[[Log], None] | None = None
+    """What can be done for it before its turn comes, beside the others; it does that itself where this has failed."""
     outcome: Outcome | None = None
 
     @property
@@ -120,9 +122,21 @@ def show(text: str) -> None:
 
 def run_all(jobs: Iterable[Job], workers: int) -> None:
     """Run the jobs in their order, ``workers`` at a time; each gets its outcome."""
+    jobs = list(jobs)
+    for job in jobs:
+        if job.ahead is not None:
+            threading.Thread(target=_run_ahead, args=(job, job.ahead), daemon=True).start()
     with ThreadPoolExecutor(max_workers=workers) as pool:
         for future in [pool.submit(_run_one, job) for job in jobs]:
             future.result()
+
+
+def _run_ahead(job: Job, ahead: Callable[[Log], None]) -> None:
+    log = Log(LOGS / f"{job.tier}-ahead.log", f"{job.tier}/ahead")
+    try:
+        ahead(log)
+    except Exception as error:  # the job finds out, and says so as its own failure
+        log.write(f"{error}\n")
 
 
 def _run_one(job: Job) -> None:

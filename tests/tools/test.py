@@ -24,9 +24,7 @@ class UnknownName(Exception):
 
 def all_jobs() -> list[Job]:
     """The long tiers first: the short checks fill the other worker beside them."""
-    return (
-        [integration.job(tier) for tier in ("docker", "postgresql")] + static.jobs() + [integration.job("kubernetes")]
-    )
+    return [integration.job(tier) for tier in ("docker", "postgresql", "kubernetes")] + static.jobs()
 
 
 def choose(names: Sequence[str]) -> list[Job]:
@@ -72,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--with-engines",
         action="store_true",
-        help="install what the docker and postgresql tiers need, and start an engine (Debian, root)",
+        help="install, build and start what the tiers with services need (Debian, root; Go for kubernetes)",
     )
     options = parser.parse_args(arguments)
     if options.with_engines:
