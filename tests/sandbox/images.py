@@ -102,9 +102,9 @@ def without_psycopg2(version: str) -> str:
 IMAGES = _images()
 
 
-def for_versions(versions: Iterable[str]) -> list[str]:
+def for_versions(versions: Iterable[str], services: Iterable[str] = SERVICES) -> list[str]:
     """The images a whole instance needs that may run these versions."""
-    return [*SERVICES, *(name(version) for version in versions for name in (backend, frontend))]
+    return [*services, *(name(version) for version in versions for name in (backend, frontend))]
 
 
 # --- what an image is made of ---------------------------------------------------------------------------------------

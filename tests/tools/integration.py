@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from sandbox import _debian, cluster, engine, images
+from sandbox.cluster.instance import needed_images
 
 from . import versions
 from .environments import SetupError, project_environment
@@ -64,7 +65,7 @@ def _kubernetes_cluster(log: Log) -> Iterator[dict[str, str]]:
 
     try:
         with cluster.running(report) as found:
-            found.load(images.for_versions(images.VERSIONS), report)
+            found.load(needed_images(images.VERSIONS), report)
             yield found.variables()
     except (cluster.ClusterMissing, engine.EngineMissing) as missing:
         raise Skip(str(missing)) from missing

@@ -176,8 +176,7 @@ def network_configuration(run: Path, network: Network) -> dict[str, Any]:
 
 
 def containerd_configuration(run: Path, images: Path, plugins: Path) -> str:
-    """AppArmor cannot be set up in here. restrict_oom_score_adj: without CAP_SYS_RESOURCE runc could not lower it.
-    """
+    """AppArmor cannot be set up in here. restrict_oom_score_adj: without CAP_SYS_RESOURCE runc could not lower it."""
     cri = 'plugins."io.containerd.grpc.v1.cri"'
     unused = [f"io.containerd.snapshotter.v1.{name}" for name in ("aufs", "btrfs", "devmapper", "zfs")]
     return f"""\

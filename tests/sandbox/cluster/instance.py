@@ -73,7 +73,7 @@ class ClusterInstance:
         namespace = namespace or f"phase-{tokens.token_hex(3)}"
         chart = Chart(namespace, release, version, replicas, "", _secrets(), DATABASE, variant)
         instance = cls(directory, cluster, chart)
-        cluster.load(images.for_versions([version]))
+        cluster.load(needed_images([version]))
         try:
             instance._install(events)
         except KubectlError as error:
@@ -179,7 +179,7 @@ class ClusterInstance:
 
     def point_to(self, version: str) -> None:
         """Have another release on the node, for `migrate` and `manage` from now on; what runs goes on as it is."""
-        self.cluster.load(images.for_versions([version]))
+        self.cluster.load(needed_images([version]))
         self.chart = replace(self.chart, version=version)
 
     def use(self, version: str) -> None:
@@ -383,6 +383,11 @@ class ClusterInstance:
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", local), timeout=1):
                 return
             time.sleep(0.1)
+
+
+def needed_images(versions: Iterable[str]) -> list[str]:
+    """For instances that may run these releases. There is no nginx: an ingress would be in its place."""
+    return images.for_versions(versions, (images.POSTGRES, images.REDIS))
 
 
 def _secrets() -> dict[str, str]:
