@@ -66,6 +66,7 @@ def _kubernetes_cluster(log: Log) -> Iterator[dict[str, str]]:
     try:
         with cluster.running(report) as found:
             found.load(needed_images(images.VERSIONS), report)
+            found.note_versions()
             yield found.variables()
     except (cluster.ClusterMissing, engine.EngineMissing) as missing:
         raise Skip(str(missing)) from missing

@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from sandbox import engine
+from sandbox import cluster, engine
 
 from . import ending, integration, static, versions
 from .jobs import Job, run_all, stop, summarise
@@ -90,6 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     code = ending.supervised(work, stop)
     if code > 128:
+        cluster.clear_killed()
         engine.clear_killed()
     return code
 

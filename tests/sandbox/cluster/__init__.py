@@ -22,14 +22,26 @@ import subprocess
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from .. import _debian, images, noted
 from .. import engine as engines
-from .. import images
 from .._locks import exclusive
 from . import _programs
 from ._node import Node, NodeError
 from ._programs import ClusterMissing, built
 
-__all__ = ["KUBECONFIG", "Cluster", "ClusterMissing", "KubectlError", "Node", "NodeError", "built", "find", "running"]
+__all__ = [
+    "KUBECONFIG",
+    "Cluster",
+    "ClusterMissing",
+    "KubectlError",
+    "Node",
+    "NodeError",
+    "built",
+    "clear_killed",
+    "find",
+    "running",
+    "up",
+]
 
 KUBECONFIG = "PHASE_CONSOLE_KUBECONFIG"
 """The environment variable; `running` hands the node's own on to other processes in the same way."""
@@ -56,6 +68,13 @@ class Cluster:
     def command(self, *argv: str) -> list[str]:
         """`kubectl ARGV` for this cluster, to be run with `environment()`."""
         return [*_kubectl(), f"--kubeconfig={self.kubeconfig}", *argv]
+
+    def note_versions(self) -> None:
+        """Of Kubernetes, and of what the node runs containers with."""
+        noted.note("Kubernetes", json.loads(self.kubectl("get", "--raw=/version"))["gitVersion"])
+        for node in json.loads(self.kubectl("get", "nodes", "--output=json"))["items"]:
+            runtime = node["status"]["nodeInfo"]["containerRuntimeVersion"]
+            noted.note("containerd (Kubernetes)", runtime.partition("://")[2])
 
     def environment(self) -> dict[str, str]:
         """Discovery is kept beside the node, so that nothing comes into the user's home."""
@@ -88,7 +107,9 @@ class Cluster:
             return
         node, known = self.node, self.node.folder / "images.json"
         with exclusive(node.folder / "load.lock"):
-            loaded: dict[str, str] = json.loads(known.read_text(encoding="utf-8")) if known.exists() else {}
+            loaded: dict[str, str] = {}
+            if known.exists() and not _debian.outdated(known):
+                loaded = json.loads(known.read_text(encoding="utf-8"))
             missing = [name for name in dict.fromkeys(names) if loaded.get(name) != images.content(name)]
             if not missing:
                 return
@@ -157,6 +178,15 @@ def running(report: Callable[[str], None] = lambda message: None) -> Iterator[Cl
             yield found or Cluster(node.kubeconfig, node)
         finally:
             if found is None:
+                node.stop()
+
+
+def clear_killed() -> None:
+    """Remove what a node that was killed has left. One that runs is left alone."""
+    node = Node()
+    if node.run.exists() and node.pid() is None:
+        with exclusive(node.folder / "node.lock"):
+            if node.pid() is None:
                 node.stop()
 
 

@@ -104,10 +104,10 @@ def check_tools(install: bool | None = None) -> None:
 def network_plugins() -> Path:
     """The folder of bridge, host-local, loopback and portmap, out of Debian's package; nothing is installed."""
     target = folder() / "network-plugins"
-    if target.exists():
+    if target.exists() and not _debian.outdated(target):
         return target
     with exclusive(folder() / "network-plugins.lock"):
-        if not target.exists():
+        if not target.exists() or _debian.outdated(target):
             fresh = folder() / ".network-plugins"
             shutil.rmtree(fresh, ignore_errors=True)
             try:
@@ -115,7 +115,9 @@ def network_plugins() -> Path:
             except _debian.DebianError as error:
                 raise ClusterMissing(f"A Kubernetes node needs containernetworking-plugins. {error}") from error
             subprocess.run(["dpkg-deb", "--extract", str(package), str(fresh)], check=True)
+            shutil.rmtree(target, ignore_errors=True)
             (fresh / "usr/lib/cni").rename(target)
+            target.touch()
             shutil.rmtree(fresh)
             package.unlink()
     return target
