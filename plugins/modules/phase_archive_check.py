@@ -13,9 +13,9 @@ short_description: Verify archives of purged rows
 description:
   - Reads archives that M(phase.console.phase_purge_logs) wrote, from their first byte to their last. Compression and
     SHA-256 of each batch and of the whole, the number of rows and their times are compared with the manifest.
-  - Tells archives that were cut off or have no manifest, rows that are there more than once, also in different
-    archives of the directory, and files that others may read.
-  - Fails where an archive cannot be relied on, and says what to do. It needs no instance and no database.
+  - Reports archives of interrupted runs, archives without a manifest, rows that are archived more than once, also in
+    different archives of the directory, and files that others may read.
+  - Fails where an archive is not intact, and says what to do. It needs no instance and no database.
   - Memory does not grow with the archives. For more than 100,000 rows, a temporary file takes 16 bytes for each.
 extends_documentation_fragment:
   - phase.console.attributes
@@ -49,21 +49,21 @@ EXAMPLES = r"""
 RETURN = r"""
 archives:
   description:
-    - For each archive its C(path), C(state) (V(whole), V(damaged), V(missing), V(cut off), V(without a manifest) or
+    - For each archive its C(path), C(state) (V(whole), V(damaged), V(missing), V(interrupted), V(without a manifest) or
       V(being written)), the C(rows) and C(tables) (rows by table) that were deleted, C(first) and C(last) (the times
       of those), C(batches), of which C(kept) were not deleted, C(bytes) and C(problems) in words.
-  returned: success, and when an archive cannot be relied on
+  returned: success, and when an archive is not intact
   type: list
   elements: dict
 rows:
   description: Rows of all archives that were deleted, tags included.
-  returned: success, and when an archive cannot be relied on
+  returned: success, and when an archive is not intact
   type: int
 duplicates:
   description:
-    - C(rows) that are there more than once, as after a run that was cut off; C(deleted_twice), those that are in more
+    - C(rows) that are archived more than once, as after an interrupted run; C(deleted_twice), those that are in more
       than one batch that was deleted; C(pairs) of batches with the most of them.
-  returned: success, and when an archive cannot be relied on
+  returned: success, and when an archive is not intact
   type: dict
 """
 

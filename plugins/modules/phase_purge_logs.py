@@ -9,16 +9,15 @@ DOCUMENTATION = r"""
 module: phase_purge_logs
 author: The phase.console authors (@phase-console)
 version_added: 0.1.0
-short_description: Delete old read events from Phase's log
+short_description: Delete old read events and other old log rows of Phase
 description:
-  - Deletes events of the type read that are older than a number of days, with their tags, of an organisation, of one
-    app or of all organisations. Events of creations, updates and deletions are the secrets' version history and
-    always stay.
+  - Deletes read events that are older than a number of days, with their tags, of an organisation, of one app or of all
+    organisations. Events of creations, updates and deletions are the secrets' version history; they always stay.
   - Works online, in small transactions, as the role that owns Phase's tables. It can be stopped at any moment; the
-    next run goes on from what is there.
-  - The freed space is used for new rows after the next vacuum. The files do not shrink by a purge.
-  - Other tables that only grow are purged in the same way where O(other_logs) asks for it.
-  - In check mode it counts exactly what would go, by app, environment and month, and tells what stands in the way.
+    next run continues.
+  - The freed space is used for new rows after the next vacuum. The files do not shrink, unless O(strategy=rewrite).
+  - Deletes rows of other logs in the same way, where O(other_logs) names them.
+  - In check mode it counts exactly what it would delete, by app, environment and month, and names what is in the way.
 extends_documentation_fragment:
   - phase.console.target
   - phase.console.attributes
@@ -33,7 +32,7 @@ attributes:
     support: full
 options:
   organisation:
-    description: The name of an organisation, as it is written there, capitals included.
+    description: The name of an organisation, exactly as Phase shows it, capitals included.
     type: str
   all_organisations:
     description: Purge the events of every organisation.
@@ -49,14 +48,14 @@ options:
     default: 30
     aliases: [retain]
   read_events:
-    description: Whether read events go. Without them O(other_logs) has to say what does.
+    description: Whether to delete read events. Without them, O(other_logs) has to name what to delete.
     type: bool
     default: true
   other_logs:
     description:
-      - For each of these logs how many days of 24 hours to keep. What is not named stays. What the application still
-        needs stays in any case; C(docs/purge.md) of the collection tells what that is.
-      - A log whose table came with a later release of Phase is told in a warning.
+      - How many days of 24 hours to keep, for each log to purge. Any other log stays as it is. Rows that the application
+        still needs always stay; C(docs/purge.md) of the collection lists them.
+      - A log whose table came with a later release of Phase is a warning.
     type: dict
     suboptions:
       audit_events:
@@ -77,11 +76,11 @@ options:
         type: int
       delivery_events:
         description:
-          - Days of the deliveries of log streams (Phase v2.73.0 and newer), but for those that can be sent again.
+          - Days of the deliveries of log streams (Phase v2.73.0 and newer). Failed ones that are not resolved stay.
         type: int
       sessions:
         description:
-          - Days after which an expired session goes. Needs O(all_organisations), and is never archived.
+          - Days to keep a session after it has expired. Needs O(all_organisations). Sessions are never archived.
         type: int
   minimum_retain_days:
     description:
@@ -93,62 +92,64 @@ options:
     default: 0
   strategy:
     description:
-      - V(delete) deletes in transactions of about O(transaction_time).
+      - How read events are deleted. Rows of other logs are always deleted as by V(delete).
+      - V(delete) deletes in transactions of about a quarter of a second.
       - V(rewrite) copies the events that stay beside the table, keeps the copy up to date, and lets it take the table's
         place. It gives the space back at once, writes a fraction of the WAL and is the fastest where most of the table
-        goes. It needs room for the copy, the right to create a schema in the database, and a moment without long
+        is deleted. It needs room for the copy, the right to create a schema in the database, and a moment without long
         transactions. Stopped before the swap, it has deleted nothing.
-      - V(stock) runs the application's own command C(purge_app_logs), where that deletes read events only (v2.73.0
-        and newer), and reads back what it did. It knows neither log streams nor pauses.
-      - V(auto) takes V(rewrite) where at least half of the table goes, the server's disk can be seen and has room, and
-        nothing stands in the way; otherwise V(delete) wherever that can work. It tells why.
+      - V(auto) takes V(rewrite) where at least half of the table is deleted, the server's disk can be seen and has
+        room, and no long transaction is open; otherwise V(delete). RV(plan) says why.
     type: str
-    choices: [auto, rewrite, delete, stock]
+    choices: [auto, rewrite, delete]
     default: auto
   foreign_key:
     description:
-      - PostgreSQL checks for each event that goes whether a tag still refers to it, which takes most of the time.
-      - V(set_aside) drops that foreign key for the time of the purge, then puts it back, deletes the tags that have no
-        event (others can leave such meanwhile), and validates it. That is several times faster. Both ends need an
-        exclusive lock for some milliseconds. A run that was cut off leaves it dropped until the next run, which puts
-        it back first; meanwhile PostgreSQL does not keep anything else from leaving tags without events.
-      - Where only few rows go, the key stays in any case.
+      - PostgreSQL checks for each deleted event whether a tag still refers to it, which takes most of the time.
+      - V(set_aside) drops that foreign key during the purge, then restores it, deletes tags without an event (others can
+        leave such meanwhile), and validates it. That is several times faster. Dropping and restoring each need an
+        exclusive lock for some milliseconds. An interrupted run leaves the key dropped until the next run, which
+        restores it first; until then PostgreSQL does not keep other sessions from leaving tags without events.
+      - Where only few rows are deleted, the key stays. RV(foreign_key) says why.
     type: str
     choices: [keep, set_aside]
     default: keep
   log_streams:
     description:
-      - V(respect) leaves every event that a log stream (Phase v2.73.0 and newer) has not delivered, that of a paused
-        stream or a failed delivery included.
+      - What to keep of the events that a log stream (Phase v2.73.0 and newer) has not delivered.
+      - V(respect_deliverable) keeps those that the stream can still deliver. The only adapter of Phase v2.73.2, Datadog's,
+        skips events that are older than 17 hours and 20 minutes, also after a pause, and refuses to retry them. Of a
+        provider that this collection does not know, all events may be deliverable.
+      - V(respect_all) also keeps those that can no longer be delivered, for as long as the stream's cursor is before
+        them or a failed delivery of them is not resolved. A stream that stays paused blocks the purge of its
+        organisation.
+      - V(ignore) keeps none.
+      - Check mode counts what each stream holds back, and what is deleted without having been delivered.
     type: str
-    choices: [respect, ignore]
-    default: respect
+    choices: [respect_deliverable, respect_all, ignore]
+    default: respect_deliverable
   max_duration:
-    description: After this time no further transaction is begun, in seconds or as C(30m), C(4h). V(0) is no limit.
+    description: After this time no further transaction begins, in seconds or as C(30m), C(4h). V(0) is no limit.
     type: str
     default: '0'
-  transaction_time:
-    description: How long a deleting transaction should take; the number of rows follows from it.
-    type: str
-    default: 250ms
   pause_file:
-    description: While this file is there, on the host where the module runs, the purge waits.
+    description: While this file exists on the host where the module runs, the purge waits.
     type: path
   archive_dest:
     description:
       - An existing directory on the host where the module runs; with C(delegate_to=localhost) that is the controller.
-        What is deleted is written there before, as compressed lines of JSON with a manifest, mode 0600, and is on disk
-        before the transaction that deletes it commits. What cannot be written is not deleted.
-      - After a run that was cut off, the next one with the same directory completes its archive and tells which of the
-        rows in it are still in the database.
-      - Not with V(strategy=stock), which hands no rows over. M(phase.console.phase_archive_check) verifies archives.
+        Each row is written there before it is deleted, as compressed lines of JSON with a manifest, mode 0600, and is on
+        disk before the transaction that deletes it commits. A row that cannot be written is not deleted.
+      - After an interrupted run, the next one with the same directory completes its archive and marks the batches whose
+        rows are still in the database.
+      - M(phase.console.phase_archive_check) verifies archives.
     type: path
   throttle:
-    description: Limits above which the purge waits. Each pause is told with its reason.
+    description: Limits above which the purge waits. Each pause is reported with its reason.
     type: dict
     suboptions:
       replica_lag:
-        description: How far a replica may be behind. Seeing it needs a member of C(pg_monitor). V(0) is no limit.
+        description: How far a replica may be behind. Only members of C(pg_monitor) can see it. V(0) is no limit.
         type: str
         default: 30s
       lock_wait:
@@ -169,7 +170,7 @@ options:
         default: false
       free_disk:
         description:
-          - How much has to be free where the server keeps its data, in bytes or as C(10GB). Only seen where the
+          - How much has to be free where the server keeps its data, in bytes or as C(10GB). Only known where the
             operation runs on the server's own host. V(0) is no limit.
         type: str
         default: '0'
@@ -179,14 +180,14 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: See what would go
+- name: See what would be deleted
   phase.console.phase_purge_logs:
     organisation: SpaceX
     retain_days: 90
   check_mode: true
   register: purge
 
-- name: Keep what goes in an archive on the control node
+- name: Archive what is deleted on the control node
   phase.console.phase_purge_logs:
     deployment: database
     login_host: db.example.com
@@ -216,113 +217,100 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-other_logs:
+summary:
+  description: What would be deleted, and what to expect; after a run what was deleted. Lines for people.
+  returned: always
+  type: list
+  elements: str
+logs:
   description:
-    - What became of each log in O(other_logs), by its name. C(table), C(retain_days), C(cutoff), C(eligible),
-      C(held_back) and the reasons (C(kept), with C(rows) and C(why)), C(bytes), C(before) and C(after) as for the read
-      events, and when not in check mode C(deleted), C(remaining) and C(stopped_by).
-  returned: success
+    - Each log by its name, C(read_events) and those in O(other_logs). C(table), C(retain_days), C(cutoff) (rows up to this
+      moment may be deleted, UTC), C(eligible), C(held_back) (older rows that stay) with the reasons in C(kept) (C(rows),
+      C(why), and C(stream), the id of a log stream), C(undelivered) (rows that are deleted though a log stream has not
+      delivered them, likewise), C(bytes), C(before) and C(after).
+    - C(before) and C(after) are the table's C(rows) (the planner's estimate), C(dead_rows), C(table_bytes),
+      C(index_bytes) and C(blocks). In check mode, C(after) is predicted.
+    - When not in check mode also C(deleted), C(remaining) (rows that may be deleted and are still there, since the run was
+      stopped or others had locked them), C(exact) (whether RV(remaining) was counted) and C(stopped_by).
+  returned: always
   type: dict
 eligible:
-  description:
-    - Read events that may go. In check mode counted, in a real run those that went and those that are left.
-    - Of other logs RV(other_logs) has the numbers.
-  returned: success
+  description: Rows of all logs that may be deleted. In check mode counted, in a real run those deleted and those left.
+  returned: always
   type: int
 deleted:
-  description: Read events that were deleted.
+  description: Rows of all logs that were deleted.
   returned: when not in check mode
   type: int
 remaining:
-  description: Read events that may go and are still there, because the run was stopped or somebody had locked them.
+  description: Rows of all logs that may be deleted and are still there.
   returned: when not in check mode
   type: int
 held_back:
-  description: Read events that may not go because a log stream has not delivered them.
-  returned: success
+  description: Rows of all logs that are old enough and stay.
+  returned: always
   type: int
-log_streams:
-  description: The streams that still want events from before the cutoff.
-  returned: success
-  type: list
-  elements: dict
-  contains:
-    id:
-      description: The stream's id.
-      type: str
-    name:
-      description: Its name.
-      type: str
-    rows:
-      description: The events it holds back.
-      type: int
-    why:
-      description: How far it has come, or what failed.
-      type: str
-strategy:
-  description: What was taken.
-  returned: success
-  type: str
 stopped_by:
-  description: V(max_duration), or nothing when it came to its end.
+  description: V(max_duration), or nothing when the run was completed.
   returned: when not in check mode
   type: str
+strategy:
+  description: How the read events are deleted.
+  returned: always
+  type: str
+organisations:
+  description: The organisations whose rows are deleted.
+  returned: always
+  type: list
+  elements: str
+seconds:
+  description: How long deleting took, pauses included.
+  returned: when not in check mode
+  type: float
 rows_per_second:
   description: Rows deleted per second, pauses included.
   returned: when not in check mode
   type: int
-remaining_exact:
-  description: Whether RV(remaining) was counted. It is an estimate where counting would have taken too long.
-  returned: when not in check mode
-  type: bool
-seconds:
-  description: How long deleting took, pauses included.
-  returned: when something was to delete
-  type: float
 batches:
-  description: In how many transactions.
-  returned: when something was to delete
-  type: int
-tokens_kept:
-  description: For how many service-account tokens the time of last use was written into its column.
-  returned: when something was to delete
+  description: In how many transactions the read events were deleted.
+  returned: when not in check mode
   type: int
 paused:
   description: Seconds of waiting by reason.
-  returned: when something was to delete
+  returned: when not in check mode
   type: dict
-organisations:
-  description: The organisations whose events it is about.
-  returned: success
-  type: list
-  elements: str
-cutoff:
-  description: Read events up to this moment go (UTC); none without O(read_events).
-  returned: success
-  type: str
 recovered:
-  description: The foreign key that was put back after a run that was cut off, and how many tags without an event went.
+  description:
+    - What this run repaired of an interrupted one. Of a dropped foreign key its name (C(constraint)) and the number of tags
+      without an event that were deleted (C(orphan_tags)).
   returned: when not in check mode
   type: dict
 foreign_key:
   description:
-    - Its C(state), V(kept), or V(restored) when it was set aside meanwhile; then also its name (C(constraint)) and the
-      tags without an event that were deleted (C(orphan_tags)). V(set_aside) comes with a failure alone; the next run
-      puts it back.
-  returned: when something was to delete
+    - Its C(state), V(kept) with the reason (C(why)), or V(restored) when this run had dropped it; then also C(constraint)
+      and C(orphan_tags). V(set_aside) comes with a failure alone; the next run restores it.
+  returned: when not in check mode
+  type: dict
+tokens_kept:
+  description: For how many service-account tokens the time of last use was written into its column.
+  returned: when not in check mode
+  type: int
+rewrite:
+  description: With O(strategy=rewrite), what it copied (C(kept)), and how often and how long it held its lock.
+  returned: when not in check mode
   type: dict
 token_last_used:
   description:
-    - Service-account tokens whose time of last use is known by a row that goes. C(kept_in_column) tells whether it is
-      written into C(last_used_at) before, as Phase does itself; before v2.69.0 there is no such column, and a warning
-      tells of it.
-  returned: success
+    - Service-account tokens whose time of last use is known only by a read event that is deleted. With
+      C(kept_in_column) it is written into C(last_used_at) first, as Phase does itself; before v2.69.0 there is no such
+      column, and a warning names the tokens.
+  returned: always
   type: dict
 plan:
   description:
-    - How it is done. C(months) has the rows by organisation, app, environment and month; C(bytes), C(expected)
-      (seconds, wal_bytes) and C(why) tell what to expect; C(obstacles) what else goes on, C(blocked_by) what this run
-      would wait for; C(summary) tells all of it in lines for people.
+    - How the read events are deleted. C(months) are the rows by organisation, app, environment and month; C(expected)
+      (C(seconds), C(wal_bytes)) and C(why) say what to expect; C(obstacles) what else is at work on the database,
+      C(blocked_by) what this run would wait for; C(recovery) what an interrupted run left.
   returned: success
   type: dict
 archive:
@@ -330,17 +318,9 @@ archive:
     - The archive of what was deleted, null without O(archive_dest). C(path) and C(manifest) are null where nothing was
       archived. C(rows) (tags included), C(tables) (rows by table), C(bytes), C(sha256), C(batches), of which C(kept)
       were written and then not deleted; C(waiting) are batches whose transaction is still open, for which the next run
-      completes the archive; C(settled) are the archives of earlier runs that were cut off, completed now.
+      completes the archive; C(settled) are the archives of interrupted runs that this run completed.
     - In check mode C(path) is what it would be called, beside C(bytes_at_most) and C(bytes_free).
-  returned: success
-  type: dict
-before:
-  description: The table's C(rows) (the planner's estimate), C(dead_rows), C(table_bytes), C(index_bytes) and C(blocks).
-  returned: success
-  type: dict
-after:
-  description: The same afterwards; in check mode what is predicted.
-  returned: success
+  returned: always
   type: dict
 """
 

@@ -121,7 +121,14 @@ class Instance(Database):
         params.update({"deployment": "database", "database_url": self.url, **options})
         return params
 
-    def purge(self, check: bool = False, diff: bool = False, throttle: Any = None, **options: Any) -> dict[str, Any]:
+    def purge(
+        self,
+        check: bool = False,
+        diff: bool = False,
+        throttle: Any = None,
+        transaction_time: float = _purge.TRANSACTION_TIME,
+        **options: Any,
+    ) -> dict[str, Any]:
         """What the module does with these options; by default of organisation SpaceX, over a direct connection."""
         params = self.target()
         params.update({name: option.get("default") for name, option in _purge.SPEC.options.items()})
@@ -138,7 +145,8 @@ class Instance(Database):
             self.told.append(message)
 
         target = build_target(params, lambda: False)
-        return dict(_purge.run(Call(params, check, diff, target, report, self.warned.append)))
+        with mock.patch.object(_purge, "TRANSACTION_TIME", transaction_time):
+            return dict(_purge.run(Call(params, check, diff, target, report, self.warned.append)))
 
     def operation(self, operation: Any, request: dict[str, Any]) -> dict[str, Any]:
         """One operation by itself, over a direct connection."""
@@ -156,22 +164,25 @@ class Instance(Database):
         assert self.digest() == before
         return errors[-1]
 
-    def by(self, path: str, foreign_key: str = "kept", **options: Any) -> dict[str, Any]:
-        """A purge that finds its rows in a certain way, whatever the plan had chosen."""
-        params = {
-            "organisation": None,
-            "app_id": None,
-            "retain_days": 30,
-            "minimum_retain_days": 0,
-            "strategy": "delete",
-        }
-        params.update(foreign_key="keep", log_streams="respect", application=False, **options)
+    def by(
+        self,
+        path: str,
+        foreign_key: str = "kept",
+        retain_days: int = 30,
+        log_streams: str = "respect_all",
+        **scope: Any,
+    ) -> dict[str, Any]:
+        """The outcome for the read events of a purge that finds them in a certain way, whatever the plan had chosen."""
+        params = {"organisation": None, "app_id": None, "minimum_retain_days": 0, "strategy": "delete", **scope}
+        params.update(foreign_key="keep", log_streams=log_streams, archive=None, count=False)
+        params["retain"] = {"read_events": retain_days}
         target = build_target(self.target(), lambda: False)
-        plan = target.run(operations.plan, {**params, "count": False}, quiet)
-        plan.update(path=path, foreign_key=foreign_key)
+        plan = target.run(operations.plan, params, quiet)
+        plan["way"].update(path=path, foreign_key=foreign_key)
         more = {"host": "here", "lock_timeout": 5, "max_duration": 0, "transaction_time": 0.25, "throttle": {}}
         with mock.patch.object(_purge_walk, "WORTH_IT", 0):
-            return dict(target.run(operations.apply, {**params, **more, "plan": plan}, quiet))
+            done = target.run(operations.apply, {**params, **more, "plan": plan}, quiet)
+        return dict(done, **done["logs"]["read_events"])
 
 
 def quiet(message: str, **counters: Any) -> None:

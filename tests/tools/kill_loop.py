@@ -227,7 +227,7 @@ class Docker:
         self.subject = Contained(instance, instance.environment["DATABASE_NAME"])
         # The far end does not have what `purge` replaces here: this makes its steps small, and pauses between them. The
         # foreign key is set aside once 10,000 events have gone.
-        slow = {"transaction_time": "10ms", "throttle": {"wal_rate": "8MB"}}
+        slow = {"transaction_time": 0.01, "throttle": {"wal_rate": "8MB"}}
         self.options: Options = {
             "docker": {"docker_host": instance.engine.host},
             "database_url": None,

@@ -8,9 +8,9 @@
 line of JSON that says what the archive is of, then one for each batch that is on disk and one for what became of it in
 the database. At the end ``NAME.manifest.json`` takes its place. All are readable by their owner alone.
 
-A journal that nobody has locked is of a run that was cut off. ``settle`` puts that right: data behind the last batch in
-it were never acknowledged, so they were not deleted, and go. A batch without an outcome was deleted or was not: it goes
-in one transaction, so whether a row of it is still in the database tells it of all.
+A journal that nobody has locked is of an interrupted run. ``settle`` completes it: data behind the last batch in the
+journal were never acknowledged, so those rows were not deleted, and the data are cut off. A batch is deleted in one
+transaction: where its outcome is unknown, whether one of its rows is still in the database decides for all of them.
 """
 
 from __future__ import annotations
@@ -21,12 +21,13 @@ import hashlib
 import json
 import os
 import time
-from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, TypedDict, cast
 
 from .._call.files import sync_folder, write_private
 from .._errors import PhaseError
 from .._operations.core.api import Deliveries
 from .._operations.core.words import people_bytes
+from .._operations.purge.types import Batch
 
 FORMAT = "phase.console archive"
 VERSION = 1
@@ -35,12 +36,39 @@ CHUNK = 1 << 20
 MODE = 0o600
 
 Facts = Dict[str, Any]
-# States ("deleted", "kept", or None while its transaction is still open) by batch, for batches nothing is known of.
-Ask = Callable[[Sequence[Facts]], Mapping[str, Optional[str]]]
+
+
+class Stored(Batch):
+    """A batch in the data: it begins at ``offset``. ``state`` is deleted or kept, None where it is not known."""
+
+    offset: int
+    state: Optional[str]
+
+
+class Totals(TypedDict):
+    """Of the batches that were deleted: ``tables`` are the rows by table, ``first`` and ``last`` times."""
+
+    rows: int
+    tables: Dict[str, int]
+    first: Optional[str]
+    last: Optional[str]
+
+
+class Content(Totals):
+    """What a manifest says beside its header."""
+
+    file: str
+    bytes: int
+    sha256: str
+    batches: List[Stored]
+
+
+# States by batch, None while its transaction is still open, for batches whose state is not known.
+Ask = Callable[[Sequence[Stored]], Mapping[str, Optional[str]]]
 
 
 class ArchiveFailed(PhaseError):
-    """What shall be archived cannot be, and so is not deleted."""
+    """The rows cannot be archived, so they are not deleted."""
 
     kind = "archive_failed"
 
@@ -53,7 +81,7 @@ def told(path: str, what: str) -> Iterator[None]:
     except OSError as error:
         raise ArchiveFailed(
             "%s cannot be %s: %s." % (path, what, error.strerror or error),
-            "What was not archived is still in the database. Mend that, or name another archive_dest, then run again.",
+            "The rows are still in the database. Repair that, or name another archive_dest, then run again.",
         ) from error
 
 
@@ -106,14 +134,14 @@ def line(entry: Mapping[str, Any]) -> bytes:
     return json.dumps(entry, sort_keys=True).encode("ascii") + b"\n"
 
 
-def parse_journal(data: bytes) -> Tuple[Optional[Facts], List[Facts], int]:
-    """The header, the batches with their ``state`` (None where it is not known), and how many bytes are whole.
+def parse_journal(data: bytes) -> Tuple[Optional[Facts], List[Stored], int]:
+    """The header, the batches, and how many bytes are whole.
 
     What follows the first line that is not whole was never acknowledged. Raises ArchiveFailed where a batch follows: it
     was written when everything before it was on disk, so that has been damaged since.
     """
     header: Optional[Facts] = None
-    batches: Dict[str, Facts] = {}
+    batches: Dict[str, Stored] = {}
     entries = [(text, entry_of(text)) for text in data.splitlines(keepends=True)]
     whole = 0
     for number, (text, entry) in enumerate(entries):
@@ -124,7 +152,7 @@ def parse_journal(data: bytes) -> Tuple[Optional[Facts], List[Facts], int]:
         if header is None:
             header = entry
         elif "offset" in entry:
-            batches[entry["batch"]] = dict(entry, state=None)
+            batches[entry["batch"]] = cast(Stored, dict(entry, state=None))
         elif entry.get("batch") in batches:
             batches[entry["batch"]]["state"] = entry["state"]
         whole += len(text)
@@ -154,7 +182,7 @@ def open_locked(path: str, flags: int = os.O_RDWR, wait: bool = False) -> Option
     except BlockingIOError:
         os.close(descriptor)
         return None
-    if os.fstat(descriptor).st_nlink == 0:  # somebody settled it meanwhile
+    if os.fstat(descriptor).st_nlink == 0:  # another process settled it meanwhile
         os.close(descriptor)
         return None
     return descriptor
@@ -212,8 +240,8 @@ class Archive(Deliveries):
             raise self.failed
         if (batch["bytes"], batch["sha256"]) != (self._size, self._batch.hexdigest()):
             raise ArchiveFailed(
-                "Batch %s arrived otherwise than it was sent." % batch["batch"],
-                "What was not archived is still in the database. Run it again.",
+                "Batch %s was damaged on its way." % batch["batch"],
+                "Rows that were not archived are still in the database. Run it again.",
             )
         with self._noted(), told(self.stem + DATA, "written"):
             os.fsync(self._open()[0])
@@ -272,7 +300,7 @@ class Archive(Deliveries):
 
 
 def settle(stem: str, journal: int, ask: Ask, digest: str = "", own: bool = False) -> Optional[Facts]:
-    """Bring an archive to its end by its locked journal: ``path``, ``manifest``, ``rows``, ``bytes``, ``sha256``,
+    """Complete an archive by its locked journal: ``path``, ``manifest``, ``rows``, ``bytes``, ``sha256``,
     ``batches``, ``waiting`` (batches whose transaction is still open, for which the journal stays, without a manifest).
 
     None, and no file, where nothing was handed over, or nothing of one's ``own`` was deleted. Of another run's that is
@@ -337,8 +365,7 @@ def sha256(path: str) -> str:
     return digest.hexdigest()
 
 
-def totals(batches: Sequence[Facts]) -> Facts:
-    """``rows``, ``tables`` (rows by table), ``first`` and ``last`` of the batches that were deleted."""
+def totals(batches: Sequence[Stored]) -> Totals:
     deleted = [batch for batch in batches if batch["state"] == "deleted"]
     tables: Dict[str, int] = {}
     for batch in deleted:
@@ -352,14 +379,14 @@ def totals(batches: Sequence[Facts]) -> Facts:
     }
 
 
-def manifest(path: str, batches: Sequence[Facts], digest: str) -> Facts:
-    return dict(
-        totals(batches),
-        file=os.path.basename(path),
-        bytes=sum(batch["bytes"] for batch in batches),
-        sha256=digest,
-        batches=list(batches),
-    )
+def manifest(path: str, batches: Sequence[Stored], digest: str) -> Content:
+    return {
+        **totals(batches),
+        "file": os.path.basename(path),
+        "bytes": sum(batch["bytes"] for batch in batches),
+        "sha256": digest,
+        "batches": list(batches),
+    }
 
 
 def printed(content: Facts) -> bytes:
@@ -369,12 +396,11 @@ def printed(content: Facts) -> bytes:
     return head[:-2].encode() + b',\n "batches": [\n' + batches + b"\n ]\n}\n"
 
 
-def summary(path: str, batches: Sequence[Facts], digest: str) -> Facts:
-    """What of it a result tells."""
-    content = manifest(path, batches, digest)
-    names = ("rows", "tables", "first", "last", "bytes", "sha256")
+def summary(path: str, batches: Sequence[Stored], digest: str) -> Facts:
+    """What a result has of it."""
+    content = {name: value for name, value in manifest(path, batches, digest).items() if name != "file"}
     return dict(
-        {name: content[name] for name in names},
+        content,
         path=path,
         manifest=path[: -len(DATA)] + MANIFEST,
         batches=len(batches),
@@ -383,7 +409,7 @@ def summary(path: str, batches: Sequence[Facts], digest: str) -> Facts:
 
 
 def left(folder: str, database: Mapping[str, Any]) -> Iterator[Tuple[str, int]]:
-    """Stems and locked journals of runs on this database that were cut off; each is closed after its turn."""
+    """Stems and locked journals of interrupted runs on this database; each is closed after its turn."""
     for name in sorted(os.listdir(folder)):
         if not (name.startswith("phase-purge-") and name.endswith(JOURNAL)):
             continue

@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: 2026 The phase.console authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Reading archives of purges back: whether they are whole, and which rows are in them twice.
+"""Reading archives of purges back: whether they are intact, and which rows are in them twice.
 
 Everything is read as a stream. What grows with the number of rows is 16 bytes for each: they are sorted in parts of
 AT_ONCE that go to a temporary file, and merged at the end.
@@ -22,7 +22,19 @@ from typing import IO, Any, Callable, Dict, Iterator, List, Mapping, Optional, S
 from .._call.argspec import ArgumentSpec
 from .._call.module import Call
 from .._errors import BadOption, PhaseError
-from .archive import CHUNK, DATA, FORMAT, JOURNAL, MANIFEST, VERSION, Facts, open_locked, parse_journal, read_all
+from .archive import (
+    CHUNK,
+    DATA,
+    FORMAT,
+    JOURNAL,
+    MANIFEST,
+    VERSION,
+    Facts,
+    Stored,
+    open_locked,
+    parse_journal,
+    read_all,
+)
 from .archive import totals as totals_of
 
 AT_ONCE = 100_000  # rows whose marks are sorted in memory
@@ -33,7 +45,7 @@ RAW = 1 << 20  # bytes that are decompressed at once
 TOLD = 5  # of each kind, in words
 NEEDED = {"batch", "offset", "bytes", "sha256", "rows", "table", "key", "time", "tables", "first", "last", "state"}
 
-AGAIN = "Take another copy of it. Rows that are in no other archive are lost where the purge deleted them."
+AGAIN = "Take another copy of it. Deleted rows that are in no other archive are lost."
 COMPLETE = "Run phase_purge_logs on that database with archive_dest=%s; it completes the archive."
 
 
@@ -106,7 +118,7 @@ class Reading:
         self.path = stem + DATA
         self.problems: List[Tuple[str, str]] = []
         self.warnings: List[str] = []
-        self.batches: List[Facts] = []
+        self.batches: List[Stored] = []
         self.state = "whole"
         self._content: Facts = {}
 
@@ -129,11 +141,11 @@ class Reading:
                 return
             _header, self.batches, _whole = parse_journal(read_all(lock))
             os.close(lock)
-            self.state = "cut off"
-            self.wrong("is of a run that was cut off.", complete)
+            self.state = "interrupted"
+            self.wrong("is of an interrupted run.", complete)
         elif not os.path.exists(self.stem + MANIFEST):
             self.state = "without a manifest"
-            self.wrong("has no manifest, so nothing tells what should be in it.", "Put its manifest beside it again.")
+            self.wrong("has no manifest, so it cannot be verified.", "Put its manifest beside it again.")
         else:
             self._manifest()
         if not os.path.exists(self.path):
@@ -175,7 +187,7 @@ class Reading:
                 behind = size - file.tell()
                 self.wrong(
                     "has %d bytes behind its last batch." % behind,
-                    COMPLETE % os.path.dirname(self.stem) if self.state == "cut off" else AGAIN,
+                    COMPLETE % os.path.dirname(self.stem) if self.state == "interrupted" else AGAIN,
                 )
         if self._content and not self.problems:
             self._compare(whole.hexdigest())
@@ -199,7 +211,7 @@ class Reading:
         )
 
 
-def read_batch(file: IO[bytes], batch: Mapping[str, Any], whole: Any, row: Callable[[str], None]) -> str:
+def read_batch(file: IO[bytes], batch: Stored, whole: Any, row: Callable[[str], None]) -> str:
     """Read a batch from where the file stands: what is wrong with it, or nothing."""
     digest = hashlib.sha256()
     lines = Lines(batch, row)
@@ -230,7 +242,7 @@ def read_batch(file: IO[bytes], batch: Mapping[str, Any], whole: Any, row: Calla
 class Lines:
     """Cuts decompressed data into rows and compares them with what is said of the batch."""
 
-    def __init__(self, batch: Mapping[str, Any], row: Callable[[str], None]) -> None:
+    def __init__(self, batch: Stored, row: Callable[[str], None]) -> None:
         self._batch = batch
         self._row = row
         self._rest = b""
@@ -259,7 +271,7 @@ class Lines:
         if self._rest or (self.count, self._tables) != (self._batch["rows"], expected):
             return "it has %d rows, and %d were written" % (self.count, self._batch["rows"])
         if self._times != [self._batch["first"], self._batch["last"]]:
-            return "its rows are not of the time that is said"
+            return "its rows have other times than the manifest says"
         return ""
 
 
@@ -292,17 +304,17 @@ def check(path: str, report: Callable[..., None], warn: Callable[[str], None], a
     readings = [Reading(stem) for stem in stems(path)]
     marks = Marks(at_once)
     try:
-        batches: List[Facts] = []
+        batches: List[Stored] = []
         for reading in readings:
             try:
                 reading.describe()
                 reading.read(marks.add, len(batches), report)
             except PhaseError as error:
-                reading.wrong("cannot be relied on: %s" % error.message, error.next_step)
+                reading.wrong("is not intact: %s" % error.message, error.next_step)
             except (OSError, KeyError, TypeError) as error:
                 reading.wrong("cannot be read: %s: %s." % (type(error).__name__, error))
             batches += reading.batches
-        report("Looking for rows that are there twice")
+        report("Looking for rows that are archived twice")
         duplicates = count(marks.repeated(), batches)
     finally:
         marks.close()
@@ -321,14 +333,14 @@ def check(path: str, report: Callable[..., None], warn: Callable[[str], None], a
         text = " ".join(reading.problems[0][0] for reading in wrong[:TOLD])
         more = " And %d more." % (len(wrong) - TOLD) if len(wrong) > TOLD else ""
         raise ArchiveDamaged(
-            "%d of %d archives cannot be relied on: %s%s" % (len(wrong), len(readings), text, more),
+            "%d of %d archives are not intact: %s%s" % (len(wrong), len(readings), text, more),
             wrong[0].problems[0][1],
             partial=result,
         )
     return result
 
 
-def count(repeated: Iterator[List[int]], batches: Sequence[Facts]) -> Facts:
+def count(repeated: Iterator[List[int]], batches: Sequence[Stored]) -> Facts:
     """``rows`` that are there more than once, ``deleted_twice`` those in more than one batch that was deleted, and
     ``pairs`` of batches [{first, again, rows}], those with the most rows."""
     rows = twice = 0

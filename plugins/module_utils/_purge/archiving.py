@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: 2026 The phase.console authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What phase_purge_logs does about its archive, before, beside and after the run that deletes."""
+"""The archive of phase_purge_logs, before, during and after the run that deletes."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ import os
 import secrets
 import socket
 import time
-from typing import Any, Dict, List, Mapping, Optional, Sequence
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, cast
 
 from .._operations.purge import batches as operations
+from .._operations.purge.log_table import LOGS
+from .._operations.purge.types import ApplyRequest, BatchQuestion, Plan, States, StatesRequest
 from .._target.base import Report, Target
 from . import archive as _archive
-from .archive import Archive, Facts
+from .archive import Archive, Facts, Stored
 
 NOTHING: Facts = dict.fromkeys(("path", "manifest", "first", "last", "sha256"))
 NOTHING.update({"rows": 0, "tables": {}, "bytes": 0, "batches": 0, "kept": 0, "waiting": []})
-SCOPE = ("organisation", "app_id", "retain_days", "log_streams", "other_logs")
 
 
 def archiving(params: Mapping[str, Any], target: Target, report: Report) -> Optional["Archiving"]:
@@ -29,7 +30,7 @@ def archiving(params: Mapping[str, Any], target: Target, report: Report) -> Opti
 
 
 class Archiving:
-    """The archive of a run and those of earlier ones that were cut off; ``run`` names its batches."""
+    """The archive of a run and those of interrupted ones; ``run`` begins the names of its batches."""
 
     def __init__(self, folder: str, target: Target, report: Report) -> None:
         self.run = secrets.token_hex(4)
@@ -39,42 +40,44 @@ class Archiving:
         self._settled: List[Facts] = []
         self._archive: Optional[Archive] = None
 
-    def foresee(self, plan: Mapping[str, Any], result: Facts) -> None:
-        """Put into a result what would be done."""
-        stems = [stem for stem, _journal in _archive.left(self._folder, plan["database"])]
+    def foresee(self, plan: Plan) -> Facts:
+        """What check mode returns of it."""
+        rows, size = archived(plan)
         stem = os.path.join(self._folder, _archive.name_of(self.run, time.time()))
-        result["archive"] = {
-            "path": stem + _archive.DATA if plan["eligible"] else None,
-            "manifest": stem + _archive.MANIFEST if plan["eligible"] else None,
-            "bytes_at_most": plan["bytes"],
+        left = [path for path, _journal in _archive.left(self._folder, plan["database"])]
+        return {
+            "path": stem + _archive.DATA if rows else None,
+            "manifest": stem + _archive.MANIFEST if rows else None,
+            "bytes_at_most": size,
             "bytes_free": _archive.free(self._folder),
-            "settled": [{"path": stem + _archive.DATA} for stem in stems],
+            "settled": [{"path": path + _archive.DATA} for path in left],
         }
-        if stems:
-            result["changed"] = True
-            for stem in stems:
-                name = os.path.basename(stem)
-                result["diff"]["before"] += "archive %s: cut off\n" % name
-                result["diff"]["after"] += "archive %s: settled\n" % name
 
-    def check_room(self, plan: Mapping[str, Any]) -> None:
-        _archive.check_room(self._folder, plan["bytes"])
+    def check_room(self, plan: Plan) -> None:
+        _archive.check_room(self._folder, archived(plan)[1])
 
-    def settle(self, plan: Mapping[str, Any]) -> Facts:
-        """Bring the archives of runs that were cut off to their ends; what there is to tell so far."""
+    def settle(self, plan: Plan) -> Facts:
+        """Complete the archives of interrupted runs; what the result has so far."""
         for stem, journal in _archive.left(self._folder, plan["database"]):
-            self._report("Settling the archive %s of a run that was cut off" % os.path.basename(stem))
+            self._report("Completing the archive %s of an interrupted run" % os.path.basename(stem))
             done = _archive.settle(stem, journal, self._ask)
             self._settled.append(done or {"path": None, "removed": stem + _archive.DATA, "rows": 0})
         return self._result(None)
 
-    def begin(self, request: Mapping[str, Any]) -> Archive:
-        scope = request["plan"]["scope"]
+    def begin(self, order: ApplyRequest) -> Archive:
+        plan = order["plan"]
+        scope = {
+            "organisation": order["organisation"],
+            "app_id": order["app_id"],
+            "retain": order["retain"],
+            "log_streams": order["log_streams"],
+            "cutoffs": {name: planned["cutoff"] for name, planned in plan["logs"].items()},
+        }
         header = {
             "host": socket.gethostname(),
-            "database": request["plan"]["database"],
-            "scope": dict({name: request.get(name) for name in SCOPE}, cutoff=scope["cutoff"]),
-            "organisations": scope["organisations"],
+            "database": plan["database"],
+            "scope": scope,
+            "organisations": plan["scope"]["organisations"],
         }
         self._archive = Archive(self._folder, header, self.run, time.time())
         return self._archive
@@ -85,8 +88,24 @@ class Archiving:
     def _result(self, own: Optional[Facts]) -> Facts:
         return dict(own or NOTHING, settled=list(self._settled))
 
-    def _ask(self, batches: Sequence[Facts]) -> Dict[str, Optional[str]]:
-        names = ("batch", "table", "key", "samples", "transaction", "relation")
-        request = {"batches": [{name: batch[name] for name in names} for batch in batches]}
-        found: Dict[str, Optional[str]] = self._target.run(operations.states, request, self._report)["states"]
-        return found
+    def _ask(self, batches: Sequence[Stored]) -> Dict[str, Optional[str]]:
+        questions: List[BatchQuestion] = [
+            {
+                "batch": batch["batch"],
+                "table": batch["table"],
+                "key": batch["key"],
+                "samples": batch["samples"],
+                "transaction": batch["transaction"],
+                "relation": batch["relation"],
+            }
+            for batch in batches
+        ]
+        request: StatesRequest = {"batches": questions}
+        found: States = cast(States, self._target.run(operations.states, cast(Facts, request), self._report))
+        return found["states"]
+
+
+def archived(plan: Plan) -> Tuple[int, int]:
+    """Rows and bytes at most that a run would write into an archive."""
+    taken = [planned for name, planned in plan["logs"].items() if LOGS[name].archived]
+    return sum(one["eligible"] for one in taken), sum(one["bytes"] for one in taken)

@@ -1,27 +1,42 @@
 # SPDX-FileCopyrightText: 2026 The phase.console authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""phase_purge_logs: check what is asked for, plan, delete, and say what happened."""
+"""phase_purge_logs: check the options, plan, delete, and say what happened."""
 
 from __future__ import annotations
 
 import contextlib
 import re
 import socket
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Tuple, cast
 
 from .._call.argspec import ArgumentSpec, duration, timeouts
 from .._call.module import Call
 from .._errors import BadOption, PhaseError
 from .._operations.core.words import people_bytes
 from .._operations.purge import operation as operations
+from .._operations.purge.log_table import LOGS, OTHERS
+from .._operations.purge.logs import stopped_by, untouched
+from .._operations.purge.rule import IGNORE, RESPECT_ALL, RESPECT_DELIVERABLE
 from .._operations.purge.strategy import STRATEGIES
-from . import others
+from .._operations.purge.types import (
+    READ_EVENTS,
+    ApplyRequest,
+    Limits,
+    LogOutcome,
+    LogPlan,
+    Outcome,
+    Plan,
+    PlanRequest,
+    Recovery,
+    Sizes,
+)
 from .archiving import Archiving, archiving
 
 Facts = Dict[str, Any]
 
 MOST_DAYS = 36500
+TRANSACTION_TIME = 0.25  # seconds that a deleting transaction should take; the number of rows follows from it
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
 
 THROTTLE = {
@@ -40,18 +55,20 @@ SPEC = ArgumentSpec(
         "app_id": {},
         "read_events": {"type": "bool", "default": True},
         "retain_days": {"type": "int", "default": 30, "aliases": ["retain"]},
-        "other_logs": others.OPTION,
+        "other_logs": {"type": "dict", "options": {name: {"type": "int"} for name in OTHERS}},
         "minimum_retain_days": {"type": "int", "default": 0},
-        "strategy": {"choices": ["auto"] + list(STRATEGIES), "default": "auto"},
+        "strategy": {"choices": ["auto", *STRATEGIES], "default": "auto"},
         "foreign_key": {"choices": ["keep", "set_aside"], "default": "keep"},
-        "log_streams": {"choices": ["respect", "ignore"], "default": "respect"},
+        "log_streams": {"choices": [RESPECT_DELIVERABLE, RESPECT_ALL, IGNORE], "default": RESPECT_DELIVERABLE},
         "max_duration": {"default": "0"},
-        "transaction_time": {"default": "250ms"},
         "pause_file": {"type": "path"},
         "archive_dest": {"type": "path"},
         "throttle": {"type": "dict", "apply_defaults": True, "options": THROTTLE},
     }
 )
+
+
+# Options
 
 
 def size(name: str, value: Any) -> int:
@@ -62,215 +79,390 @@ def size(name: str, value: Any) -> int:
     return int(float(match.group(1)) * _UNITS[match.group(2)])
 
 
+def retain_of(params: Mapping[str, Any]) -> Dict[str, int]:
+    """The days to keep, by log; a log that is not in it stays as it is."""
+    days = {READ_EVENTS: params["retain_days"]} if params["read_events"] else {}
+    days.update({name: days for name, days in (params["other_logs"] or {}).items() if days is not None})
+    return days
+
+
 def check_options(params: Mapping[str, Any]) -> None:
     """Refuse what cannot be meant before anything is connected to."""
     named = [name for name in ("organisation", "app_id") if params[name] is not None]
     if params["all_organisations"] and named:
-        raise BadOption("all_organisations excludes %s." % " and ".join(named), "Say one of them.")
+        raise BadOption("all_organisations excludes %s." % " and ".join(named), "Give one of them.")
     if not params["all_organisations"] and not named:
         raise BadOption(
-            "Nothing says whose events shall go.", "Name an organisation or an app_id, or set all_organisations=true."
+            "No organisation is named whose events are to be deleted.",
+            "Name an organisation or an app_id, or set all_organisations=true.",
         )
     for name in named:
         if not params[name].strip() or re.search("[\x00\ud800-\udfff]", params[name]):
-            raise BadOption("%s is %r, which can be none." % (name, params[name]), "Name one, or leave it out.")
+            raise BadOption("%s is %r, which cannot be." % (name, params[name]), "Give a real one, or leave it out.")
     for name in ("retain_days", "minimum_retain_days"):
-        if not 0 <= params[name] <= MOST_DAYS:
-            raise BadOption("%s is %d." % (name, params[name]), "It is a number of days from 0 to %d." % MOST_DAYS)
-    others.check(params, MOST_DAYS)
-    if params["strategy"] == "stock":
-        given = [name for name in ("pause_file", "archive_dest") if params[name]]
-        given += ["foreign_key"] if params["foreign_key"] != "keep" else []
-        if given:
-            raise BadOption("strategy=stock knows no %s." % " and no ".join(given), "Use strategy=delete for that.")
+        check_days(name, params[name])
+    check_logs(params, [name for name in retain_of(params) if name != READ_EVENTS])
 
 
-def request_of(params: Mapping[str, Any]) -> Facts:
-    names = ["organisation", "app_id", "retain_days", "minimum_retain_days", "strategy", "foreign_key", "log_streams"]
-    request = {name: params[name] for name in [*names, "read_events"]}
-    return dict(request, other_logs=others.given(params), application=params["deployment"] != "database")
+def check_days(name: str, days: int) -> None:
+    if not 0 <= days <= MOST_DAYS:
+        raise BadOption("%s is %d." % (name, days), "Give a number of days from 0 to %d." % MOST_DAYS)
 
 
-def apply_request(params: Mapping[str, Any]) -> Facts:
-    limits = params["throttle"]
-    times = {
-        name: duration("throttle." + name, limits[name]) for name in ("replica_lag", "lock_wait", "writer_latency")
-    }
-    sizes = {name: size("throttle." + name, limits[name]) for name in ("wal_rate", "free_disk")}
-    target = duration("transaction_time", params["transaction_time"])
-    if not 0.01 <= target <= 60:
-        raise BadOption("transaction_time is %s." % params["transaction_time"], "Choose from 10ms to 60s.")
+def check_logs(params: Mapping[str, Any], others: List[str]) -> None:
+    """Refuse days out of range, and a scope that a log cannot be limited to."""
+    for name in others:
+        check_days("other_logs." + name, params["other_logs"][name])
+    if not params["read_events"] and not others:
+        raise BadOption("Without read events there is nothing to purge.", "Name the logs to purge in other_logs.")
+    without = [name for name in others if not LOGS[name].knows_apps]
+    if params["app_id"] is not None and without:
+        raise BadOption(
+            "Rows of %s belong to no app, and app_id is given." % " and ".join(without),
+            "Purge them by an organisation or by all_organisations, in a task of their own.",
+        )
+    without = [name for name in others if not LOGS[name].knows_organisations]
+    if not params["all_organisations"] and without:
+        raise BadOption(
+            "Rows of %s belong to no organisation." % " and ".join(without), "Set all_organisations=true for them."
+        )
+
+
+def request_of(params: Mapping[str, Any], count: bool, archive: Optional[str]) -> PlanRequest:
     return {
+        "organisation": params["organisation"],
+        "app_id": params["app_id"],
+        "retain": retain_of(params),
+        "minimum_retain_days": params["minimum_retain_days"],
+        "strategy": params["strategy"],
+        "foreign_key": params["foreign_key"],
+        "log_streams": params["log_streams"],
+        "archive": archive,
+        "count": count,
+    }
+
+
+def limits_of(throttle: Mapping[str, Any]) -> Limits:
+    return {
+        "replica_lag": duration("throttle.replica_lag", throttle["replica_lag"]),
+        "lock_wait": duration("throttle.lock_wait", throttle["lock_wait"]),
+        "writer_latency": duration("throttle.writer_latency", throttle["writer_latency"]),
+        "wal_rate": size("throttle.wal_rate", throttle["wal_rate"]),
+        "free_disk": size("throttle.free_disk", throttle["free_disk"]),
+        "autovacuum": throttle["autovacuum"],
+    }
+
+
+def order_of(params: Mapping[str, Any], request: PlanRequest, limits: Limits, plan: Plan) -> ApplyRequest:
+    return {
+        **request,
+        "plan": plan,
         "host": socket.gethostname(),
         "lock_timeout": timeouts(params)["lock"],
         "max_duration": duration("max_duration", params["max_duration"]),
-        "transaction_time": target,
-        "throttle": dict(times, **sizes, autovacuum=limits["autovacuum"]),
+        "transaction_time": TRANSACTION_TIME,
+        "throttle": limits,
     }
+
+
+# The run
 
 
 def run(call: Call) -> Facts:
     check_options(call.params)
-    request, settings = request_of(call.params), apply_request(call.params)
+    limits = limits_of(call.params["throttle"])
+    duration("max_duration", call.params["max_duration"])
     archive = archiving(call.params, call.target, call.report)
-    request["archive"] = archive.run if archive else None
     # Counting reads the whole table once more: only for those who want to know beforehand.
-    plan = call.target.run(operations.plan, dict(request, count=call.check or call.diff), call.report)
-    result = shown(plan)
-    if archive:
-        archive.foresee(dict(plan, **others.archived(plan)), result)
+    request = request_of(call.params, call.check or call.diff, archive.run if archive else None)
+    plan = call.run(operations.plan, request)
     for text in warnings(plan):
         call.warn(text)
-    if archive and not call.check:
-        result["archive"] = archive.settle(plan)
-    if archive:
-        archive.check_room(dict(plan, **others.archived(plan)))
     if call.check:
-        return result
-    if plan["exact"] and not plan["eligible"] and not plan["recovery"] and not others.eligible(plan):
-        result.update(changed=changed({}, result["archive"]), other_logs=others.untouched(plan))
-        return dict(result, deleted=0, remaining=0, stopped_by=None, rows_per_second=0, after=plan["before"])
+        foreseen = archive.foresee(plan) if archive else None
+        if archive:
+            archive.check_room(plan)
+        return predicted(plan, foreseen)
+    settled = archive.settle(plan) if archive else None
+    if archive:
+        archive.check_room(plan)
+    if not pending(plan):
+        return finished(call, plan, nothing(plan), settled)
     try:
-        done = carry_out(call, archive, dict(request, **settings, plan=plan))
+        done, archived = carry_out(call, archive, order_of(call.params, request, limits, plan))
     except PhaseError as error:
-        partial = dict({"archive": result["archive"]}, **error.partial)
-        partial["other_logs"] = others.finished(plan, partial.get("other_logs", {}))
-        error.partial = dict(brief(result), **dict(partial, changed=changed(partial, partial["archive"])))
+        error.partial = failed(plan, error.partial, settled)
         raise
-    result.update(done, changed=changed(done, done["archive"]), other_logs=others.finished(plan, done["other_logs"]))
-    unfinished = done.get("rewrite", {}).get("unfinished")
+    unfinished = (done["rewrite"] or {}).get("unfinished")
     if unfinished:
-        call.warn("What the rewrite replaced is tidied up by the next run: %s" % unfinished)
-    result["eligible"] = done["deleted"] + done["remaining"]
-    if not call.diff:
-        result.pop("diff")
-    return result
+        call.warn("The next run removes what the rewrite has replaced: %s" % unfinished)
+    return finished(call, plan, done, archived)
 
 
-def carry_out(call: Call, archive: Optional[Archiving], request: Facts) -> Facts:
-    """Apply the plan, and bring the archive to its end, whatever becomes of it."""
+def carry_out(call: Call, archive: Optional[Archiving], order: ApplyRequest) -> Tuple[Outcome, Optional[Facts]]:
+    """Apply the plan, and complete the archive, even where that fails."""
     if archive is None:
-        return dict(call.target.run(operations.apply, request, call.report), archive=None)
+        return call.run(operations.apply, order), None
     try:
-        done = call.target.run(operations.apply, request, call.report, deliveries=archive.begin(request))
+        done = call.run(operations.apply, order, deliveries=archive.begin(order))
     except PhaseError as error:
-        with contextlib.suppress(PhaseError):  # the next run does it; the first error is what is told
+        with contextlib.suppress(PhaseError):  # the next run completes it; the first error is the one to raise
             error.partial["archive"] = archive.end()
         raise
     try:
-        return dict(done, archive=archive.end())
+        return done, archive.end()
     except PhaseError as error:
         error.partial = dict(done, **error.partial)
         raise
 
 
-def changed(done: Mapping[str, Any], archive: Optional[Mapping[str, Any]] = None) -> bool:
-    settled = archive and [one for one in archive["settled"] if not one.get("waiting")]
-    gone = done.get("deleted") or others.deleted(done)
-    return bool(gone or done.get("recovered") or done.get("tokens_kept") or settled)
+def pending(plan: Plan) -> bool:
+    """Whether there is, or may be, something to do."""
+    return bool(plan["recovery"]) or any(one["eligible"] or not one["exact"] for one in plan["logs"].values())
 
 
-def shown(plan: Facts) -> Facts:
-    """The result of a run that does nothing, which is what check mode returns."""
-    scope = plan["scope"]
-    blocking = [item for item in plan["obstacles"] if plan["strategy"] in item["blocks"]]
-    if plan["foreign_key"] == "set_aside":
-        blocking += [item for item in plan["obstacles"] if "set_aside" in item["blocks"] and item not in blocking]
-    after = dict(plan["before"])
-    if plan["strategy"] == "rewrite":
-        total = after["table_bytes"] + after["index_bytes"]
-        part = plan["rewrite"]["expected"]["bytes_after"] / total if total else 1.0
-        after.update({name: round(after[name] * part) for name in ("table_bytes", "index_bytes", "blocks")})
-        after["dead_rows"] = 0
-    else:
-        after["dead_rows"] += plan["eligible"]
-    if after["rows"] is not None:
-        after["rows"] = max(0, after["rows"] - plan["eligible"])
+def nothing(plan: Plan) -> Outcome:
+    """The outcome of a run that found nothing to do."""
     return {
-        "changed": bool(plan["eligible"] or plan["recovery"] or others.eligible(plan)),
-        "organisations": [row["name"] for row in scope["organisations"]],
-        "cutoff": scope["cutoff"] if plan["read_events"] else None,
-        "eligible": plan["eligible"],
-        "held_back": plan["held_back"],
-        "log_streams": plan["log_streams"],
-        "strategy": plan["strategy"],
-        "plan": {
-            "exact": plan["exact"],
-            "months": plan["months"],
-            "bytes": plan["bytes"],
-            "why": plan["why"],
-            "path": plan["path"],
-            "path_why": plan["path_why"],
-            "foreign_key": plan["foreign_key"],
-            "expected": plan["expected"],
-            "obstacles": plan["obstacles"],
-            "blocked_by": [item["text"] for item in blocking],
-            "recovery": plan["recovery"],
-            "rewrite": plan.get("rewrite"),
-            "summary": summary(plan),
-        },
-        "token_last_used": plan["token_last_used"],
-        "other_logs": others.shown(plan),
-        "archive": None,
-        "before": plan["before"],
-        "after": after,
-        "diff": difference(plan),
+        "logs": {name: untouched(planned) for name, planned in plan["logs"].items()},
+        "seconds": 0.0,
+        "rows_per_second": 0,
+        "batches": 0,
+        "paused": {},
+        "recovered": None,
+        "foreign_key": {"state": "kept", "why": plan["way"]["foreign_key_why"]},
+        "tokens_kept": 0,
+        "rewrite": None,
     }
 
 
-def brief(result: Facts) -> Facts:
-    """A failure returns the facts without the plan's bulk."""
-    return {key: value for key, value in result.items() if key not in ("plan", "diff", "after")}
+# The result
 
 
-def summary(plan: Facts) -> List[str]:
-    """Lines for people."""
-    lines = events(plan) if plan["read_events"] else ["Read events stay."]
-    for place, rows in by_environment(plan).items():
-        lines.append("%s: %d" % (place, rows))
-    if plan["held_back"]:
-        lines.append("%d are held back for log streams." % plan["held_back"])
-    lines += others.summary(plan)
+def facts(plan: Plan, done: Optional[Outcome], archive: Optional[Facts]) -> Facts:
+    """What every result has."""
+    logs = {name: shown(planned, done and done["logs"][name], plan) for name, planned in plan["logs"].items()}
+    return {
+        "organisations": [row["name"] for row in plan["scope"]["organisations"]],
+        "strategy": plan["way"]["strategy"],
+        "logs": logs,
+        "eligible": sum(one["eligible"] for one in logs.values()),
+        "held_back": sum(one["held_back"] for one in logs.values()),
+        "token_last_used": plan["token_last_used"],
+        "archive": archive,
+        "summary": summary(plan, done, archive),
+    }
+
+
+def shown(planned: LogPlan, outcome: Optional[LogOutcome], plan: Plan) -> Facts:
+    """A log: its plan, and its outcome where there is one; else ``after`` is predicted."""
+    found: Facts = {
+        "table": planned["table"],
+        "retain_days": planned["retain_days"],
+        "cutoff": planned["cutoff"],
+        "eligible": planned["eligible"],
+        "held_back": planned["held_back"],
+        "kept": planned["kept"],
+        "undelivered": planned["undelivered"],
+        "bytes": planned["bytes"],
+        "before": planned["before"],
+    }
+    if outcome is None:
+        return dict(found, after=sizes_after(planned, plan))
+    return dict(found, **outcome, eligible=outcome["deleted"] + outcome["remaining"])
+
+
+def sizes_after(planned: LogPlan, plan: Plan) -> Optional[Sizes]:
+    """What is predicted of the table."""
+    if planned["before"] is None:
+        return None
+    after, way = planned["before"].copy(), plan["way"]
+    if planned["name"] == READ_EVENTS and way["strategy"] == "rewrite" and way["rewrite"]:
+        total = after["table_bytes"] + after["index_bytes"]
+        part = way["rewrite"]["expected"]["bytes_after"] / total if total else 1.0
+        after["table_bytes"] = round(after["table_bytes"] * part)
+        after["index_bytes"] = round(after["index_bytes"] * part)
+        after["blocks"] = round(after["blocks"] * part)
+        after["dead_rows"] = 0
+    else:
+        after["dead_rows"] += planned["eligible"]
+    if after["rows"] is not None:
+        after["rows"] = max(0, after["rows"] - planned["eligible"])
+    return after
+
+
+def predicted(plan: Plan, archive: Optional[Facts] = None) -> Facts:
+    """What check mode returns."""
+    settles = [entry["path"] for entry in archive["settled"]] if archive else []
+    changed = bool(plan["recovery"] or settles or any(one["eligible"] for one in plan["logs"].values()))
+    return dict(facts(plan, None, archive), changed=changed, plan=planned_way(plan), diff=difference(plan, settles))
+
+
+def result(plan: Plan, done: Outcome, archive: Optional[Facts] = None) -> Facts:
+    """What a run returns."""
+    outcomes = list(done["logs"].values())
+    return dict(
+        facts(plan, done, archive),
+        changed=changed(done, archive),
+        deleted=sum(one["deleted"] for one in outcomes),
+        remaining=sum(one["remaining"] for one in outcomes),
+        stopped_by=stopped_by(outcomes),
+        **{name: value for name, value in done.items() if name != "logs"},
+    )
+
+
+def finished(call: Call, plan: Plan, done: Outcome, archive: Optional[Facts]) -> Facts:
+    found = dict(result(plan, done, archive), plan=planned_way(plan))
+    return dict(found, diff=difference(plan, [])) if call.diff else found
+
+
+def failed(plan: Plan, partial: Mapping[str, Any], settled: Optional[Facts]) -> Facts:
+    """What a failure returns: the outcome as far as it is known, without the bulk of the plan."""
+    archive = partial.get("archive", settled)
+    more = {name: value for name, value in partial.items() if name not in nothing(plan)}
+    if "logs" not in partial:  # the far end was lost, or it never began
+        return dict(facts(plan, None, archive), changed=changed(None, archive), **dict(more, archive=archive))
+    done = cast(Outcome, {name: partial.get(name, value) for name, value in nothing(plan).items()})
+    return dict(result(plan, done, archive), **dict(more, archive=archive))
+
+
+def changed(done: Optional[Outcome], archive: Optional[Facts]) -> bool:
+    settled = archive and [one for one in archive["settled"] if not one.get("waiting")]
+    deleted = done and any(one["deleted"] for one in done["logs"].values())
+    return bool(settled or deleted or (done and (done["recovered"] or done["tokens_kept"])))
+
+
+def planned_way(plan: Plan) -> Facts:
+    """The plan as results have it."""
+    way = plan["way"]
+    blocking = [item for item in plan["obstacles"] if way["strategy"] in item["blocks"]]
+    if way["foreign_key"] == "set_aside":
+        blocking += [item for item in plan["obstacles"] if "set_aside" in item["blocks"] and item not in blocking]
+    return {
+        "exact": all(one["exact"] for one in plan["logs"].values()),
+        "months": plan["months"],
+        "why": way["why"],
+        "path": way["path"],
+        "path_why": way["path_why"],
+        "foreign_key": way["foreign_key"],
+        "foreign_key_why": way["foreign_key_why"],
+        "expected": way["expected"],
+        "obstacles": plan["obstacles"],
+        "blocked_by": [item["text"] for item in blocking],
+        "recovery": plan["recovery"],
+        "rewrite": way["rewrite"],
+    }
+
+
+# Words
+
+
+def summary(plan: Plan, done: Optional[Outcome] = None, archive: Optional[Facts] = None) -> List[str]:
+    """Lines for people: of a plan, or of what was ``done``."""
+    lines: List[str] = []
+    for name, planned in plan["logs"].items():
+        if planned["missing"]:
+            continue
+        lines.append(would_delete(planned, plan) if done is None else did_delete(planned, done["logs"][name]))
+        lines += ["%s stay: %s." % (older(one["rows"], planned), one["why"]) for one in planned["kept"]]
+        if done is None:
+            lines += undelivered(planned)
+    if done is None:
+        lines += foreseen(plan)
+    if archive and archive["path"] and done is not None:
+        lines.append(
+            "%d rows, tags included, are archived in %s (%s)."
+            % (archive["rows"], archive["path"], people_bytes(archive["bytes"]))
+        )
+    elif archive and archive["path"]:
+        lines.append("Would archive them in %s first." % archive["path"])
+    settled = [one["path"] for one in (archive or {}).get("settled", []) if one["path"]]
+    if settled:
+        words = "Would complete" if done is None else "Completed"
+        lines.append("%s the archives of interrupted runs: %s." % (words, ", ".join(settled)))
+    return lines
+
+
+def label(planned: LogPlan) -> str:
+    return planned["name"].replace("_", " ")
+
+
+def older(rows: Optional[int], planned: LogPlan) -> str:
+    return "%s older %s" % ("Some" if rows is None else rows, label(planned))
+
+
+def moment(planned: LogPlan) -> str:
+    return planned["cutoff"][:19] + "Z"
+
+
+def would_delete(planned: LogPlan, plan: Plan) -> str:
+    text = "Would delete %s%d %s older than %s (about %s)." % (
+        "" if planned["exact"] else "about ",
+        planned["eligible"],
+        label(planned),
+        moment(planned),
+        people_bytes(planned["bytes"]),
+    )
+    if planned["name"] != READ_EVENTS:
+        return text
+    way = plan["way"]
+    found = "by rewriting the table" if way["strategy"] == "rewrite" else "block by block"
+    found = "by index, since %s" % way["path_why"] if way["path"] == "index" and way["strategy"] != "rewrite" else found
+    return "%s Strategy: %s, %s." % (text, way["strategy"], found)
+
+
+def did_delete(planned: LogPlan, outcome: LogOutcome) -> str:
+    text = "Deleted %s %s older than %s" % (outcome["deleted"] or "no", label(planned), moment(planned))
+    if not outcome["remaining"]:
+        return text + "."
+    why = "stopped by %s" % outcome["stopped_by"] if outcome["stopped_by"] else "others had locked them"
+    return "%s; %d remain for the next run (%s)." % (text, outcome["remaining"], why)
+
+
+def undelivered(planned: LogPlan) -> List[str]:
+    """Of log streams that have not delivered rows which are deleted nevertheless."""
+    return [
+        "%s of the %s to delete were not delivered by %s."
+        % ("Some" if one["rows"] is None else one["rows"], label(planned), one["why"])
+        for one in planned["undelivered"]
+    ]
+
+
+def foreseen(plan: Plan) -> List[str]:
+    lines = []
+    if READ_EVENTS in plan["logs"]:
+        costs = plan["way"]["expected"]
+        lines = [
+            "Takes about %.0f s and writes about %s of WAL." % (costs["seconds"], people_bytes(costs["wal_bytes"])),
+            space(plan),
+        ]
+    lines += ["%s: %d" % item for item in by_environment(plan).items()]
     if plan["recovery"]:
         lines.append("First %s." % to_recover(plan["recovery"])[1])
     return lines + [item["text"] + "." for item in plan["obstacles"]]
 
 
-def events(plan: Facts) -> List[str]:
-    scope, about = plan["scope"], "" if plan["exact"] else "about "
-    return [
-        "%s%d read events before %s go (about %s), %s."
-        % (about, plan["eligible"], scope["cutoff"][:19] + "Z", people_bytes(plan["bytes"]), plan["strategy"]),
-        "Found by %s: %s. Expected: %.0f s, %s of WAL."
-        % (plan["path"], plan["path_why"], plan["expected"]["seconds"], people_bytes(plan["expected"]["wal_bytes"])),
-        space(plan),
-    ]
-
-
-def space(plan: Facts) -> str:
-    if plan["strategy"] != "rewrite":
+def space(plan: Plan) -> str:
+    rewrite = plan["way"]["rewrite"]
+    if plan["way"]["strategy"] != "rewrite" or rewrite is None:
         return "The space becomes free for new rows after the next vacuum; the files do not shrink."
-    rewrite = plan["rewrite"]
     return "The files shrink by about %s at once; until then about %s have to be free." % (
         people_bytes(rewrite["expected"]["returned_bytes"]),
         people_bytes(rewrite["space_bytes"]),
     )
 
 
-def to_recover(recovery: Facts) -> Tuple[str, str]:
-    """What an earlier run that was cut off left, as a line of the diff and as what is done about it."""
+def to_recover(recovery: Recovery) -> Tuple[str, str]:
+    """What an interrupted run left, as a line of the diff and as what is done about it."""
     if "constraint" in recovery:
         name = recovery["constraint"]
-        return (
-            "foreign key %s: set aside" % name,
-            "foreign key %s is put back, which a purge that was cut off had set aside" % name,
-        )
+        return "foreign key %s: dropped" % name, "restores foreign key %s, which an interrupted purge dropped" % name
     place = recovery["place"]
-    ends = "carried to its end" if recovery["swapped"] else "undone"
-    return "rewrite of %s: cut off" % place, "the rewrite of %s that was cut off is %s" % (place, ends)
+    verb = "finishes" if recovery["swapped"] else "undoes"
+    return "rewrite of %s: interrupted" % place, "%s the interrupted rewrite of %s" % (verb, place)
 
 
-def by_environment(plan: Facts) -> Dict[str, int]:
+def by_environment(plan: Plan) -> Dict[str, int]:
     places: Dict[str, int] = {}
     for row in plan["months"] or ():
         place = "%s / %s / %s" % (row["organisation"], row["app"], row["environment"])
@@ -278,38 +470,49 @@ def by_environment(plan: Facts) -> Dict[str, int]:
     return places
 
 
-def difference(plan: Facts) -> Dict[str, str]:
-    """Read events before the cutoff by environment, before and after."""
+def difference(plan: Plan, settles: List[str]) -> Dict[str, str]:
+    """Rows before the cutoffs, of the read events by environment, before and after; ``settles`` are archives."""
     before = "".join("%s: %d\n" % item for item in by_environment(plan).items())
+    after = ""
     if plan["recovery"]:
         before += to_recover(plan["recovery"])[0] + "\n"
-    before += others.difference(plan)
-    header = "read events before " + plan["scope"]["cutoff"] if plan["read_events"] else "other logs"
-    constraint = (plan["recovery"] or {}).get("constraint")
-    after = "foreign key %s: in place\n" % constraint if constraint else ""
+        if "constraint" in plan["recovery"]:
+            after += "foreign key %s: in place\n" % plan["recovery"]["constraint"]
+    for name, planned in plan["logs"].items():
+        if name != READ_EVENTS and planned["eligible"]:
+            before += "%s before %s: %d\n" % (name, planned["cutoff"], planned["eligible"])
+    for path in settles:
+        before += "archive %s: interrupted\n" % path
+        after += "archive %s: complete\n" % path
+    reads = plan["logs"].get(READ_EVENTS)
+    header = "read events before " + reads["cutoff"] if reads else "other logs"
     return {"before_header": header, "after_header": header, "before": before, "after": after}
 
 
-def warnings(plan: Facts) -> List[str]:
-    found = []
+def warnings(plan: Plan) -> List[str]:
+    found = token_warnings(plan)
+    for name, planned in plan["logs"].items():
+        if planned["missing"]:
+            found.append("other_logs.%s has nothing to do: %s." % (name, planned["missing"]))
+        if planned["triggers"]:
+            words = (", ".join(planned["triggers"]), planned["table"])
+            found.append("Triggers run for each deleted row: %s of %s." % words)
+        held = [one for one in planned["kept"] if one["stream"]]
+        found += ["%s are held back: %s." % (older(one["rows"], planned), one["why"]) for one in held]
+        found += undelivered(planned)
+    way = plan["way"]
+    return found + list(way["rewrite"]["notes"] if way["strategy"] == "rewrite" and way["rewrite"] else [])
+
+
+def token_warnings(plan: Plan) -> List[str]:
     tokens = plan["token_last_used"]
-    if tokens["tokens"] and not tokens["kept_in_column"]:
-        names = ", ".join(
-            "%s of %s (%s)" % (one["name"], one["account"], one["last_used"][:10]) for one in tokens["tokens"][:5]
-        )
-        more = " and %d more" % (len(tokens["tokens"]) - 5) if len(tokens["tokens"]) > 5 else ""
-        found.append(
-            "This release of Phase knows when a service-account token was last used from its events alone; "
-            "afterwards it will not know any more for %s%s." % (names, more)
-        )
-    for stream in plan["log_streams"]:
-        if stream["rows"]:
-            found.append("Log stream %s holds back %d events: %s." % (stream["name"], stream["rows"], stream["why"]))
-        elif plan["streams_ignored"]:
-            found.append("Log stream %s is ignored: %s." % (stream["name"], stream["why"]))
-    if plan["strategy"] == "rewrite":
-        found += plan["rewrite"]["notes"]
-    found += others.warnings(plan)
-    if plan["triggers"]:
-        found.append("Triggers will run for each row that goes: %s." % ", ".join(plan["triggers"]))
-    return found
+    if not tokens["tokens"] or tokens["kept_in_column"]:
+        return []
+    names = ", ".join(
+        "%s of %s (%s)" % (one["name"], one["account"], one["last_used"][:10]) for one in tokens["tokens"][:5]
+    )
+    more = " and %d more" % (len(tokens["tokens"]) - 5) if len(tokens["tokens"]) > 5 else ""
+    return [
+        "Phase will show no last use any more for %s%s: this release finds it in the events that are deleted."
+        % (names, more)
+    ]

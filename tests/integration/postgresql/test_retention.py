@@ -144,19 +144,19 @@ def test_the_rule_and_nothing_but_the_rule(
     before = every(database)
 
     checked = database.purge(check=True, diff=True, **options)
-    assert {name: one["eligible"] for name, one in checked["other_logs"].items()} == wanted
+    assert {name: one["eligible"] for name, one in checked["logs"].items()} == wanted
     assert checked["changed"] == bool(goes) == bool(checked["diff"]["before"])
     assert every(database) == before and database.warned == []
-    for name, one in checked["other_logs"].items():
+    for name, one in checked["logs"].items():
         old = [row for row in rows if row.log == name and row.days is not None and row.days >= asked[name]]
         assert one["held_back"] <= len(old) - wanted[name] and (one["held_back"] == 0) == (one["kept"] == [])
 
     with mock.patch.multiple(_purge_walk, SMALLEST=1, LARGEST=1):
         done = database.purge(**options)
     assert level.ids() == {one.id for one in rows} - goes
-    told = {name: (one["deleted"], one["remaining"], one["stopped_by"]) for name, one in done["other_logs"].items()}
+    told = {name: (one["deleted"], one["remaining"], one["stopped_by"]) for name, one in done["logs"].items()}
     assert told == {name: (count, 0, None) for name, count in wanted.items()}
-    assert done["changed"] == bool(goes) and done["deleted"] == done["eligible"] == 0
+    assert done["changed"] == bool(goes) and done["deleted"] == done["eligible"] == len(goes)
     if "delivery_events" in level.logs:
         origins = {one.id: rows[one.retries].id for one in rows if one.retries is not None and one.retries < len(rows)}
         for key, origin in database.sql("select id, retried_from_id from api_logstreamdeliveryevent"):
@@ -172,8 +172,8 @@ def test_an_older_release_has_fewer(worlds: Callable[[str], World]) -> None:
     old.make([Row("sync_events", kind="failed", days=days) for days in (10, 100)])
     done = old.database.purge(all_organisations=True, other_logs={"audit_events": 30, "sync_events": 30})
     (warning,) = old.database.warned
-    assert "other_logs.audit_events has nothing to do: " in warning and "v2.69.0 brought it" in warning
-    assert (done["other_logs"]["audit_events"]["deleted"], done["other_logs"]["sync_events"]["deleted"]) == (0, 1)
+    assert "other_logs.audit_events has nothing to do: " in warning and "it came with v2.69.0" in warning
+    assert (done["logs"]["audit_events"]["deleted"], done["logs"]["sync_events"]["deleted"]) == (0, 1)
     new = worlds(NEWEST).database
     new.sql("alter table api_scimevent rename to elsewhere")
     try:
@@ -221,7 +221,7 @@ def test_days_and_scopes_that_cannot_be_meant(newest: World, monkeypatch: pytest
     monkeypatch.setenv("PHASE_CONSOLE_MINIMUM_RETAIN_DAYS", "365")
     refused("retain_too_short", read_events=False, all_organisations=True, other_logs={"delivery_events": 364})
     done = newest.database.purge(read_events=False, all_organisations=True, other_logs={"sessions": 1})
-    assert done["other_logs"]["sessions"]["deleted"] == 1 and len(newest.ids()) == 2
+    assert done["logs"]["sessions"]["deleted"] == 1 and len(newest.ids()) == 2
     monkeypatch.delenv("PHASE_CONSOLE_MINIMUM_RETAIN_DAYS")
     assert "no app" in refused("bad_option", app_id=app, other_logs={"audit_events": 1, "sync_events": 1}).message
     assert "no organisation" in refused("bad_option", other_logs={"sessions": 1}).message
@@ -267,23 +267,30 @@ def test_no_audit_event_goes_that_a_stream_has_not_delivered(newest: World) -> N
     ages = (300.0, 200.0, 100.0, 50.0)
     rows = newest.make([Row("audit_events", days=days, place=place) for days in ages for place in (spacex, contoso)])
     options = {"read_events": False, "all_organisations": True, "other_logs": {"audit_events": 90}}
+    options["log_streams"] = "respect_all"
     database.sql(STREAM, '["secrets"]', "secrets")
-    assert database.purge(check=True, **options)["other_logs"]["audit_events"]["eligible"] == 6
+    assert database.purge(check=True, **options)["logs"]["audit_events"]["eligible"] == 6
     database.sql("delete from api_logstream")
     database.sql(STREAM, '["secrets", "org_audit"]', "org_audit")
     database.sql(FAILED, "org_audit")
-    checked = database.purge(check=True, **options)["other_logs"]["audit_events"]
+    checked = database.purge(check=True, **options)["logs"]["audit_events"]
     assert (checked["eligible"], checked["held_back"]) == (4, 2)
     assert [one["rows"] for one in checked["kept"]] == [1, 1]
-    assert all("log stream datadog wants them" in one["why"] for one in checked["kept"])
-    assert database.purge(**options)["other_logs"]["audit_events"]["deleted"] == 4
+    assert all("log stream datadog has not delivered them" in one["why"] for one in checked["kept"])
+    assert database.purge(**options)["logs"]["audit_events"]["deleted"] == 4
     left = {row.id for row in rows if row.days == 50 or (row.place == spacex and row.days in (100, 200))}
     assert newest.ids() - {"0"} == left
-    database.sql("update api_logstream set sources = '[\"secrets\"]'")  # what failed can be sent again all the same
-    assert [one["rows"] for one in database.purge(check=True, **options)["other_logs"]["audit_events"]["kept"]] == [1]
+    database.sql("update api_logstream set sources = '[\"secrets\"]'")  # what failed counts all the same
+    assert [one["rows"] for one in database.purge(check=True, **options)["logs"]["audit_events"]["kept"]] == [1]
     database.sql('update api_logstream set sources = \'["secrets", "org_audit"]\'')
     assert database.purge(**options)["changed"] is False
-    assert database.purge(**options, log_streams="ignore")["other_logs"]["audit_events"]["deleted"] == 2
+    options["log_streams"] = "respect_deliverable"  # which events of these ages are no longer
+    checked = database.purge(check=True, **options)["logs"]["audit_events"]
+    assert (checked["eligible"], checked["held_back"]) == (2, 0)
+    assert sum(one["rows"] for one in checked["undelivered"]) == 2
+    options["log_streams"] = "ignore"
+    assert database.purge(check=True, **options)["logs"]["audit_events"] == {**checked, "cutoff": mock.ANY}
+    assert database.purge(**options)["logs"]["audit_events"]["deleted"] == 2
 
 
 # Cut off, held up, stopped
@@ -356,7 +363,7 @@ def test_retries_far_from_what_they_retried(newest: World) -> None:
     newest.database.sql("vacuum full api_logstreamdeliveryevent")
     with slowly():
         done = newest.database.purge(read_events=False, all_organisations=True, other_logs=log)
-    found = done["other_logs"]["delivery_events"]
+    found = done["logs"]["delivery_events"]
     assert (found["deleted"], found["remaining"]) == (found["eligible"], 0) == (200, 0)
     assert newest.ids() == {row.id for row in rows if row.days == 10.0}
 
@@ -368,13 +375,13 @@ def test_time_is_up(newest: World) -> None:
     options = {"all_organisations": True, "other_logs": MANY}
     with slowly(late=3):
         done = newest.database.purge(**options, max_duration="1s")
-    first, *_middle, last = done["other_logs"].values()
+    reads, first, *_middle, last = done["logs"].values()
     assert (first["stopped_by"], last["stopped_by"], done["stopped_by"]) == ("max_duration",) * 3
     assert 0 < first["deleted"] < 400 and (last["deleted"], last["remaining"]) == (0, 400)
-    assert (done["deleted"], done["remaining"]) == (0, len(events))
-    assert sum(one["remaining"] for one in done["other_logs"].values()) == len(newest.ids()) - len(stay)
+    assert (reads["deleted"], reads["remaining"]) == (0, len(events))
+    assert done["remaining"] - len(events) == len(newest.ids()) - len(stay)
     done = newest.database.purge(**options)
-    assert newest.ids() == stay and done["deleted"] == len(events)
+    assert newest.ids() == stay and done["logs"]["read_events"]["deleted"] == len(events)
 
 
 def test_time_is_up_without_the_read_events(newest: World) -> None:
@@ -390,9 +397,9 @@ def test_a_row_that_somebody_holds_is_passed_over(newest: World) -> None:
     with contextlib.closing(newest.database.connect(autocommit=False)) as connection, connection.cursor() as cursor:
         cursor.execute("select from api_auditevent where id = %s for update", (rows[0].id,))
         done = newest.database.purge(**options, timeouts={"lock": "200ms"})
-    assert (done["other_logs"]["audit_events"]["deleted"], done["other_logs"]["audit_events"]["remaining"]) == (9, 1)
+    assert (done["logs"]["audit_events"]["deleted"], done["logs"]["audit_events"]["remaining"]) == (9, 1)
     assert newest.ids() == {rows[0].id}
-    assert newest.database.purge(**options)["other_logs"]["audit_events"]["deleted"] == 1
+    assert newest.database.purge(**options)["logs"]["audit_events"]["deleted"] == 1
 
 
 # As a user runs it

@@ -132,15 +132,16 @@ def test_by_a_survey(ansible: Ansible, instance: LocalInstance, tmp_path: Path) 
     }
     checked = ansible.playbook("purge_logs", variables, check=True)
     foreseen = checked.custom["phase_log_retention"]
-    assert "They would be archived in " in checked.stdout and list(tmp_path.iterdir()) == []
+    assert "Would archive them in " in checked.stdout and list(tmp_path.iterdir()) == []
     made = ansible.playbook("purge_logs", variables)
     done = made.custom["phase_log_retention"]
     assert done["deleted"] == foreseen["eligible"] == foreseen["remaining"] > 0
+    assert done["logs"]["read_events"]["deleted"] > 0
     assert (foreseen["check"], done["check"], done["remaining"], done["stopped_by"]) == (True, False, 0, None)
     assert done["archive"]["rows"] >= done["deleted"] and Path(done["archive"]["path"]).stat().st_size > 0
     assert f"are archived in {done['archive']['path']}" in made.stdout
-    assert set(done["other_logs"]) == {"sync_events", "sessions"}
-    assert f"sync_events: {done['other_logs']['sync_events']['deleted']} rows before " in made.stdout
+    assert set(done["logs"]) == {"read_events", "sync_events", "sessions"}
+    assert f"Deleted {done['logs']['sync_events']['deleted'] or 'no'} sync events older than " in made.stdout
     again = ansible.playbook("purge_logs", variables)
     assert again.changed == 0 and again.custom["phase_log_retention"]["deleted"] == 0
     floor = {"phase_log_retention_minimum_retain_days": 90}
@@ -160,7 +161,7 @@ def test_an_untouched_survey_keeps_the_days_of_the_inventory(ansible: Ansible, i
     kept = []
     for given in ({}, {"phase_log_retention_retain_days": 15}):
         (done,) = ansible.playbook(plays, answers("purge_logs", **given), check=True).results("phase_purge_logs")
-        cutoff = datetime.datetime.fromisoformat(done["cutoff"])
+        cutoff = datetime.datetime.fromisoformat(done["logs"]["read_events"]["cutoff"])
         kept.append(round((datetime.datetime.now(tz=datetime.timezone.utc) - cutoff).total_seconds() / 86400))
     assert kept == [365, 15]
 

@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: 2026 The phase.console authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What became of batches that were archived by a run that was cut off.
+"""What became of the batches that an interrupted run archived.
 
-Where that is in doubt a batch counts as deleted: what was archived in vain is told by its duplicates.
+Where that is in doubt a batch counts as deleted: a row that was archived twice is found as a duplicate.
 """
 
 from __future__ import annotations
@@ -11,23 +11,22 @@ from __future__ import annotations
 import contextlib
 import socket
 from functools import partial
-from typing import Any, Callable, Dict, List, Mapping, Optional
+from typing import Callable, Dict, Optional
 
-from ..core.api import Context, Request, Result
+from ..core.api import Context
 from ..core.lock import Lock, session_name
+from ..core.types import Connection
 from ..core.waiting import RETRIED
 from .surroundings import KEY
+from .types import BatchQuestion, States, StatesRequest
 
 PATIENCE = 20.0  # seconds for a run to let go of the lock, and for a transaction that is still open to end
 LOOK = 0.5
 
 
-def states(context: Context, request: Request) -> Result:
-    """Request: ``batches`` [{batch, table, key, samples, transaction, relation}].
-
-    Result: ``states`` by batch: ``deleted`` or ``kept``, or None while that is not decided: the far end of a caller
-    that was killed may still be about to commit, so its lock and its transaction are waited for.
-    """
+def states(context: Context, request: StatesRequest) -> States:
+    """What became of each batch. The far end of a caller that was killed may still be about to commit, so this waits
+    for its lock and its transaction."""
     found: Dict[str, Optional[str]] = {batch["batch"]: None for batch in request["batches"]}
     connection = context.connect("purge archive")
     lock = Lock(context.connect("purge archive lock"), KEY, session_name("purge", socket.gethostname(), "archive"))
@@ -54,7 +53,7 @@ def patient(context: Context, done: Callable[[], bool], deadline: float, told: s
     return True
 
 
-def decided(connection: Any, batch: Mapping[str, Any]) -> bool:
+def decided(connection: Connection, batch: BatchQuestion) -> bool:
     """Whether the transaction that decides on the batch has ended."""
     if not batch["relation"]:
         return outcome(connection, batch["transaction"]) != "in progress"
@@ -75,7 +74,7 @@ def decided(connection: Any, batch: Mapping[str, Any]) -> bool:
             cursor.execute("rollback")
 
 
-def state(connection: Any, batch: Mapping[str, Any]) -> str:
+def state(connection: Connection, batch: BatchQuestion) -> str:
     """``kept`` if the batch is known to be still in the database. A rewrite put another relation in the table's place;
     rows that were changed during it stayed, so they tell nothing.
     """
@@ -87,7 +86,7 @@ def state(connection: Any, batch: Mapping[str, Any]) -> str:
     return "deleted" if committed or not all_there(connection, batch) else "kept"
 
 
-def outcome(connection: Any, transaction: int) -> Optional[str]:
+def outcome(connection: Connection, transaction: int) -> Optional[str]:
     """``committed``, ``aborted``, ``in progress``; None for one of which the server knows nothing any more, or nothing
     yet: the database is a copy from before it."""
     import psycopg2
@@ -99,14 +98,13 @@ def outcome(connection: Any, transaction: int) -> Optional[str]:
     return None
 
 
-def all_there(connection: Any, batch: Mapping[str, Any]) -> bool:
+def all_there(connection: Connection, batch: BatchQuestion) -> bool:
     from psycopg2 import sql
 
-    samples: List[str] = batch["samples"]
     query = sql.SQL("select count(*) from {} where {} in %s").format(
         sql.Identifier(batch["table"]), sql.Identifier(batch["key"])
     )
     with connection.cursor() as cursor:
         # Literals without a type take that of the column.
-        cursor.execute(query, (tuple(samples),))
-        return bool(cursor.fetchone()[0] == len(samples))
+        cursor.execute(query, (tuple(batch["samples"]),))
+        return bool(cursor.fetchone()[0] == len(batch["samples"]))

@@ -1,35 +1,48 @@
 # SPDX-FileCopyrightText: 2026 The phase.console authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What a purge would delete: exact numbers by one pass over the table, or the planner's estimate of them."""
+"""How many rows a purge would delete: exact numbers by one pass over a table, or the planner's estimate of them."""
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Sequence, Tuple, TypedDict
 
-from .scope import EVENTS, Condition, Rule, Scope
+from ..core.types import Connection, Cursor
+from .log_table import Keep
+from .rule import Rule
+from .scope import EVENTS
+from .session import Session
+from .types import Environment, LogOutcome, LogPlan, Month, Reason, Sizes
+from .walk import Walk
 
-Connection = Any
 COUNTING = 20_000  # milliseconds for counting what is left after a stop; then it is an estimate
-NOTHING: Dict[str, Any] = {"eligible": 0, "held_back": 0, "by_hold": [], "months": []}
 
 _SIZES = """
 select c.reltuples::float8, pg_table_size(c.oid), pg_indexes_size(c.oid), pg_relation_size(c.oid),
        coalesce(s.n_dead_tup, 0), current_setting('block_size')::int
 from pg_catalog.pg_class c left join pg_catalog.pg_stat_user_tables s on s.relid = c.oid where c.oid = %s::regclass
 """
-
-
-_MONTHS = """
-select e.environment_id, to_char(e.timestamp at time zone 'UTC', 'YYYY-MM'), count(*), {columns}
-from api_secretevent e where {rule} group by 1, 2 order by 1, 2
+# The first two columns group the rows, as far as that is asked for.
+_COUNT = """
+select {group}, count(*), count(*) filter (where {rule}){reasons} from {table} e where {base}
+group by 1, 2 order by 1, 2
 """
+_BY_MONTH = "e.environment_id, to_char(e.timestamp at time zone 'UTC', 'YYYY-MM')"
 _LEFT = "select count(*) from {table} e where {rule}"
 _PLAN = "explain (format json) select from {table} e where {rule}"
 
 
-def sizes(connection: Connection, table: str = EVENTS) -> Dict[str, Any]:
-    """``rows`` (estimate, None when never analyzed), ``table_bytes``, ``index_bytes``, ``dead_rows``, ``blocks``."""
+class Counted(TypedDict):
+    """``groups``: eligible rows by (environment, month), where that was asked for."""
+
+    eligible: int
+    held_back: int
+    kept: List[Reason]
+    undelivered: List[Reason]
+    groups: List[Tuple[str, str, int]]
+
+
+def sizes(connection: Connection, table: str = EVENTS) -> Sizes:
     with connection.cursor() as cursor:
         cursor.execute(_SIZES, (table,))
         rows, heap_and_toast, indexes, heap, dead, block = cursor.fetchone()
@@ -42,42 +55,63 @@ def sizes(connection: Connection, table: str = EVENTS) -> Dict[str, Any]:
     }
 
 
-def count(connection: Connection, scope: Scope, rule: Rule) -> Dict[str, Any]:
-    """Exact numbers in one pass: ``eligible``, ``held_back``, ``by_hold`` (rows per hold) and ``months``
-    [{organisation, app, app_id, environment, environment_id, month, rows}].
-    """
-    held = "".join(", count(*) filter (where %s)" % hold for hold in rule.holds)
-    allowed = "count(*) filter (where not (%s))" % " or ".join(rule.holds) if rule.holds else "count(*)"
+def count(connection: Connection, rule: Rule, table: str, by_month: bool = False) -> Counted:
+    """Exact numbers in one pass, of the read events ``by_month``."""
+    conditions = [keep.condition for keep in rule.keeps]
+    conditions += ["%s and %s" % (rule.condition, keep.condition) for keep in rule.undelivered]
+    text = _COUNT.format(
+        group=_BY_MONTH if by_month else "'', ''",
+        rule=rule.condition,
+        reasons="".join(", count(*) filter (where %s)" % condition for condition in conditions),
+        table=table,
+        base=rule.base,
+    )
     with connection.cursor() as cursor:
-        cursor.execute(_MONTHS.format(columns=allowed + held, rule=rule.base), rule.values)
+        cursor.execute(text, rule.values)
         found = cursor.fetchall()
-    names = {row["id"]: row for row in scope["environments"]}
-    months: List[Dict[str, Any]] = []
-    for environment, month, _everything, rows, *_by_hold in found:
-        if rows:
-            place = names[environment]
-            months.append(
-                {
-                    "organisation": place["organisation"],
-                    "app": place["app"],
-                    "app_id": place["app_id"],
-                    "environment": place["name"],
-                    "environment_id": environment,
-                    "month": month,
-                    "rows": rows,
-                }
-            )
-    months.sort(key=lambda row: (row["organisation"], row["app"], row["app_id"], row["environment"], row["month"]))
-    eligible = sum(row[3] for row in found)
+    old, eligible, *by_reason = [sum(row[number] for row in found) for number in range(2, 4 + len(conditions))]
     return {
         "eligible": eligible,
-        "held_back": sum(row[2] for row in found) - eligible,
-        "by_hold": [sum(row[4 + number] for row in found) for number in range(len(rule.holds))],
-        "months": months,
+        "held_back": old - eligible,
+        "kept": reasons(rule.keeps, by_reason),
+        "undelivered": reasons(rule.undelivered, by_reason[len(rule.keeps) :]),
+        "groups": [(row[0], row[1], row[3]) for row in found if row[3]] if by_month else [],
     }
 
 
-def remaining(cursor: Any, rule: Condition, from_block: int = 0, table: str = EVENTS) -> int:
+def reasons(keeps: Sequence[Keep], counts: Optional[Sequence[int]] = None) -> List[Reason]:
+    """Those with rows; without ``counts``, all of them."""
+    numbers: Sequence[Optional[int]] = [None] * len(keeps) if counts is None else counts
+    found = [(keep, rows) for keep, rows in zip(keeps, numbers) if rows != 0]
+    return [{"rows": rows, "why": keep.why, "stream": keep.stream or None} for keep, rows in found]
+
+
+def months(groups: Sequence[Tuple[str, str, int]], environments: Sequence[Environment]) -> List[Month]:
+    """Read events by environment and month, in the order in which people look for them."""
+    places = {row["id"]: row for row in environments}
+    found: List[Month] = [
+        {
+            "organisation": places[environment]["organisation"],
+            "app": places[environment]["app"],
+            "app_id": places[environment]["app_id"],
+            "environment": places[environment]["name"],
+            "environment_id": environment,
+            "month": month,
+            "rows": rows,
+        }
+        for environment, month, rows in groups
+    ]
+    return sorted(
+        found, key=lambda row: (row["organisation"], row["app"], row["app_id"], row["environment"], row["month"])
+    )
+
+
+def part_of(eligible: int, before: Sizes) -> int:
+    """The bytes of the table that these rows take."""
+    return round(eligible * before["table_bytes"] / max(before["rows"] or 0, eligible, 1))
+
+
+def remaining(cursor: Cursor, rule: Rule, from_block: int = 0, table: str = EVENTS) -> int:
     """How many rows of the rule are left, from a block of the table on."""
     condition = rule.condition
     if from_block:
@@ -86,41 +120,39 @@ def remaining(cursor: Any, rule: Condition, from_block: int = 0, table: str = EV
     return int(cursor.fetchone()[0])
 
 
-def count_rest(session: Any, planned: Dict[str, Any], walk: Any, rule: Condition, done: Dict[str, Any]) -> None:
-    """``remaining`` after a walk: nothing after a whole one that passed over nothing, else counted as long as that is
-    quick."""
+def count_rest(session: Session, planned: LogPlan, walk: Walk, rule: Rule, outcome: LogOutcome) -> None:
+    """``remaining`` after a walk: 0 after a complete one that skipped nothing, else counted where that is quick."""
     import psycopg2
 
-    done.update(remaining=0, remaining_exact=True)
-    if done["stopped_by"] is None and not walk.skipped:
+    outcome.update({"remaining": 0, "exact": True})
+    if outcome["stopped_by"] is None and not walk.skipped:
         return
-    if planned["exact"] and done["stopped_by"] is not None:
-        done["remaining"] = max(0, planned["eligible"] - done["deleted"])
+    if planned["exact"] and outcome["stopped_by"] is not None:
+        outcome["remaining"] = max(0, planned["eligible"] - outcome["deleted"])
         return
     try:
         with session.transaction(statement_timeout=COUNTING) as cursor:
-            done["remaining"] = remaining(cursor, rule, 0 if walk.skipped else walk.block, walk.subject.table)
+            outcome["remaining"] = remaining(cursor, rule, 0 if walk.skipped else walk.block, walk.subject.table)
     except psycopg2.Error as error:
         if error.pgcode != "57014":
             raise
-        done.update(remaining=max(0, planned["eligible"] - done["deleted"]), remaining_exact=False)
+        outcome.update({"remaining": max(0, planned["eligible"] - outcome["deleted"]), "exact": False})
 
 
-def estimate(connection: Connection, rule: Condition, table: str = EVENTS) -> int:
+def estimate(connection: Connection, rule: Rule, table: str = EVENTS) -> int:
     """How many rows the planner expects the rule to match."""
     with connection.cursor() as cursor:
         cursor.execute(_PLAN.format(table=table, rule=rule.condition), rule.values)
-        return int(cursor.fetchone()[0][0]["Plan"]["Plan Rows"])
+        plan: List[Dict[str, Any]] = cursor.fetchone()[0]
+        return int(plan[0]["Plan"]["Plan Rows"])
 
 
-def share(rows: Optional[int], total: Optional[int]) -> Optional[float]:
-    """The part of the table that goes, 0 to 1; None where it is not known how many rows there are."""
-    if rows is None or not total:
-        return None
-    return min(1.0, rows / total)
+def share(rows: int, total: Optional[int]) -> Optional[float]:
+    """The part of the table that goes, 0 to 1; None where the number of its rows is unknown."""
+    return min(1.0, rows / total) if total else None
 
 
-def after(connection: Any, deleted: int, table: str = EVENTS) -> Dict[str, Any]:
+def after(connection: Connection, deleted: int, table: str = EVENTS) -> Sizes:
     """Sizes at the end. The number of rows is the planner's, which learns of the purge by the next vacuum."""
     found = sizes(connection, table)
     if found["rows"] is not None:

@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: 2026 The phase.console authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What can stand in the way of a purge, as types."""
+"""The errors of a purge."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class UnknownApp(PhaseError):
 
 
 class UnknownLayout(PhaseError):
-    """The tables are not those that the rule of what may go was written for."""
+    """The tables are not those that the rules were written for."""
 
     kind = "unknown_layout"
 
@@ -33,22 +33,6 @@ class PurgeRunning(PhaseError):
 
 
 class PurgeBlocked(PhaseError):
-    """Somebody held a lock for longer than the purge waits."""
+    """Another session held a lock for longer than the purge waits."""
 
     kind = "purge_blocked"
-
-
-class NotDelivered(PhaseError):
-    """The stock command would delete events that a log stream has not delivered."""
-
-    kind = "not_delivered"
-
-
-class StockUnsafe(PhaseError):
-    """The application's own command deletes more than read events in this release."""
-
-    kind = "stock_unsafe"
-
-
-class StockFailed(PhaseError):
-    kind = "stock_failed"

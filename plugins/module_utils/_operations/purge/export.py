@@ -21,6 +21,7 @@ from typing import Any, Dict, List, Mapping, Optional
 from ..._errors import NotTaken
 from ..core.api import Deliveries
 from ..core.rows import SETTINGS
+from ..core.types import Cursor
 from ..core.waiting import RETRIED
 from .session import Session
 
@@ -153,7 +154,7 @@ class Exporter:
         while self._open:
             self._deliveries.outcome(self._open.pop(0), state)
 
-    def take(self, cursor: Any, statement: str, values: Mapping[str, Any], relation: Optional[int] = None) -> Totals:
+    def take(self, cursor: Cursor, statement: str, values: Mapping[str, Any], relation: Optional[int] = None) -> Totals:
         """Hand over what a statement that ends in a ``selection`` finds, as a batch, in a transaction that is begun.
 
         It goes with that transaction, or, where that is told, when another ``relation`` (oid) takes the table's place.
@@ -165,7 +166,7 @@ class Exporter:
             if cursor.connection.server_version >= 170000:
                 cursor.execute("set local transaction_timeout = 0")
             stream = Stream(self._deliveries)
-            query: bytes = cursor.mogrify(statement, dict(values, batch=batch))
+            query = cursor.mogrify(statement, dict(values, batch=batch))
             cursor.copy_expert(b"copy (" + query + b") to stdout with (encoding 'UTF8')", stream)
             totals = stream.totals
             if not stream.rows:

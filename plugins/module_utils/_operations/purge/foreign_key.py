@@ -1,21 +1,22 @@
 # SPDX-FileCopyrightText: 2026 The phase.console authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The foreign key from the tags to the events, set aside for a purge and put back.
+"""The foreign key from the tags to the events, dropped for a purge and restored.
 
-Checking it costs PostgreSQL about as much as deleting the row itself, several times over. Tags go in the statement that
-deletes their events, with or without it; but without it nothing keeps others from tagging an event that goes, so such
-tags are looked for before it is valid again. What has to be put back is written into the comment of the tags'
-table in the transaction that drops the constraint: a comment needs no more rights than the constraint, is part of every
-dump, and is seen by whoever looks at the table. Where that comment is found, a purge was cut off.
+Checking it takes PostgreSQL several times as long as deleting the row itself. Tags are deleted by the statement that
+deletes their events, with or without it; but without it nothing keeps others from tagging an event that is deleted, so
+such tags are looked for before the constraint is valid again. What has to be restored is written into the comment of
+the tags' table in the transaction that drops the constraint: a comment needs no more rights than the constraint, is
+part of every dump, and is seen by whoever looks at the table. Where that comment is found, a purge was interrupted.
 """
 
 from __future__ import annotations
 
 import json
-from typing import Any, Dict, Optional
+from typing import Optional, TypedDict, cast
 
 from ..core.api import Context
+from ..core.types import Connection, Cursor
 from ..core.waiting import CALM_LOCK, calm, patiently
 from ..core.words import identifier
 from .errors import PurgeBlocked
@@ -23,11 +24,10 @@ from .scope import EVENTS, INCOMING, TAGS
 from .session import Session
 from .walk import LOOKED_UP
 
-Marker = Dict[str, Any]  # name, definition, comment (of the table before), since
-WORDS = "A purge has set the foreign key of this table aside; phase.console.phase_purge_logs puts it back. "
+WORDS = "A purge has dropped the foreign key of this table; phase.console.phase_purge_logs restores it. "
 PATIENCE = 20.0  # seconds to wait for the locks; then the key stays
 RESTORE_PATIENCE = 600.0
-NO_LIMIT = 0  # of a statement that puts things right
+NO_LIMIT = 0  # of a statement that repairs
 
 _COMMENT = "select obj_description('api_secretevent_tags'::regclass, 'pg_class')"
 _CONSTRAINT = """
@@ -46,8 +46,23 @@ select (select count(*) from api_secretevent_tags) >
 _READ_ONCE = "set local enable_indexscan = off; set local enable_indexonlyscan = off; set local enable_bitmapscan = off"
 
 
-def marker(connection: Any) -> Optional[Marker]:
-    """What an earlier run that was cut off has to put back; None when there is nothing."""
+class Marker(TypedDict):
+    """The constraint that an interrupted purge dropped, and the table's ``comment`` before."""
+
+    name: str
+    definition: str
+    comment: Optional[str]
+
+
+class Restored(TypedDict):
+    """``orphan_tags``: how many tags without an event were deleted."""
+
+    constraint: str
+    orphan_tags: int
+
+
+def marker(connection: Connection) -> Optional[Marker]:
+    """None where nothing has to be restored."""
     with connection.cursor() as cursor:
         cursor.execute("select to_regclass(%s) is not null", (TAGS,))
         if not cursor.fetchone()[0]:
@@ -60,15 +75,15 @@ def marker(connection: Any) -> Optional[Marker]:
 def parse(comment: Optional[str]) -> Optional[Marker]:
     if not comment or not comment.startswith(WORDS):
         return None
-    return dict(json.loads(comment[len(WORDS) :]))
+    return cast(Marker, json.loads(comment[len(WORDS) :]))
 
 
-def set_aside(context: Context, session: Session) -> bool:
-    """Drop the constraint and say so in the comment, in one transaction; False where somebody holds the tables."""
+def set_aside(context: Context, session: Session) -> Optional[str]:
+    """Drop the constraint and say so in the comment, in one transaction. Returns why that was not possible."""
 
     def work() -> None:
         with session.transaction(CALM_LOCK) as cursor:
-            # Events first, as the application writes them; and an autovacuum is sent away before.
+            # Events first, as the application writes them; before that, an autovacuum is made to give way.
             cursor.execute(calm(EVENTS, TAGS))
             cursor.execute("lock table api_secretevent, api_secretevent_tags in access exclusive mode")
             cursor.execute(_CONSTRAINT, (TAGS, EVENTS))
@@ -84,17 +99,17 @@ def set_aside(context: Context, session: Session) -> bool:
             context,
             PATIENCE,
             lambda: session.blocker(EVENTS, TAGS),
-            "Setting the foreign key aside",
+            "Dropping the foreign key",
             blocked=PurgeBlocked,
         )
     except PurgeBlocked as error:
-        context.report("%s So it stays, and the purge goes on more slowly." % error.message)
-        return False
-    return True
+        context.report("%s The foreign key stays, so the purge takes longer." % error.message)
+        return error.message.rstrip(".")
+    return None
 
 
-def restore(context: Context, session: Session) -> Optional[Dict[str, Any]]:
-    """Put back what the marker names: ``constraint`` and ``orphan_tags`` deleted. None without a marker.
+def restore(context: Context, session: Session) -> Optional[Restored]:
+    """Restore what the marker names. None without a marker.
 
     Each step may have been done before: the constraint comes first, so that no new tag goes astray, then the tags that
     have no event, then its validation together with the end of the marker.
@@ -103,7 +118,7 @@ def restore(context: Context, session: Session) -> Optional[Dict[str, Any]]:
     if note is None:
         return None
     if note["definition"].replace(" NOT VALID", "") != INCOMING:
-        raise ValueError("the marker of the foreign key holds another definition")  # a bug, or somebody's joke
+        raise ValueError("the marker of the foreign key holds another definition")
 
     def add() -> None:
         with session.transaction(CALM_LOCK, NO_LIMIT) as cursor:
@@ -119,7 +134,7 @@ def restore(context: Context, session: Session) -> Optional[Dict[str, Any]]:
     def who() -> str:
         return session.blocker(EVENTS, TAGS)
 
-    patiently(add, context, RESTORE_PATIENCE, who, "Putting the foreign key back", blocked=PurgeBlocked)
+    patiently(add, context, RESTORE_PATIENCE, who, "Restoring the foreign key", blocked=PurgeBlocked)
     orphans = 0
 
     def clean() -> None:
@@ -140,7 +155,7 @@ def restore(context: Context, session: Session) -> Optional[Dict[str, Any]]:
     return {"constraint": note["name"], "orphan_tags": orphans}
 
 
-def join_well(cursor: Any) -> None:
+def join_well(cursor: Cursor) -> None:
     """For this transaction: how tags are compared with events, also by what validates the constraint."""
     cursor.execute(_MORE_TAGS)
     cursor.execute(_READ_ONCE if cursor.fetchone()[0] else LOOKED_UP)

@@ -1,41 +1,37 @@
 # SPDX-FileCopyrightText: 2026 The phase.console authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Purging read events: ``plan`` says what would go and what stands in the way, ``apply`` deletes it.
+"""Purging logs: ``plan`` says what would be deleted and what is in the way, ``apply`` deletes it.
 
-Request of both: ``organisation`` or None for all, ``app_id`` or None, ``retain_days``, ``minimum_retain_days``,
-``log_streams`` (respect, ignore), ``strategy`` (auto, delete, rewrite, stock), ``foreign_key`` (keep, set_aside),
-``application`` (whether the operation runs where the application is), ``archive``: None, or the id of the run whose
-rows the caller takes into an archive before they are deleted, ``read_events`` (whether they go; yes where it is not
-said), ``other_logs`` (the days that stay, by the names of ``purge/other_logs_table``).
+Requests, plan and outcome are those of ``purge/types``.
 """
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Optional, Tuple, TypedDict, cast
 
 from ..._errors import NotTaken, PhaseError
-from ..core.api import Context, Request, Result
+from ..core.api import Context
 from ..core.database import database_error, require_phase
 from ..core.releases import release_of
 from ..core.rows import identity
+from ..core.types import Connection
 from ..rewrite.errors import RewriteRefused
-from . import foreign_key
-from . import other_logs as _retention
+from . import foreign_key, tokens
 from . import rewrite as _purge_rewrite
-from . import stock as _purge_stock
-from . import tokens as _purge_tokens
-from .count import NOTHING, after, count, count_rest, estimate, remaining, share, sizes
-from .errors import NotAllowed, NotDelivered, StockUnsafe
+from .count import after, count_rest, months, share, sizes
+from .errors import NotAllowed
 from .export import Exporter
-from .scope import EVENTS, Rule, Scope, check_layout, resolve
+from .log_table import LOGS, OTHERS, READS
+from .logs import Checked, check_floor, check_others, delete_others, plan_log, rule_of, untouched
+from .rule import Rule
+from .scope import Layout, check_layout, resolve
 from .session import Session
-from .strategy import by_index, choose, expected
-from .streams import read_holds, summed
+from .strategy import Facts, by_index, choose, expected
 from .surroundings import look
-from .throttle import Control, Throttle, rounded
-from .walk import Walk
-from .walk import facts as walk_facts
+from .throttle import Control, Throttle
+from .types import READ_EVENTS, ApplyRequest, Expected, LogPlan, Outcome, Plan, PlanRequest, Recovery, Way
+from .walk import WORTH_IT, Walk
 from .workplace import Workplace
 
 _SERVER = """
@@ -49,23 +45,24 @@ select current_setting('server_version_num')::int as server_version,
 """
 
 
-def plan(context: Context, request: Request) -> Result:
-    """What would be deleted, how, and what stands in the way. Reads only, in a transaction that can do no more.
+class Server(TypedDict):
+    """``time_index``: there is an index by environment and time. ``release`` is Phase's."""
 
-    Further request: ``count``, whether to count exactly, which reads the table once; else the planner estimates.
+    server_version: int
+    full_page_writes: bool
+    user: str
+    time_index: bool
+    release: str
 
-    Result: ``scope`` (``purge/scope``), ``eligible``, ``exact``, ``held_back``, ``log_streams``, ``months``,
-    ``bytes``, ``before`` (``_purge_count.sizes``), ``strategy``, ``why``, ``path`` (blocks or index), ``path_why``,
-    ``foreign_key`` (kept or set_aside), ``expected``, ``obstacles``, ``token_last_used``, ``recovery``, ``release``,
-    ``rewrite`` (``_rewrite.plan``, where that was looked at), ``database`` (``_rows.identity``), ``other_logs``
-    (``purge/other_logs``).
-    """
+
+def plan(context: Context, request: PlanRequest) -> Plan:
+    """What would be deleted, how, and what is in the way. Reads only, in a transaction that can do no more."""
     connection = context.connect("purge plan")
     try:
         require_phase(connection)
         server = read_server(connection)
         marker = foreign_key.marker(connection)
-        others = [log.subject.table for log in _retention.asked(request)]
+        others = [log.subject.table for name, log in OTHERS.items() if name in request["retain"]]
         obstacles = look(connection, others)
         with connection.cursor() as cursor:
             cursor.execute("begin isolation level repeatable read read only")
@@ -73,148 +70,173 @@ def plan(context: Context, request: Request) -> Result:
         with connection.cursor() as cursor:
             cursor.execute("commit")
         seen = {item["what"] for item in obstacles}
-        # A stock purge is invisible between two of its batches: a second look may see it.
+        # The application's own purge is invisible between two of its batches: a second look may see it.
         result["obstacles"] = obstacles + [item for item in look(connection, others) if item["what"] not in seen]
-        result["obstacles"] += _purge_rewrite.obstacles(result["rewrite"])
+        result["obstacles"] += _purge_rewrite.obstacles(result["way"]["rewrite"])
         return result
     finally:
         connection.close()
 
 
-def read_server(connection: Any) -> Dict[str, Any]:
-    """``server_version``, ``full_page_writes``, ``time_index`` (there is one by environment and time), ``user`` and
-    ``release`` (of Phase). Raises NotAllowed for a standby."""
+def read_server(connection: Connection) -> Server:
+    """Raises NotAllowed for a standby."""
     with connection.cursor() as cursor:
         cursor.execute("select pg_is_in_recovery()")
         if cursor.fetchone()[0]:
             raise NotAllowed("This server is a standby, which cannot be written.", "Name the primary server.")
         cursor.execute(_SERVER)
-        server = dict(zip([column[0] for column in cursor.description], cursor.fetchone()))
+        names = [column[0] for column in cursor.description or ()]
+        server: Dict[str, Any] = dict(zip(names, cursor.fetchone()))
         cursor.execute("select app, name from django_migrations")
-        server["release"] = release_of(cursor.fetchall())
-    return server
+        return cast(Server, dict(server, release=release_of(cursor.fetchall())))
 
 
-def _plan(context: Context, connection: Any, request: Request, server: Dict[str, Any], marker: Any) -> Result:
+def _plan(
+    context: Context,
+    connection: Connection,
+    request: PlanRequest,
+    server: Server,
+    marker: Optional[foreign_key.Marker],
+) -> Plan:
     layout = check_layout(connection, foreign_key_missing=marker is not None)
+    check_floor(request["retain"], request["minimum_retain_days"])
     scope = resolve(connection, request)
+    check_owner(request, layout, server)
+    found = check_others(connection, request["retain"], server["server_version"], server["release"])
+    found[READ_EVENTS] = Checked(layout["triggers"])
+    rule, counted = None, None
+    logs: Dict[str, LogPlan] = {}
+    for name, log in LOGS.items():
+        if name in request["retain"]:
+            logs[name], log_rule, log_count = plan_log(context, connection, log, scope, request, found[name])
+            if log is READS:
+                rule, counted = log_rule, log_count
+    column = tokens.has_column(connection)
+    return {
+        "scope": scope,
+        "logs": logs,
+        "way": _way(context, connection, request, server, logs.get(READ_EVENTS), marker is not None),
+        "months": months(counted["groups"], scope["environments"]) if counted else None,
+        "log_streams": request["log_streams"],
+        "token_last_used": {
+            "kept_in_column": column,
+            "tokens": tokens.affected(connection, rule, column) if rule else [],
+        },
+        "obstacles": [],
+        "recovery": _recovery(connection, marker),
+        "release": server["release"],
+        "database": identity(connection),
+    }
+
+
+def check_owner(request: PlanRequest, layout: Layout, server: Server) -> None:
     if request["foreign_key"] == "set_aside" and not layout["owner"]:
         raise NotAllowed(
             "foreign_key=set_aside needs the owner of the tables, and %s is not." % server["user"],
             "Run it as that owner (DATABASE_USER), or with foreign_key=keep.",
         )
-    other_logs = _retention.plan(context, connection, request, scope, server)
-    wanted = request.get("read_events", True)
-    strategy = request["strategy"] if wanted else "delete"
-    holds = read_holds(connection, scope) if wanted else []
-    rule = Rule(scope, holds if request["log_streams"] == "respect" else ())
-    before = sizes(connection)
-    exact = bool(request["count"] or rule.holds or not wanted)
-    if not wanted:
-        numbers = NOTHING
-    elif exact:
-        context.report("Counting in %d blocks of %s" % (before["blocks"], EVENTS))
-        numbers = count(connection, scope, rule)
-    else:
-        numbers = {"eligible": estimate(connection, rule), "held_back": 0, "by_hold": [], "months": None}
-    eligible = numbers["eligible"]
-    facts = dict(
-        server,
-        application=request["application"],
-        archive=bool(request.get("archive")),
-        release_deletes_history=not releases_in_batches(server["release"])
-        or (strategy == "stock" and request["application"] and not _purge_stock.inspect_command()),
-        held=numbers["held_back"] > 0,
+
+
+def _recovery(connection: Connection, marker: Optional[foreign_key.Marker]) -> Optional[Recovery]:
+    if marker is not None:
+        return {"constraint": marker["name"]}
+    return cast(Optional[Recovery], _purge_rewrite.left(connection))
+
+
+def _way(
+    context: Context,
+    connection: Connection,
+    request: PlanRequest,
+    server: Server,
+    planned: Optional[LogPlan],
+    unfinished: bool,
+) -> Way:
+    """How the read events are deleted. Raises RewriteRefused and NotAllowed."""
+    before = planned["before"] if planned and planned["before"] else sizes(connection)
+    eligible = planned["eligible"] if planned else 0
+    strategy = request["strategy"] if planned else "delete"
+    part = share(eligible, before["rows"])
+    rewrite = None
+    if strategy in ("auto", "rewrite"):
+        rewrite = _purge_rewrite.examine(context, connection, part, unfinished)
+    facts = Facts(
+        server_version=server["server_version"],
+        time_index=server["time_index"],
+        full_page_writes=server["full_page_writes"],
         eligible=eligible,
         total=before["rows"],
-        share=share(eligible, before["rows"]),
+        share=part,
         blocks=before["blocks"],
+        rewrite=rewrite,
     )
-    facts["rewrite"] = None
-    if strategy in ("auto", "rewrite"):
-        facts["rewrite"] = _purge_rewrite.examine(context, connection, facts["share"], marker is not None)
     choice = choose(strategy, facts)
     if choice.strategy is None:
-        raise refusal(strategy, choice.against, facts["held"])
+        raise refusal(strategy, choice.against)
     index_why = by_index(facts)
-    aside = request["foreign_key"] == "set_aside" and index_why is None and choice.strategy == "delete"
-    column = _purge_tokens.has_column(connection)
+    key, key_why = foreign_key_of(request["foreign_key"], choice.strategy, index_why)
+    costs = expected(facts, index_why is not None, key)
+    if choice.strategy == "rewrite" and rewrite is not None:
+        costs = cast(Expected, rewrite["expected"])
     return {
-        "scope": scope,
-        "eligible": eligible,
-        "exact": exact,
-        "held_back": numbers["held_back"],
-        "log_streams": summed(holds, numbers["by_hold"] if rule.holds else [0] * len(holds)),
-        "streams_ignored": request["log_streams"] == "ignore",
-        "months": numbers["months"],
-        "bytes": round(eligible * before["table_bytes"] / max(before["rows"] or 0, eligible, 1)),
-        "before": before,
         "strategy": choice.strategy,
         "why": choice.why,
         "path": "index" if index_why else "blocks",
         "path_why": index_why or "each block is visited once",
-        "foreign_key": "set_aside" if aside else "kept",
-        "expected": facts["rewrite"]["expected"]
-        if choice.strategy == "rewrite"
-        else expected(facts, index_why is not None, "set_aside" if aside else "kept"),
-        "rewrite": facts["rewrite"],
-        "token_last_used": {
-            "kept_in_column": column,
-            "tokens": _purge_tokens.affected(connection, rule, column) if wanted else [],
-        },
-        "recovery": {"constraint": marker["name"]} if marker else _purge_rewrite.left(connection),
-        "release": server["release"],
-        "triggers": layout["triggers"],
-        "database": identity(connection),
-        "read_events": wanted,
-        "other_logs": other_logs,
+        "foreign_key": key,
+        "foreign_key_why": key_why,
+        "expected": costs,
+        "rewrite": rewrite,
     }
 
 
-def releases_in_batches(release: str) -> bool:
-    """Whether the stock command of that release deletes read events only: v2.73.0 and later."""
-    numbers = [int(part) for part in release.lstrip("v").split(".") if part.isdecimal()]
-    return numbers >= [2, 73]
+def foreign_key_of(wanted: str, strategy: str, index_why: Optional[str]) -> Tuple[str, str]:
+    """Whether the foreign key of the tags is kept or set_aside, and why."""
+    if wanted == "keep":
+        return "kept", "it was asked for"
+    if strategy != "delete":
+        return "kept", "a %s does not check it" % strategy
+    if index_why:
+        return "kept", index_why
+    return "set_aside", "it was asked for"
 
 
-def refusal(strategy: str, reasons: List[str], held: bool) -> PhaseError:
-    """The error for a strategy that will not do, or for auto when none does."""
+def refusal(strategy: str, reasons: List[str]) -> PhaseError:
+    """The error for a strategy that cannot work, or for auto when none can."""
     text = "; ".join(reasons)
     if strategy == "rewrite":
         return RewriteRefused("strategy=rewrite is refused: %s." % text, "Use strategy=delete.")
-    if strategy != "stock":
-        return NotAllowed("No strategy can purge here: %s." % text, "Upgrade PostgreSQL or Phase.")
-    kind = NotDelivered if held and len(reasons) == 1 else StockUnsafe
-    return kind("strategy=stock is refused: %s." % text, "Use strategy=delete.")
+    return NotAllowed("No strategy can purge here: %s." % text, "Upgrade PostgreSQL or Phase.")
 
 
-def apply(context: Context, request: Request) -> Result:
-    """Delete what the plan says, under the lock; first put right what an earlier run that was cut off left behind.
+def apply(context: Context, request: ApplyRequest) -> Outcome:
+    """Delete what the plan says, under the lock; first repair what an interrupted run left.
 
-    Further request: ``plan`` (of ``plan``), ``host`` (the caller's), ``lock_timeout``, ``max_duration`` and
-    ``transaction_time`` in seconds, ``throttle`` (``_purge_throttle.Throttle``).
-
-    Result: ``deleted``, ``remaining``, ``remaining_exact``, ``stopped_by``, ``seconds``, ``rows_per_second``,
-    ``batches``, ``paused``, ``recovered``, ``foreign_key``, ``tokens_kept``, ``after``, ``other_logs``. An error
-    carries as much of it as was done.
+    An error carries as much of the outcome as was done.
     """
     import psycopg2
 
-    done: Result = {"deleted": 0, "recovered": None, "tokens_kept": 0, "stopped_by": None}
-    done.update(foreign_key={"state": "kept"}, other_logs={})
+    done: Outcome = {
+        "logs": {name: untouched(planned) for name, planned in request["plan"]["logs"].items()},
+        "seconds": 0.0,
+        "rows_per_second": 0,
+        "batches": 0,
+        "paused": {},
+        "recovered": None,
+        "foreign_key": {"state": "kept", "why": request["plan"]["way"]["foreign_key_why"]},
+        "tokens_kept": 0,
+        "rewrite": None,
+    }
     place = Workplace(context, request["lock_timeout"], request["host"])
     try:
-        if request.get("archive"):
+        if request["archive"] is not None:
             if context.deliveries is None:
-                raise NotTaken("Nobody takes what shall be archived.", "Report this; archive_dest cannot be used here.")
+                raise NotTaken("This call takes no rows for an archive.", "Report this, and leave archive_dest out.")
             place.exporter = Exporter(context.deliveries, request["archive"])
         _apply(context, request, place, done)
-        # A rewritten table has been analyzed; elsewhere the planner learns of the purge by the next vacuum.
-        done["after"] = after(place.watcher, 0 if "rewrite" in done else done["deleted"])
         return done
     except psycopg2.Error as error:
         failure = database_error(error)
-        failure.partial = done
+        failure.partial = dict(done)
         raise failure from error
     except PhaseError as error:
         error.partial = dict(done, **error.partial)
@@ -223,117 +245,107 @@ def apply(context: Context, request: Request) -> Result:
         place.close()
 
 
-def _apply(context: Context, request: Request, place: Workplace, done: Result) -> None:
-    planned, session = request["plan"], place.session
-    scope: Scope = planned["scope"]
+def _apply(context: Context, request: ApplyRequest, place: Workplace, done: Outcome) -> None:
+    plan, session = request["plan"], place.session
     marker = foreign_key.marker(session.connection)
     check_layout(session.connection, foreign_key_missing=marker is not None)
     if marker is not None:
-        context.report("Putting back the foreign key that a purge before had set aside")
-        done["recovered"] = foreign_key.restore(context, session)
-    recovered = _purge_rewrite.recover(context, needed=planned["strategy"] == "rewrite")
+        context.report("Restoring the foreign key that an interrupted purge dropped")
+        done["recovered"] = cast(Optional[Dict[str, Any]], foreign_key.restore(context, session))
+    recovered = _purge_rewrite.recover(context, needed=plan["way"]["strategy"] == "rewrite")
     done["recovered"] = done["recovered"] or recovered
     begun = context.clock()
-    # First, since they are small: else a backlog of read events would take every night's time.
-    paused = _retention.apply(context, request, place, done)
-    if planned["exact"] and planned["eligible"] == 0:
-        stopped = [one["stopped_by"] for one in done["other_logs"].values() if one["stopped_by"]]
-        done.update(stopped_by=stopped[0] if stopped else None, paused=rounded(paused), batches=0)
-        done.update(remaining=0, remaining_exact=True, seconds=round(context.clock() - begun, 2), rows_per_second=0)
-        return
+    try:
+        # First, since they are small: else a backlog of read events would take every night's time.
+        delete_others(context, request, place, done)
+        planned = plan["logs"].get(READ_EVENTS)
+        if planned is not None and (planned["eligible"] or not planned["exact"]):
+            _purge_reads(context, request, place, planned, done, context.clock() - begun)
+    finally:
+        seconds = context.clock() - begun
+        done["seconds"] = round(seconds, 2)
+        deleted = sum(outcome["deleted"] for outcome in done["logs"].values())
+        done["rows_per_second"] = round(deleted / seconds) if seconds > 0 else 0
+
+
+def _purge_reads(
+    context: Context, request: ApplyRequest, place: Workplace, planned: LogPlan, done: Outcome, spent: float
+) -> None:
+    """The read events; ``spent`` seconds of ``max_duration`` have passed."""
+    plan, session = request["plan"], place.session
     # Read again under the lock: a stream's cursor moves on while its events wait, and never back.
-    respected = request["log_streams"] == "respect"
-    rule = Rule(scope, read_holds(session.connection, scope) if respected else ())
-    column = _purge_tokens.has_column(session.connection)
-    if column:
-        tokens = _purge_tokens.affected(session.connection, rule, column)
-        done["tokens_kept"] = _purge_tokens.keep(session, tokens) if tokens else 0
-    limits = dict(request["throttle"])
-    if planned["strategy"] == "rewrite":
-        limits["lock_wait"] = 0  # whoever waits for its own lock, a vacuum say, would keep it waiting for ever
+    rule = rule_of(session.connection, READS, plan["scope"], planned["cutoff"], request["log_streams"])
+    if tokens.has_column(session.connection):
+        affected = tokens.affected(session.connection, rule, True)
+        done["tokens_kept"] = tokens.keep(session, affected) if affected else 0
+    limits = request["throttle"].copy()
+    if plan["way"]["strategy"] == "rewrite":
+        limits["lock_wait"] = 0  # a session that waits for the rewrite's own lock, a vacuum say, would stop it for ever
     throttle = Throttle(context, place.watcher, limits)
-    control = Control(context, throttle, place.lock.confirm, request["max_duration"], context.clock() - begun)
-    RUNNERS[planned["strategy"]](context, request, place, rule, control, done)
-    for name, seconds in rounded(paused).items():
-        done["paused"][name] = done["paused"].get(name, 0.0) + seconds
+    control = Control(context, throttle, place.lock.confirm, request["max_duration"], spent)
+    outcome = done["logs"][READ_EVENTS]
+    try:
+        RUNNERS[plan["way"]["strategy"]](context, request, place, rule, control, done)
+    finally:
+        for name, seconds in control.rounded().items():
+            done["paused"][name] = done["paused"].get(name, 0.0) + seconds
+    # A rewritten table has been analyzed; elsewhere the planner learns of the purge by the next vacuum.
+    outcome["after"] = after(place.watcher, 0 if done["rewrite"] else outcome["deleted"])
 
 
-def _delete(context: Context, request: Request, place: Workplace, rule: Rule, control: Control, done: Result) -> None:
-    """In small transactions, with the foreign key set aside where that is asked for."""
+def _delete(
+    context: Context, request: ApplyRequest, place: Workplace, rule: Rule, control: Control, done: Outcome
+) -> None:
+    """In small transactions, with the foreign key dropped meanwhile where that is planned."""
     import psycopg2
 
-    planned, session = request["plan"], place.session
-    walk = Walk(context, session, control, rule, request["transaction_time"], exporter=place.exporter)
+    session, outcome = place.session, done["logs"][READ_EVENTS]
+    walk = Walk(context, session, control, rule, request["transaction_time"], READS.subject, place.exporter)
     try:
-        done["stopped_by"] = _run(context, session, planned, walk, done)
-    except BaseException:  # which is what is told, whatever comes now
+        outcome["stopped_by"] = _walk(context, session, request["plan"], walk, done)
+    except BaseException:  # this is the error to raise, whatever happens now
         try:
             _put_back(context, session, done)
         except (PhaseError, psycopg2.Error) as error:
-            context.report("The next run puts the foreign key back: %s" % " ".join(str(error).split()))
+            context.report("The next run restores the foreign key: %s" % " ".join(str(error).split()))
         raise
     finally:
-        done.update(walk_facts(walk, control))
+        deleted = walk.progress.deleted
+        planned = request["plan"]["logs"][READ_EVENTS]
+        outcome.update({"deleted": deleted, "remaining": max(0, planned["eligible"] - deleted), "exact": False})
+        done["batches"] = walk.progress.batches
     _put_back(context, session, done)
-    count_rest(session, planned, walk, rule, done)
+    count_rest(session, planned, walk, rule, outcome)
 
 
-def _run(context: Context, session: Session, planned: Result, walk: Walk, done: Result) -> Any:
-    if planned["path"] == "index":
-        environments = [row["id"] for row in planned["scope"]["environments"]]
-        return walk.run_by_index(environments, planned["eligible"])
+def _walk(context: Context, session: Session, plan: Plan, walk: Walk, done: Outcome) -> Optional[str]:
+    planned, way = plan["logs"][READ_EVENTS], plan["way"]
+    if way["path"] == "index":
+        return walk.run_by_index([row["id"] for row in plan["scope"]["environments"]], planned["eligible"])
+    blocks = planned["before"]["blocks"] if planned["before"] else 0
+    if way["foreign_key"] != "set_aside":
+        return walk.run(blocks)
+    done["foreign_key"] = {"state": "kept", "why": "fewer than %d events were deleted" % WORTH_IT}
 
     def set_aside() -> bool:
-        gone = foreign_key.set_aside(context, session)
-        done["foreign_key"] = {"state": "set_aside" if gone else "kept"}
-        return gone
+        held = foreign_key.set_aside(context, session)
+        done["foreign_key"] = {"state": "kept", "why": held} if held else {"state": "set_aside"}
+        return held is None
 
-    return walk.run(planned["before"]["blocks"], set_aside if planned["foreign_key"] == "set_aside" else None)
+    return walk.run(blocks, set_aside)
 
 
-def _put_back(context: Context, session: Session, done: Result) -> None:
-    """The foreign key, where this run has set it aside."""
+def _put_back(context: Context, session: Session, done: Outcome) -> None:
+    """Restore the foreign key, where this run has dropped it."""
     if done["foreign_key"]["state"] == "set_aside":
-        done["foreign_key"] = dict(foreign_key.restore(context, session) or {}, state="restored")
+        restored = foreign_key.restore(context, session)
+        done["foreign_key"] = {"state": "restored"}
+        if restored:
+            done["foreign_key"].update({"constraint": restored["constraint"], "orphan_tags": restored["orphan_tags"]})
 
 
-def _stock(context: Context, request: Request, place: Workplace, rule: Rule, control: Control, done: Result) -> None:
-    """The application's command, organisation by organisation; the rows are counted before and after."""
-    if not _purge_stock.inspect_command():
-        reason = "the command of this image also deletes updates and deletions, the secrets' version history"
-        raise refusal("stock", [reason], held=False)
-    with place.session.transaction() as cursor:
-        before = remaining(cursor, rule)
-    done["stopped_by"] = by_command(context, request["plan"]["scope"], place.lock.confirm, control)
-    with place.session.transaction() as cursor:
-        left = remaining(cursor, rule)
-    seconds = control.seconds()
-    done.update(
-        deleted=before - left,
-        remaining=left,
-        remaining_exact=True,
-        seconds=round(seconds, 2),
-        rows_per_second=round((before - left) / seconds) if seconds else 0,
-        batches=0,
-        paused={},
-    )
-
-
-def by_command(context: Context, scope: Dict[str, Any], confirm: Callable[[], None], control: Control) -> Optional[str]:
-    """The application's command for one organisation after the other; what stopped it."""
-    for organisation in scope["organisations"]:
-        confirm()
-        if control.over():  # the other logs may have taken all of the time
-            return "max_duration"
-        stopped = _purge_stock.run_command(context, organisation["name"], scope, control.deadline)
-        if stopped:
-            return stopped
-    return None
-
-
-# One for each entry of _purge_strategy.STRATEGIES.
-RUNNERS: Dict[str, Callable[[Context, Request, Workplace, Rule, Control, Result], None]] = {
+# One for each entry of STRATEGIES.
+RUNNERS: Dict[str, Callable[[Context, ApplyRequest, Workplace, Rule, Control, Outcome], None]] = {
     "delete": _delete,
     "rewrite": _purge_rewrite.run,
-    "stock": _stock,
 }

@@ -9,19 +9,22 @@ from __future__ import annotations
 
 from typing import Any, Callable, Dict, List, Optional
 
-from ..core.api import Context, Request, Result
+from ..core.api import Context, Result
+from ..core.types import Connection, Cursor
 from ..rewrite import recovery as _rewrite_recovery
 from ..rewrite import rewrite as _rewrite
 from ..rewrite.catalog import EVENTS, Table
 from ..rewrite.copy import Export
 from ..rewrite.errors import RewriteBlocked, RewriteStopped
 from .export import Exporter, selection
-from .scope import Rule
+from .rule import Rule
 from .surroundings import finding
-from .throttle import Control, rounded
+from .throttle import Control
+from .types import READ_EVENTS, ApplyRequest, Finding, Outcome
+from .workplace import Workplace
 
 
-def examine(context: Context, planning: Any, share_gone: Optional[float], unfinished: bool) -> Dict[str, Any]:
+def examine(context: Context, planning: Connection, share_gone: Optional[float], unfinished: bool) -> Dict[str, Any]:
     """``_rewrite.plan`` for the events, of which a part goes (0 to 1; None where that is not known).
 
     ``planning`` is the connection of the plan, whose snapshot is nobody's obstacle. ``unfinished``: as there.
@@ -36,21 +39,21 @@ def examine(context: Context, planning: Any, share_gone: Optional[float], unfini
         connection.close()
 
 
-def obstacles(found: Optional[Dict[str, Any]]) -> List[Dict[str, Any]]:
+def obstacles(found: Optional[Dict[str, Any]]) -> List[Finding]:
     """What ``examine`` found, as the plan's obstacles."""
     if not found or not found["waits_for"]:
         return []
     return [finding("rewrite", "a rewrite would wait at its swap for %s" % found["waits_for"], "rewrite")]
 
 
-def left(connection: Any) -> Optional[Dict[str, Any]]:
-    """What a rewrite that was cut off left, for the plan."""
+def left(connection: Connection) -> Optional[Dict[str, Any]]:
+    """What an interrupted rewrite left, for the plan."""
     return _rewrite_recovery.leftovers(connection)
 
 
 def recover(context: Context, needed: bool) -> Optional[Dict[str, Any]]:
-    """Put right what a rewrite that was cut off left. Where others' locks prevent that and it is not ``needed``, the
-    next run does it: a purge that deletes works beside it.
+    """Repair what an interrupted rewrite left. Where others' locks prevent that and it is not ``needed``, the next run
+    does it: a purge that deletes works beside it.
     """
     connection = context.connect("purge look")
     try:
@@ -59,7 +62,7 @@ def recover(context: Context, needed: bool) -> Optional[Dict[str, Any]]:
         connection.close()
     if left is None:
         return None
-    context.report("Putting right what a rewrite that was cut off left behind")
+    context.report("Repairing what an interrupted rewrite left")
     try:
         found: Optional[Dict[str, Any]] = _rewrite_recovery.recover(context, {})["recovered"]
         return found
@@ -74,7 +77,7 @@ def exporting(exporter: Exporter, goes: str) -> Export:
     """Hands over the rows of a range for which ``goes`` is true, with those that refer to them."""
     ((follower, column),) = EVENTS.followers
 
-    def export(cursor: Any, table: Table, where: str) -> int:
+    def export(cursor: Cursor, table: Table, where: str) -> int:
         (place,) = table.followers
         others = "select t.* from only %s t where t.%s in (select id from gone)" % (place, column)
         text = (
@@ -90,20 +93,19 @@ def exporting(exporter: Exporter, goes: str) -> Export:
     return export
 
 
-def complete(connection: Any, rule: Rule) -> str:
+def complete(connection: Connection, rule: Rule) -> str:
     """The rule with its values in it, as a condition that can stand in a function."""
     with connection.cursor() as cursor:
-        return str(cursor.mogrify(rule.condition, rule.values).decode())
+        return cursor.mogrify(rule.condition, rule.values).decode()
 
 
-def run(context: Context, request: Request, place: Any, rule: Rule, control: Control, done: Result) -> None:
-    """As the other strategies of ``purge``; ``place`` is its Workplace. Stopped before the swap, nothing is deleted."""
+def run(context: Context, request: ApplyRequest, place: Workplace, rule: Rule, control: Control, done: Outcome) -> None:
+    """As the other strategies of ``purge/operation``. Stopped before the swap, nothing is deleted."""
 
     def watched(look: Callable[[], None]) -> None:
         control.look = look
 
-    begun = context.clock()
-    done.update(batches=0, paused={})
+    outcome = done["logs"][READ_EVENTS]
     try:
         condition = complete(place.session.connection, rule)
         export = exporting(place.exporter, condition) if place.exporter else None
@@ -113,21 +115,13 @@ def run(context: Context, request: Request, place: Any, rule: Rule, control: Con
     except RewriteStopped as error:
         if place.exporter:
             place.exporter.became("kept")
-        planned = request["plan"]
-        done.update(stopped_by=error.reason, remaining=planned["eligible"], remaining_exact=planned["exact"])
-        result = {"deleted": 0}
+        outcome["stopped_by"] = error.reason
     else:
-        done.update(remaining=0, remaining_exact=True, rewrite=shown(result))
-    seconds = context.clock() - begun
-    done.update(
-        deleted=result["deleted"],
-        seconds=round(seconds, 2),
-        rows_per_second=round(result["deleted"] / seconds) if seconds else 0,
-        paused=rounded(control.paused),
-    )
+        outcome.update({"deleted": result["deleted"], "remaining": 0, "exact": True})
+        done["rewrite"] = shown(result)
 
 
 def shown(result: Result) -> Dict[str, Any]:
-    """What of a rewrite is told beside what every strategy tells."""
+    """What a rewrite adds to the outcome of every strategy."""
     names: List[str] = ["kept", "orphans", "attempts", "held_seconds", "seconds", "unfinished"]
     return {name: result[name] for name in names}

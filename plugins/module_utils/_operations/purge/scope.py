@@ -1,29 +1,25 @@
 # SPDX-FileCopyrightText: 2026 The phase.console authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What a purge may delete: the one place that knows it, checked against the live catalog first.
+"""Whose rows a purge may delete, and whether the tables are those that its rules were written for.
 
-The rule is that of Phase's documentation and of its command since v2.73.0: rows of ``api_secretevent`` with event type
-R whose timestamp is not after now minus the days to keep, in the environments of the chosen apps. Creations, updates
-and deletions are the secrets' version history and are never among them. Each row's tags go with it.
-
-A scope is plain data: ``cutoff`` (ISO 8601, from the server's clock), ``retain_days``, ``everything`` (no limit to
-environments), ``organisations`` [{id, name}], ``environments`` [{id, name, app_id, app, organisation_id,
-organisation}].
+Read events are deleted as Phase's documentation and its command since v2.73.0 say: rows of ``api_secretevent`` with
+event type R whose timestamp is not after now minus the days to keep, in the environments of the chosen apps, with their
+tags. Creations, updates and deletions are the secrets' version history; they stay.
 """
 
 from __future__ import annotations
 
 import os
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, TypedDict, cast
 
 from ..core import organisations as _organisations
+from ..core.types import Connection, Cursor
 from .errors import NotAllowed, RetainTooShort, UnknownApp, UnknownLayout
+from .types import Environment, Organisation, PlanRequest, Scope
 
 EVENTS, TAGS = "api_secretevent", "api_secretevent_tags"
 FLOOR = "PHASE_CONSOLE_MINIMUM_RETAIN_DAYS"  # in the backend's environment: a playbook cannot go below it
-
-Scope = Dict[str, Any]
 
 # The columns that the rule reads, the same from v2.37.2 to v2.73.2.
 COLUMNS = {
@@ -79,10 +75,36 @@ select to_char((now() - %s * interval '24 hours') at time zone 'UTC', 'YYYY-MM-D
 """
 
 
-def check_layout(connection: Any, foreign_key_missing: bool = False) -> Dict[str, Any]:
-    """Raise UnknownLayout or NotAllowed unless the rule fits this database; what was found about the two tables.
+class TableFacts(TypedDict):
+    """Of a table that is purged. ``plain``: neither partitioned nor inherited from. ``owner``: the role has its rights;
+    ``deletes``: it may read and delete."""
 
-    ``foreign_key_missing`` allows for the incoming foreign key that an earlier run set aside.
+    plain: bool
+    permanent: bool
+    row_security: bool
+    rules: bool
+    triggers: List[str]
+    owner: bool
+    deletes: bool
+    updates: bool
+
+
+class Layout(TypedDict):
+    """Of the read events and their tags. ``foreign_key``: its name, None where it is dropped."""
+
+    triggers: List[str]
+    owner: bool
+    foreign_key: Optional[str]
+
+
+Columns = Mapping[str, Mapping[str, Tuple[str, bool]]]  # by table and name: type, and whether it is never null
+Incoming = Tuple[str, str, str]  # a foreign key: its name, its table, its definition
+
+
+def check_layout(connection: Connection, foreign_key_missing: bool = False) -> Layout:
+    """Raise UnknownLayout or NotAllowed unless the rule for read events fits this database.
+
+    ``foreign_key_missing`` allows for the incoming foreign key that an interrupted run dropped.
     """
     found, facts, incoming = read_layout(connection, COLUMNS, (EVENTS, TAGS), EVENTS)
     problems = layout_problems(found, facts, incoming, foreign_key_missing)
@@ -101,18 +123,15 @@ def check_layout(connection: Any, foreign_key_missing: bool = False) -> Dict[str
     }
 
 
-Columns = Mapping[str, Mapping[str, Tuple[str, bool]]]  # by table and name: type, and whether it is never null
-
-
 def read_layout(
-    connection: Any, columns: Mapping[str, Any], purged: Sequence[str], referred: str
-) -> Tuple[Columns, Dict[str, Dict[str, Any]], List[Tuple[str, str, str]]]:
+    connection: Connection, columns: Mapping[str, Any], purged: Sequence[str], referred: str
+) -> Tuple[Columns, Dict[str, TableFacts], List[Incoming]]:
     """Of the catalog: the columns of all these tables, facts about those that are purged, and the foreign keys that
-    refer to one of them (name, table, definition). Tables that do not exist are left out.
+    refer to one of them. Tables that do not exist are left out.
     """
     found: Dict[str, Dict[str, Tuple[str, bool]]] = {}
-    facts: Dict[str, Dict[str, Any]] = {}
-    incoming: List[Tuple[str, str, str]] = []
+    facts: Dict[str, TableFacts] = {}
+    incoming: List[Incoming] = []
     with connection.cursor() as cursor:
         cursor.execute(_COLUMNS, (list(columns),))
         for table, column, kind, not_null in cursor.fetchall():
@@ -120,10 +139,11 @@ def read_layout(
         for table in purged:
             if table in found:
                 cursor.execute(_TABLE, (table,))
-                facts[table] = dict(zip([column[0] for column in cursor.description], cursor.fetchone()))
+                names = [column[0] for column in cursor.description or ()]
+                facts[table] = cast(TableFacts, dict(zip(names, cursor.fetchone())))
         if referred in found:
             cursor.execute(_INCOMING, (referred,))
-            incoming = [tuple(row) for row in cursor.fetchall()]
+            incoming = [(row[0], row[1], row[2]) for row in cursor.fetchall()]
     return found, facts, incoming
 
 
@@ -147,19 +167,22 @@ def column_problems(columns: Mapping[str, Mapping[str, str]], found: Columns) ->
     return problems
 
 
-def table_problems(facts: Mapping[str, Mapping[str, Any]]) -> List[str]:
+def table_problems(facts: Mapping[str, TableFacts]) -> List[str]:
     problems = []
     for table, fact in facts.items():
         if not fact["plain"]:
             problems.append("%s is partitioned, inherited from, or no table" % table)
-        problems.extend("%s has %s" % (table, name) for name in ("row_security", "rules") if fact[name])
+        if fact["row_security"]:
+            problems.append("%s has row security" % table)
+        if fact["rules"]:
+            problems.append("%s has rules" % table)
     return problems
 
 
 def layout_problems(
     found: Columns,
-    facts: Mapping[str, Mapping[str, Any]],
-    incoming: Sequence[Tuple[str, str, str]],
+    facts: Mapping[str, TableFacts],
+    incoming: Sequence[Incoming],
     foreign_key_missing: bool,
 ) -> List[str]:
     problems = column_problems(COLUMNS, found)
@@ -171,60 +194,47 @@ def layout_problems(
     problems += table_problems(facts)
     expected = [row for row in incoming if row[1] == TAGS and row[2].replace(" NOT VALID", "") == INCOMING]
     if len(incoming) != len(expected):
-        names = ", ".join("%s of %s" % row[:2] for row in incoming if row not in expected)
+        names = ", ".join("%s of %s" % (row[0], row[1]) for row in incoming if row not in expected)
         problems.append("%s is referred to by %s" % (EVENTS, names))
     if len(expected) != 1 and not foreign_key_missing and EVENTS in found:
         problems.append("%s has %s incoming foreign keys of %s" % (EVENTS, len(expected) or "no", TAGS))
     return problems
 
 
-def floor(request: Mapping[str, Any], environment: Optional[Mapping[str, str]] = None) -> int:
-    """The fewest days that may be kept: the caller's own minimum or that of the backend's environment."""
+def floor(minimum: int, environment: Optional[Mapping[str, str]] = None) -> int:
+    """The fewest days that may be kept: the caller's own ``minimum`` or that of the backend's environment."""
     value = (os.environ if environment is None else environment).get(FLOOR, "").strip() or "0"
     if not value.isdecimal():
-        raise RetainTooShort("%s is %r, which is no number of days." % (FLOOR, value), "Set it to a whole number.")
-    return max(int(value), request.get("minimum_retain_days") or 0)
+        raise RetainTooShort("%s is %r, not a number of days." % (FLOOR, value), "Set it to a whole number.")
+    return max(int(value), minimum)
 
 
-def cutoff_of(cursor: Any, days: int) -> str:
+def cutoff_of(cursor: Cursor, days: int) -> str:
     """That many days of 24 hours ago, as the application counts them, whatever the session's time zone does at a change
     of clocks; ISO 8601, from the server's clock."""
     cursor.execute(_CUTOFF, (days,))
     return str(cursor.fetchone()[0])
 
 
-def resolve(connection: Any, request: Mapping[str, Any]) -> Scope:
-    """The scope of a request: ``organisation`` (name) or None for all, ``app_id`` or None, ``retain_days``.
-
-    Raises RetainTooShort, OrganisationMissing and UnknownApp.
-    """
-    least = floor(request)
-    if request["retain_days"] < least and request.get("read_events", True):
-        raise RetainTooShort(
-            "retain_days is %d, and at least %d days have to be kept here." % (request["retain_days"], least),
-            "Raise retain_days; the minimum is set by minimum_retain_days or by %s of the backend." % FLOOR,
-        )
-    named = request["organisation"] is not None
-    chosen = [_organisations.find(connection, request["organisation"])] if named else _organisations.known(connection)
+def resolve(connection: Connection, request: PlanRequest) -> Scope:
+    """The scope of a request. Raises OrganisationMissing and UnknownApp."""
+    name = request["organisation"]
+    chosen = _organisations.known(connection) if name is None else [_organisations.find(connection, name)]
     with connection.cursor() as cursor:
-        values = {"organisation": chosen[0]["id"] if named else None, "app": request["app_id"]}
-        cursor.execute(_ENVIRONMENTS, values)
-        names = [column[0] for column in cursor.description]
-        environments = [dict(zip(names, row)) for row in cursor.fetchall()]
+        cursor.execute(_ENVIRONMENTS, {"organisation": name and chosen[0]["id"], "app": request["app_id"]})
+        names = [column[0] for column in cursor.description or ()]
+        environments = [cast(Environment, dict(zip(names, row))) for row in cursor.fetchall()]
         if request["app_id"] is not None:
             chosen = _organisation_of_app(cursor, request, chosen)
-        cutoff = cutoff_of(cursor, request["retain_days"])
     return {
-        "cutoff": cutoff,
-        "retain_days": request["retain_days"],
         "everything": request["organisation"] is None and request["app_id"] is None,
         "app_id": request["app_id"],
-        "organisations": [{"id": row["id"], "name": row["name"]} for row in chosen],
+        "organisations": [Organisation(id=row["id"], name=row["name"]) for row in chosen],
         "environments": environments,
     }
 
 
-def _organisation_of_app(cursor: Any, request: Mapping[str, Any], chosen: List[Dict[str, str]]) -> List[Dict[str, str]]:
+def _organisation_of_app(cursor: Cursor, request: PlanRequest, chosen: List[Dict[str, str]]) -> List[Dict[str, str]]:
     cursor.execute("select organisation_id from api_app where id = %s", (request["app_id"],))
     row = cursor.fetchone()
     own = [one for one in chosen if row and one["id"] == row[0]]
@@ -236,45 +246,3 @@ def _organisation_of_app(cursor: Any, request: Mapping[str, Any], chosen: List[D
             "Give the id of an app (a UUID, in the address of its page in the console), not its name.",
         )
     return own
-
-
-class Condition:
-    """What may go of a table ``e``: SQL, and its values as named parameters."""
-
-    condition: str
-    values: Dict[str, Any]
-
-
-class Rule(Condition):
-    """The rule as a condition on ``api_secretevent e``.
-
-    ``holds`` are exceptions (``purge/streams``): ``base`` is the rule without them, ``condition`` with them.
-    """
-
-    def __init__(self, scope: Scope, holds: Sequence[Mapping[str, Any]] = ()) -> None:
-        self.values = {"cutoff": scope["cutoff"]}
-        self.base = "e.event_type = 'R' and e.timestamp <= %(cutoff)s::timestamptz"
-        if not scope["everything"]:
-            self.values["environments"] = [row["id"] for row in scope["environments"]]
-            self.base += " and e.environment_id = any(%(environments)s)"
-        self.holds = [self._hold(number, hold, scope) for number, hold in enumerate(holds)]
-        held = " or ".join(self.holds)
-        self.condition = "%s and not (%s)" % (self.base, held) if held else self.base
-
-    def _hold(self, number: int, hold: Mapping[str, Any], scope: Scope) -> str:
-        own = "hold_%d_" % number
-        self.values[own + "in"] = [
-            row["id"] for row in scope["environments"] if row["organisation_id"] == hold["organisation_id"]
-        ]
-        return held("e.environment_id = any(%%(%sin)s)" % own, hold, own, self.values)
-
-
-def held(place: str, hold: Mapping[str, Any], own: str, values: Dict[str, Any]) -> str:
-    """The condition for what a stream holds back: events at a place (SQL) after (timestamp, id), or within two
-    timestamps. ``own`` begins the names of its values."""
-    values[own + "from"] = hold["from"]
-    if hold["to"] is None:
-        values[own + "id"] = hold["from_id"]
-        return "(%s and (e.timestamp, e.id) > (%%(%sfrom)s::timestamptz, %%(%sid)s))" % (place, own, own)
-    values[own + "to"] = hold["to"]
-    return "(%s and e.timestamp between %%(%sfrom)s::timestamptz and %%(%sto)s::timestamptz)" % (place, own, own)

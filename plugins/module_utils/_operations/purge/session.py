@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Any, Iterator, Optional, Sequence
+from typing import Iterator, Optional, Sequence
 
+from ..core.types import Connection, Cursor
 from ..core.words import people_seconds
 
 _BLOCKERS = """
@@ -24,14 +25,16 @@ order by a.xact_start nulls last limit 1
 class Session:
     """``lock_timeout`` in seconds (0: none) for each wait of a deleting transaction."""
 
-    def __init__(self, connection: Any, lock_timeout: float, check_interval: bool) -> None:
+    def __init__(self, connection: Connection, lock_timeout: float, check_interval: bool) -> None:
         self.connection = connection
         self._lock_timeout = round(lock_timeout * 1000)
         # A server notices a client that was killed within a statement only when it looks (since version 14).
         self._more = "; set local client_connection_check_interval = 1000" if check_interval else ""
 
     @contextlib.contextmanager
-    def transaction(self, lock_timeout: Optional[int] = None, statement_timeout: Optional[int] = None) -> Iterator[Any]:
+    def transaction(
+        self, lock_timeout: Optional[int] = None, statement_timeout: Optional[int] = None
+    ) -> Iterator[Cursor]:
         """A cursor in a transaction; limits in milliseconds, by default the caller's. An error rolls back."""
         limit = self._lock_timeout if lock_timeout is None else lock_timeout
         more = self._more
@@ -52,7 +55,7 @@ class Session:
         return blocker(self.connection, tables)
 
 
-def blocker(connection: Any, tables: Sequence[str]) -> str:
+def blocker(connection: Connection, tables: Sequence[str]) -> str:
     """Who else holds a lock on one of the tables for the longest time, in words."""
     with connection.cursor() as cursor:
         cursor.execute(_BLOCKERS, (list(tables),))

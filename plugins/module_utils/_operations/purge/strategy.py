@@ -10,21 +10,35 @@ that has none.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, List, Mapping, Optional
+from typing import Any, Callable, Dict, List, Optional
 
-Facts = Mapping[str, Any]
+from .types import Expected
 
 SMALL = 0.02  # of the table: below that the index of the environments is quicker than a walk over all blocks
-# Seconds. Measured on two cores with the table in memory; the real ones differ, so what is said is "about".
+# Seconds, measured on two cores with the table in memory; results call what follows from them "about".
 PER_BLOCK = 6e-6  # looking at a block of the table
 PER_ROW = {"kept": 17e-6, "set_aside": 4e-6}  # deleting a row with and without the check of the incoming foreign key
 PER_ROW_BY_INDEX = 60e-6
 BLOCK = 8192
 WAL_PER_ROW = 80  # bytes, without the images of pages
 IMAGE = 0.85  # of a page, after each checkpoint that falls into the purge
-
-
 WORTH_A_REWRITE = 0.5  # of the table
+
+
+@dataclass(frozen=True)
+class Facts:
+    """``time_index``: there is an index by environment and time. ``share``: the part of the table that goes (0 to 1),
+    None where it is unknown; ``total`` are the table's rows, None likewise. ``rewrite``: the plan of
+    ``rewrite/rewrite``, where that was made."""
+
+    server_version: int
+    time_index: bool
+    full_page_writes: bool
+    eligible: int
+    total: Optional[int]
+    share: Optional[float]
+    blocks: int
+    rewrite: Optional[Dict[str, Any]] = None
 
 
 def nothing(facts: Facts) -> List[str]:
@@ -42,44 +56,28 @@ class Strategy:
 
 
 def against_rewrite(facts: Facts) -> List[str]:
-    return list(facts["rewrite"]["refused"]) if facts.get("rewrite") else ["it was not looked at"]
+    return list(facts.rewrite["refused"]) if facts.rewrite else ["it was not looked at"]
 
 
 def rewrite_not_by_itself(facts: Facts) -> List[str]:
-    """It needs room for a copy and a moment in which nobody stays in the table."""
-    reasons = []
-    if (facts["share"] or 0.0) < WORTH_A_REWRITE:
+    """It needs room for a copy and a moment without long transactions in the table."""
+    reasons, plan = [], facts.rewrite or {}
+    if (facts.share or 0.0) < WORTH_A_REWRITE:
         reasons.append("most of the table stays")
-    if facts["rewrite"]["free_bytes"] is None:
+    if plan["free_bytes"] is None:
         reasons.append("whether the disk has room for a copy cannot be seen from here")
-    if facts["rewrite"]["waits_for"]:
-        reasons.append("it would wait for %s" % facts["rewrite"]["waits_for"])
+    if plan["waits_for"]:
+        reasons.append("it would wait for %s" % plan["waits_for"])
     return reasons
 
 
 def against_delete(facts: Facts) -> List[str]:
-    if facts["server_version"] < 140000 and not facts["time_index"]:
+    if facts.server_version < 140000 and not facts.time_index:
         return [
             "PostgreSQL %d cannot walk a table by blocks, and this release has no index by environment and time"
-            % (facts["server_version"] // 10000)
+            % (facts.server_version // 10000)
         ]
     return []
-
-
-def against_stock(facts: Facts) -> List[str]:
-    reasons = []
-    if facts.get("archive"):
-        reasons.append("it hands no rows over, and archive_dest is given")
-    if not facts["application"]:
-        reasons.append("deployment=database reaches the database alone, and this is the application's command")
-    if facts["release_deletes_history"]:
-        reasons.append(
-            "the command of %s also deletes updates and deletions, the secrets' version history; since v2.73.0 it does "
-            "not" % (facts["release"] or "this release")
-        )
-    if facts["held"]:
-        reasons.append("it would delete events that a log stream has not delivered")
-    return reasons
 
 
 STRATEGIES: Dict[str, Strategy] = {
@@ -92,15 +90,14 @@ STRATEGIES: Dict[str, Strategy] = {
     "delete": Strategy(
         "delete",
         against_delete,
-        "it is online, needs no more than the tables' owner, and can be stopped and taken up at any time",
+        "it is online, needs only the rights of the tables' owner, and can be stopped and resumed at any time",
     ),
-    "stock": Strategy("stock", against_stock, "it is what is left"),
 }
 
 
 @dataclass(frozen=True)
 class Choice:
-    strategy: Optional[str]  # None: nothing will do
+    strategy: Optional[str]  # None: no strategy works
     why: str
     against: List[str]
 
@@ -120,20 +117,20 @@ def choose(wanted: str, facts: Facts) -> Choice:
 
 def by_index(facts: Facts) -> Optional[str]:
     """Why the rows are found by the index of the environments; None for a walk over all blocks."""
-    if not facts["time_index"]:
+    if not facts.time_index:
         return None
-    if facts["server_version"] < 140000:
+    if facts.server_version < 140000:
         return "PostgreSQL before version 14 reads the whole table for each range of blocks"
-    if facts["share"] is not None and facts["share"] <= SMALL:
-        return "only %.1f %% of the rows go" % (100 * facts["share"])
+    if facts.share is not None and facts.share <= SMALL:
+        return "only %.1f %% of the rows are deleted" % (100 * facts.share)
     return None
 
 
-def expected(facts: Facts, index: bool, foreign_key: str) -> Dict[str, Any]:
-    """``seconds`` and ``wal_bytes`` of a delete: orders of magnitude, not promises."""
-    rows, blocks, share = facts["eligible"], facts["blocks"], facts["share"] or 0.0
-    per_block = (facts["total"] or rows) / blocks if blocks else 0
+def expected(facts: Facts, index: bool, foreign_key: str) -> Expected:
+    """The costs of a delete."""
+    rows, blocks, share = facts.eligible, facts.blocks, facts.share or 0.0
+    per_block = (facts.total or rows) / blocks if blocks else 0
     touched = blocks * (1 - (1 - share) ** per_block) if not index else min(blocks, rows)
-    wal = rows * WAL_PER_ROW + (touched * BLOCK * IMAGE if facts["full_page_writes"] else 0)
+    wal = rows * WAL_PER_ROW + (touched * BLOCK * IMAGE if facts.full_page_writes else 0)
     seconds = rows * PER_ROW_BY_INDEX if index else blocks * PER_BLOCK + rows * PER_ROW[foreign_key]
     return {"seconds": round(seconds, 1), "wal_bytes": int(wal)}

@@ -1,22 +1,24 @@
 # SPDX-FileCopyrightText: 2026 The phase.console authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What stands in the way of a purge, or would suffer from it. Each finding: ``what``, ``text``, ``blocks``.
-
-``blocks`` names what would wait or fail: delete, set_aside; nothing for what is only good to know. Sources:
+"""What is in the way of a purge, or would suffer from it. A finding that blocks nothing is only good to know. Sources:
 pg_stat_activity, pg_locks, pg_prepared_xacts, pg_stat_replication, pg_replication_slots (documentation, 28.2, 54).
 Texts of queries are left out: they can hold ciphertext.
 """
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Sequence, Tuple
+from typing import List, Sequence, Tuple, cast
 
 from ..core.lock import holder_of, key_of
+from ..core.types import Connection
 from ..core.words import people_bytes, people_seconds
 from .scope import EVENTS, TAGS
+from .types import Finding
 
 KEY = key_of("purge")
+# pid, name, state, seconds, is pg_dump, has locked one of the tables
+Snapshot = Tuple[int, str, str, float, bool, bool]
 OLD = 300  # seconds after which a transaction is worth a word
 
 _SNAPSHOTS = """
@@ -43,7 +45,7 @@ where l.granted and l.pid <> pg_backend_pid()
 order by 5 desc
 """
 
-# The stock command's own statements; between two batches its session shows none.
+# The statements of the application's own command; between two batches its session shows none.
 _STOCK = """
 select a.pid from pg_catalog.pg_stat_activity a
 where a.datname = current_database() and a.pid <> pg_backend_pid() and a.application_name not like 'phase.console%%'
@@ -63,19 +65,17 @@ where database = current_database() order by prepared
 """
 
 
-def look(connection: Any, others: Sequence[str] = ()) -> List[Dict[str, Any]]:
+def look(connection: Connection, others: Sequence[str] = ()) -> List[Finding]:
     """``others`` are tables that are purged beside the events."""
     values = {"events": EVENTS, "tags": TAGS, "tables": [EVENTS, TAGS, *others]}
-    found: List[Dict[str, Any]] = []
+    found: List[Finding] = []
     with connection.cursor() as cursor:
         cursor.execute(_SNAPSHOTS, values)
-        found += snapshots(cursor.fetchall())
+        found += snapshots(cast(List[Snapshot], cursor.fetchall()))
         cursor.execute(_HOLDERS, values)
         for pid, mode, table, name, seconds in cursor.fetchall():
             text = "%s (pid %d) holds %s on %s since %s" % (name, pid, mode, table, people_seconds(seconds))
-            found.append(
-                finding("lock", text, "delete", "set_aside", *(["rewrite", "stock"] if table in others else []))
-            )
+            found.append(finding("lock", text, "delete", "set_aside", *(["rewrite"] if table in others else [])))
         cursor.execute(_STOCK, ())
         for (pid,) in cursor.fetchall():
             text = "the application's own purge seems to be at work (pid %d): both would delete the same rows" % pid
@@ -98,12 +98,11 @@ def look(connection: Any, others: Sequence[str] = ()) -> List[Dict[str, Any]]:
             found.append(finding("prepared_transaction", text % (gid, people_seconds(seconds)), "set_aside"))
     holder = holder_of(connection, KEY)
     if holder is not None:
-        found.append(finding("purge", "a purge is running: %s" % holder, "delete", "set_aside", "stock"))
+        found.append(finding("purge", "a purge is running: %s" % holder, "delete", "set_aside"))
     return found
 
 
-def snapshots(rows: Sequence[Tuple[int, str, str, float, bool, bool]]) -> List[Dict[str, Any]]:
-    """Findings for (pid, name, state, seconds, is pg_dump, has locked one of the tables)."""
+def snapshots(rows: Sequence[Snapshot]) -> List[Finding]:
     found = []
     for pid, name, state, seconds, dump, locks in rows:
         who = "%s (pid %d, %s, open since %s)" % (name, pid, state, people_seconds(seconds))
@@ -116,5 +115,5 @@ def snapshots(rows: Sequence[Tuple[int, str, str, float, bool, bool]]) -> List[D
     return found
 
 
-def finding(what: str, text: str, *blocks: str) -> Dict[str, Any]:
+def finding(what: str, text: str, *blocks: str) -> Finding:
     return {"what": what, "text": text, "blocks": list(blocks)}

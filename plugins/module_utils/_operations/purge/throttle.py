@@ -9,6 +9,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from ..core.api import Context
 from ..core.server import free_bytes
+from ..core.types import Connection, Cursor
 from ..core.words import people_bytes
 from .scope import EVENTS
 
@@ -45,7 +46,7 @@ class Throttle:
     second, ``free_disk`` in bytes, ``autovacuum`` (wait while one works on the tables)."""
 
     def __init__(
-        self, context: Context, connection: Any, limits: Mapping[str, Any], tables: Sequence[str] = (EVENTS,)
+        self, context: Context, connection: Connection, limits: Mapping[str, Any], tables: Sequence[str] = (EVENTS,)
     ) -> None:
         self._context = context
         self._connection = connection
@@ -54,7 +55,7 @@ class Throttle:
         self._wal: Optional[Tuple[float, float]] = None
         self._written: List[Tuple[float, float]] = []  # (clock, position) that not every replica has applied yet
         self._blind: List[str] = []
-        self._checks: Dict[str, Callable[[Any, Any], Optional[str]]] = {
+        self._checks: Dict[str, Callable[[Cursor, Any], Optional[str]]] = {
             "replica_lag": self._replica_lag,
             "wal_rate": self._wal_rate,
             "writer_latency": self._writer_latency,
@@ -79,7 +80,7 @@ class Throttle:
             self._blind.append(name)
             self._context.report("%s cannot be watched: %s" % (name, why))
 
-    def _replica_lag(self, cursor: Any, limit: float) -> Optional[str]:
+    def _replica_lag(self, cursor: Cursor, limit: float) -> Optional[str]:
         cursor.execute(_LAG)
         replicas, seen, seconds, applied, position = cursor.fetchone()
         if replicas and not seen:
@@ -90,7 +91,7 @@ class Throttle:
             seconds = max(seconds, now - self._written[0][0])
         return "a replica is %.1f s behind" % seconds if seconds > limit else None
 
-    def _wal_rate(self, cursor: Any, limit: float) -> Optional[str]:
+    def _wal_rate(self, cursor: Cursor, limit: float) -> Optional[str]:
         cursor.execute(_WAL)
         now, position = self._context.clock(), cursor.fetchone()[0]
         before, self._wal = self._wal, (now, position)
@@ -99,23 +100,23 @@ class Throttle:
         rate = (position - before[1]) / (now - before[0])
         return "%s of WAL a second" % people_bytes(rate) if rate > limit else None
 
-    def _writer_latency(self, cursor: Any, limit: float) -> Optional[str]:
+    def _writer_latency(self, cursor: Cursor, limit: float) -> Optional[str]:
         begun = self._context.clock()
         cursor.execute(_PROBE)
         seconds = self._context.clock() - begun
         return "a small commit takes %.0f ms" % (seconds * 1000) if seconds > limit else None
 
-    def _lock_wait(self, cursor: Any, limit: float) -> Optional[str]:
+    def _lock_wait(self, cursor: Cursor, limit: float) -> Optional[str]:
         cursor.execute(_WAITS, (limit,))
         count, longest = cursor.fetchone()
         return "%d session%s waiting for locks, up to %.1f s" % (count, "s"[: count > 1], longest) if count else None
 
-    def _autovacuum(self, cursor: Any, limit: bool) -> Optional[str]:
+    def _autovacuum(self, cursor: Cursor, limit: bool) -> Optional[str]:
         cursor.execute(_VACUUM, (self._tables,))
         row = cursor.fetchone()
         return "a vacuum works on the table (pid %d, %s)" % tuple(row) if row else None
 
-    def _free_disk(self, cursor: Any, limit: float) -> Optional[str]:
+    def _free_disk(self, cursor: Cursor, limit: float) -> Optional[str]:
         free = free_bytes(self._connection)
         if free is None:
             self._cannot("free_disk", "the server's disk cannot be seen from here")
@@ -157,6 +158,10 @@ class Control:
     def over(self) -> bool:
         return self.deadline is not None and self._context.clock() >= self.deadline
 
+    def rounded(self) -> Dict[str, float]:
+        """Pauses as results have them."""
+        return {name: round(seconds, 1) for name, seconds in self.paused.items()}
+
     def gate(self) -> Optional[str]:
         """None to go on, or what stops the run. Raises Cancelled, and psycopg2's error when the lock was lost."""
         told, last = float("-inf"), ""
@@ -188,8 +193,3 @@ class Control:
         self._looked = now
         self._confirm()
         return self._throttle.reasons()
-
-
-def rounded(paused: Mapping[str, float]) -> Dict[str, float]:
-    """Pauses as results tell them."""
-    return {name: round(seconds, 1) for name, seconds in paused.items()}

@@ -1,20 +1,22 @@
 # SPDX-FileCopyrightText: 2026 The phase.console authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""When service-account tokens were last used, as far as only read events tell it.
+"""When service-account tokens were last used, where only a read event shows it.
 
 Phase shows ``last_used_at`` of a token and, where that is null or the column is missing (before v2.69.0), the time of
 the token's newest event of any kind; since the column exists it also writes that time into it when somebody looks. A
 purge of that newest event would make the token look unused, so the time is written into the column before, by the same
-rule. Without the column there is no place for it: then it is told.
+rule. Without the column there is no place for it, and a warning names the token.
 """
 
 from __future__ import annotations
 
-from typing import Any, Dict, List
+from typing import List, cast
 
-from .scope import Rule
+from ..core.types import Connection
+from .rule import Rule
 from .session import Session
+from .types import Token
 
 _COLUMN = """
 select exists (select from pg_catalog.pg_attribute where attrelid = to_regclass('api_serviceaccounttoken')
@@ -45,23 +47,23 @@ order by a.name, t.name, t.id
 _INDEX = "select exists (select from pg_catalog.pg_indexes where indexname = 'sa_token_last_used_idx')"
 
 
-def has_column(connection: Any) -> bool:
+def has_column(connection: Connection) -> bool:
     with connection.cursor() as cursor:
         cursor.execute(_COLUMN)
         return bool(cursor.fetchone()[0])
 
 
-def affected(connection: Any, rule: Rule, column: bool) -> List[Dict[str, str]]:
-    """Tokens whose time of last use is known by a row that goes: ``id``, ``name``, ``account``, ``last_used``."""
+def affected(connection: Connection, rule: Rule, column: bool) -> List[Token]:
+    """Tokens whose time of last use is known only by a row that goes."""
     unknown = "and t.last_used_at is null" if column else ""
     with connection.cursor() as cursor:
         cursor.execute(_INDEX)
         query = _LAST if cursor.fetchone()[0] else _LAST_AT_ONCE
         cursor.execute(query.format(unknown=unknown, condition=rule.condition), rule.values)
-        return [dict(zip(("id", "name", "account", "last_used"), row)) for row in cursor.fetchall()]
+        return [cast(Token, dict(zip(("id", "name", "account", "last_used"), row))) for row in cursor.fetchall()]
 
 
-def keep(session: Session, tokens: List[Dict[str, str]]) -> int:
+def keep(session: Session, tokens: List[Token]) -> int:
     """Write the times into the column, where it is still null."""
     kept = 0
     with session.transaction() as cursor:

@@ -12,17 +12,17 @@ at the rule again for a row that somebody changed meanwhile (PostgreSQL document
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Callable, List, Mapping, Optional
 
 from ..core.api import Context
 from ..core.waiting import RETRIED, patiently, scaled
 from ..core.words import people_bytes
 from .errors import PurgeBlocked
 from .export import Exporter, selection
-from .scope import EVENTS, TAGS, Condition
+from .log_table import READS, Subject
+from .rule import Rule
 from .session import Session
-from .throttle import Control, rounded
+from .throttle import Control
 
 SMALLEST, LARGEST = 64, 65536  # blocks in a transaction
 FEWEST, MOST = 200, 50_000  # rows in a transaction, by index
@@ -61,32 +61,6 @@ EXPORTED = "with gone as (delete from {table} e where {condition} returning e.*)
 EXPORTED_BY_INDEX = (
     DOOMED
     + "gone as (delete from {table} e where e.ctid = any(array(select place from doomed)) returning e.*){exported}"
-)
-
-
-@dataclass(frozen=True)
-class Subject:
-    """A table (``e`` in conditions) whose rows go. Its names are constants of this package.
-
-    ``others`` is the statement that goes with each delete, for the rows ``t`` that refer to those in ``gone`` (id);
-    ``referring`` is the other table that it deletes from. ``group`` leads an index that ``time`` follows; only a walk
-    by index needs it.
-    """
-
-    table: str
-    time: str
-    key: str = "id"
-    group: str = ""
-    others: str = ""
-    referring: Tuple[str, ...] = ()
-
-
-READ_EVENTS = Subject(
-    EVENTS,
-    "timestamp",
-    group="environment_id",
-    others="delete from api_secretevent_tags t using gone where t.secretevent_id = gone.id",
-    referring=(TAGS,),
 )
 
 
@@ -130,9 +104,9 @@ class Walk:
         context: Context,
         session: Session,
         control: Control,
-        rule: Condition,
+        rule: Rule,
         target: float,
-        subject: Subject = READ_EVENTS,
+        subject: Subject = READS.subject,
         exporter: Optional[Exporter] = None,
     ) -> None:
         self._context = context
@@ -142,7 +116,7 @@ class Walk:
         self._target = target
         self._exporter = exporter
         self.subject = subject
-        self.progress = Progress(context, control, exporter, "" if subject is READ_EVENTS else subject.table + ": ")
+        self.progress = Progress(context, control, exporter, "" if subject is READS.subject else subject.table + ": ")
         self.skipped = False  # rows that somebody had locked were passed over
         self.block = 0
         self._first = ""  # what each batch's transaction begins with
@@ -267,14 +241,3 @@ class Walk:
             blocked=PurgeBlocked,
         )
         return found[0] if went else None
-
-
-def facts(walk: Walk, control: Control) -> Dict[str, Any]:
-    seconds = control.seconds()
-    return {
-        "deleted": walk.progress.deleted,
-        "batches": walk.progress.batches,
-        "seconds": round(seconds, 2),
-        "rows_per_second": round(walk.progress.deleted / seconds) if seconds > 0 else 0,
-        "paused": rounded(control.paused),
-    }

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import socket
 from dataclasses import asdict
-from typing import Any, Optional
+from typing import List, Optional
 
 from ..core.api import Context
 from ..core.database import supports_check_interval
 from ..core.lock import Lock, holder_of, session_name
+from ..core.types import Connection
 from .errors import PurgeRunning
 from .export import Exporter
 from .session import Session
@@ -22,7 +23,7 @@ class Workplace:
     """The lock and the connections of a run that changes something."""
 
     def __init__(self, context: Context, lock_timeout: float, host: str) -> None:
-        self._held = [context.connect("purge lock")]
+        self._held: List[Connection] = [context.connect("purge lock")]
         self.watcher = self._open(context, "purge watch")
         self.lock = Lock(self._held[0], KEY, session_name("purge", host, socket.gethostname()))
         if not self.lock.take():
@@ -37,7 +38,7 @@ class Workplace:
         self.session = Session(connection, lock_timeout, supports_check_interval(connection))
         self.exporter: Optional[Exporter] = None  # takes what is deleted to the caller
 
-    def _open(self, context: Context, purpose: str) -> Any:
+    def _open(self, context: Context, purpose: str) -> Connection:
         self._held.append(context.connect(purpose))
         return self._held[-1]
 

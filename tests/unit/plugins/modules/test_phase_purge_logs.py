@@ -7,59 +7,90 @@ import pytest
 from ansible_collections.phase.console.plugins.module_utils._call.module import Call
 from ansible_collections.phase.console.plugins.module_utils._errors import BadOption, PhaseError
 from ansible_collections.phase.console.plugins.module_utils._operations.purge import operation as purge
-from ansible_collections.phase.console.plugins.module_utils._purge.purge_logs import THROTTLE
+from ansible_collections.phase.console.plugins.module_utils._purge.purge_logs import THROTTLE, summary
 from ansible_collections.phase.console.plugins.module_utils._target.base import Target
 from ansible_collections.phase.console.plugins.modules import phase_purge_logs
 
 SIZES = {"rows": 1000, "table_bytes": 800_000, "index_bytes": 300_000, "dead_rows": 0, "blocks": 98}
 PLACE = {"organisation": "SpaceX", "app": "Launch", "app_id": "a", "environment": "Production", "environment_id": "e"}
-PLAN = {
-    "scope": {"cutoff": "2026-01-01T00:00:00.000000+00:00", "organisations": [{"id": "o", "name": "SpaceX"}]},
+READS = {
+    "name": "read_events",
+    "table": "api_secretevent",
+    "retain_days": 30,
+    "cutoff": "2026-01-01T00:00:00.000000+00:00",
     "eligible": 700,
     "exact": True,
     "held_back": 0,
-    "log_streams": [],
-    "months": [dict(PLACE, month="2025-11", rows=300), dict(PLACE, month="2025-12", rows=400)],
+    "kept": [],
+    "undelivered": [],
     "bytes": 560_000,
     "before": SIZES,
-    "strategy": "delete",
-    "why": "",
-    "path": "blocks",
-    "path_why": "each block is visited once",
-    "foreign_key": "kept",
-    "expected": {"seconds": 0.1, "wal_bytes": 100_000},
-    "obstacles": [],
-    "token_last_used": {"kept_in_column": True, "tokens": []},
-    "recovery": None,
-    "release": "v2.73.0",
     "triggers": [],
-    "streams_ignored": False,
-    "read_events": True,
-    "other_logs": {},
+    "missing": None,
 }
-LOG = {
+AUDIT = {
+    **READS,
+    "name": "audit_events",
     "table": "api_auditevent",
     "retain_days": 90,
     "cutoff": "2025-11-01T00:00:00.000000+00:00",
     "eligible": 40,
     "held_back": 2,
-    "kept": [{"rows": 2, "why": "log stream datadog wants them"}],
+    "kept": [{"rows": 2, "why": "log stream datadog has not delivered them: it is paused", "stream": "s"}],
     "bytes": 16_000,
-    "before": SIZES,
-    "triggers": [],
-    "missing": None,
 }
-MISSING = dict(LOG, eligible=0, held_back=0, kept=[], bytes=0, before=None, missing="this release has none")
-DONE = {
-    "deleted": 690,
-    "remaining": 10,
-    "stopped_by": "max_duration",
-    "rows_per_second": 1000,
-    "recovered": None,
-    "tokens_kept": 0,
-    "after": SIZES,
-    "other_logs": {},
+MISSING = {**AUDIT, "name": "scim_events", "eligible": 0, "held_back": 0, "kept": [], "bytes": 0, "before": None}
+MISSING["missing"] = "this release has none"
+WAY = {
+    "strategy": "delete",
+    "why": "",
+    "path": "blocks",
+    "path_why": "each block is visited once",
+    "foreign_key": "kept",
+    "foreign_key_why": "it was asked for",
+    "expected": {"seconds": 0.1, "wal_bytes": 100_000},
+    "rewrite": None,
 }
+PLAN = {
+    "scope": {"organisations": [{"id": "o", "name": "SpaceX"}]},
+    "logs": {"read_events": READS},
+    "way": WAY,
+    "months": [dict(PLACE, month="2025-11", rows=300), dict(PLACE, month="2025-12", rows=400)],
+    "log_streams": "respect_deliverable",
+    "token_last_used": {"kept_in_column": True, "tokens": []},
+    "obstacles": [],
+    "recovery": None,
+    "release": "v2.73.0",
+    "database": {"database": "phase", "cluster": None},
+}
+
+
+def plan_of(*logs, **more):
+    """The plan with these logs instead."""
+    return dict(PLAN, logs={log["name"]: log for log in logs}, **more)
+
+
+def done_of(**more):
+    """An outcome: (deleted, remaining, stopped_by) by log."""
+    logs = {name: outcome(*numbers) for name, numbers in more.items()}
+    return {
+        "logs": logs,
+        "seconds": 0.7,
+        "rows_per_second": 1000,
+        "batches": 3,
+        "paused": {},
+        "recovered": None,
+        "foreign_key": {"state": "kept"},
+        "tokens_kept": 0,
+        "rewrite": None,
+    }
+
+
+def outcome(deleted, remaining=0, stopped_by=None):
+    return {"deleted": deleted, "remaining": remaining, "exact": True, "stopped_by": stopped_by, "after": SIZES}
+
+
+DONE = done_of(read_events=(690, 10, "max_duration"))
 
 
 class Known(Target):
@@ -94,39 +125,66 @@ def logs():
 def test_check_mode_only_plans_and_counts(logs):
     result, asked, _warned = logs(check=True)
     assert [name for name, _request in asked] == ["plan"] and asked[0][1]["count"] is True
+    assert asked[0][1]["retain"] == {"read_events": 30}
     assert result["changed"] and result["eligible"] == 700 and "deleted" not in result
-    assert result["after"]["dead_rows"] == 700 and result["after"]["rows"] == 300
-    assert "SpaceX / Launch / Production: 700" in result["plan"]["summary"]
+    reads = result["logs"]["read_events"]
+    assert reads["after"]["dead_rows"] == 700 and reads["after"]["rows"] == 300 and "deleted" not in reads
+    assert result["summary"][0] == (
+        "Would delete 700 read events older than 2026-01-01T00:00:00Z (about 560 kB). Strategy: delete, block by block."
+    )
+    assert "SpaceX / Launch / Production: 700" in result["summary"]
     assert result["diff"]["before"] == "SpaceX / Launch / Production: 700\n" and result["diff"]["after"] == ""
 
 
 def test_a_real_run_does_not_count_first(logs):
-    result, asked, _warned = logs(plan=dict(PLAN, exact=False, months=None))
+    result, asked, _warned = logs(plan=plan_of(dict(READS, exact=False), months=None))
     assert [name for name, _request in asked] == ["plan", "apply"] and asked[0][1]["count"] is False
     assert (result["deleted"], result["remaining"], result["eligible"]) == (690, 10, 700) and "diff" not in result
     assert asked[1][1]["throttle"]["replica_lag"] == 30.0 and asked[1][1]["transaction_time"] == 0.25
+    assert result["stopped_by"] == "max_duration" and result["logs"]["read_events"]["after"] == SIZES
+
+
+def test_the_summary_of_a_run_says_what_was_done(logs):
+    """And not what the planner had estimated."""
+    plan = plan_of(dict(READS, eligible=2, exact=False), months=None)
+    assert summary(plan)[0].startswith("Would delete about 2 read events")
+    result, _asked, _warned = logs(plan=plan, done=done_of(read_events=(0,)))
+    assert result["summary"] == ["Deleted no read events older than 2026-01-01T00:00:00Z."] and not result["changed"]
+    result, _asked, _warned = logs()
+    assert result["summary"] == [
+        "Deleted 690 read events older than 2026-01-01T00:00:00Z; 10 remain for the next run (stopped by max_duration)."
+    ]
 
 
 def test_nothing_to_do_changes_nothing(logs):
-    result, asked, _warned = logs(diff=True, plan=dict(PLAN, eligible=0, months=[]))
+    result, asked, _warned = logs(diff=True, plan=plan_of(dict(READS, eligible=0), months=[]))
     assert not result["changed"] and [name for name, _request in asked] == ["plan"] and result["deleted"] == 0
 
 
-def test_what_a_cut_off_run_left_is_a_change(logs):
-    plan = dict(PLAN, eligible=0, months=[], recovery={"constraint": "fk"})
+def test_what_an_interrupted_run_left_is_a_change(logs):
+    plan = plan_of(dict(READS, eligible=0), months=[], recovery={"constraint": "fk"})
     checked, _asked, _warned = logs(check=True, plan=plan)
-    assert checked["changed"] and "fk" in checked["diff"]["before"]
-    done = dict(DONE, deleted=0, remaining=0, recovered={"constraint": "fk", "orphan_tags": 3})
+    assert checked["changed"] and "fk" in checked["diff"]["before"] and "fk: in place" in checked["diff"]["after"]
+    assert "First restores foreign key fk, which an interrupted purge dropped." in checked["summary"]
+    done = dict(done_of(read_events=(0,)), recovered={"constraint": "fk", "orphan_tags": 3})
     result, asked, _warned = logs(plan=plan, done=done)
     assert result["changed"] and [name for name, _request in asked] == ["plan", "apply"]
 
 
 def test_a_failure_tells_what_was_done(logs):
-    failure = PhaseError("It broke.", "Run it again.", partial={"deleted": 5})
+    failure = PhaseError("It broke.", "Run it again.", partial=done_of(read_events=(5, 695)))
     with pytest.raises(PhaseError) as caught:
         logs(done=failure)
     assert caught.value.partial["changed"] and caught.value.partial["deleted"] == 5
-    assert "plan" not in caught.value.partial
+    assert caught.value.partial["logs"]["read_events"]["remaining"] == 695
+    assert "plan" not in caught.value.partial and "diff" not in caught.value.partial
+
+
+def test_a_failure_without_word_of_the_far_end_claims_nothing(logs):
+    with pytest.raises(PhaseError) as caught:
+        logs(done=PhaseError("It is gone.", "Run it again.", partial={"holder": 7}))
+    partial = caught.value.partial
+    assert partial["holder"] == 7 and "deleted" not in partial and "deleted" not in partial["logs"]["read_events"]
 
 
 @pytest.mark.parametrize(
@@ -141,7 +199,6 @@ def test_a_failure_tells_what_was_done(logs):
         {"organisation": "SpaceX", "retain_days": -1},
         {"organisation": "SpaceX", "retain_days": 36501},
         {"organisation": "SpaceX", "minimum_retain_days": -1},
-        {"organisation": "SpaceX", "transaction_time": "0"},
         {"organisation": "SpaceX", "max_duration": "soon"},
         {"organisation": "SpaceX", "other_logs": {"audit_events": -1}},
         {"organisation": "SpaceX", "other_logs": {"sync_events": 36501}},
@@ -149,8 +206,6 @@ def test_a_failure_tells_what_was_done(logs):
         {"app_id": "a", "other_logs": {"sync_events": 1, "delivery_events": 1}},
         {"organisation": "SpaceX", "read_events": False},
         {"organisation": "SpaceX", "read_events": False, "other_logs": {"audit_events": None}},
-        {"organisation": "SpaceX", "strategy": "stock", "pause_file": "/run/p"},
-        {"organisation": "SpaceX", "strategy": "stock", "foreign_key": "set_aside"},
     ],
 )
 def test_nonsense_is_refused_before_anything_is_asked(logs, given):
@@ -159,58 +214,62 @@ def test_nonsense_is_refused_before_anything_is_asked(logs, given):
     assert caught.value.next_step.endswith(".")
 
 
-def test_warnings_tell_of_streams_and_of_tokens_that_lose_their_last_use(logs):
+def test_warnings_name_streams_and_tokens_that_lose_their_last_use(logs):
     token = {"id": "t", "name": "ci", "account": "deploy", "last_used": "2025-12-01T00:00:00.000000+00:00"}
-    stream = {"id": "s", "name": "datadog", "rows": 12, "why": "it is paused"}
-    plan = dict(
-        PLAN,
-        token_last_used={"kept_in_column": False, "tokens": [token]},
-        log_streams=[stream],
-        held_back=12,
-        triggers=["audit"],
-    )
+    kept = {"rows": 12, "why": "log stream datadog has not delivered them: it is paused", "stream": "s"}
+    lost = {"rows": 3, "why": "log stream other: its cursor cannot be read", "stream": "o"}
+    reads = dict(READS, held_back=12, kept=[kept], undelivered=[lost], triggers=["audit"])
+    plan = plan_of(reads, token_last_used={"kept_in_column": False, "tokens": [token]})
     _result, _asked, warned = logs(check=True, plan=plan)
-    assert "ci of deploy (2025-12-01)" in warned[0] and "datadog" in warned[1] and "audit" in warned[2]
+    assert "ci of deploy (2025-12-01)" in warned[0] and "audit of api_secretevent" in warned[1]
+    assert warned[2] == ("12 older read events are held back: log stream datadog has not delivered them: it is paused.")
+    assert warned[3] == (
+        "3 of the read events to delete were not delivered by log stream other: its cursor cannot be read."
+    )
+    _result, _asked, warned = logs(plan=plan_of(dict(reads, exact=False, kept=[], undelivered=[dict(lost, rows=None)])))
+    assert warned[1].startswith("Some of the read events to delete were not delivered by log stream other")
 
 
 # The other logs
 
 
-def test_other_logs_are_shown_beside_the_events(logs):
-    plan = dict(PLAN, other_logs={"audit_events": LOG, "scim_events": MISSING})
+def test_other_logs_have_the_shape_of_the_read_events(logs):
+    plan = plan_of(READS, AUDIT, MISSING)
     result, asked, warned = logs(check=True, plan=plan, organisation="SpaceX", other_logs={"audit_events": 90})
-    assert asked[0][1]["other_logs"] == {"audit_events": 90} and asked[0][1]["read_events"] is True
-    audit = result["other_logs"]["audit_events"]
+    assert asked[0][1]["retain"] == {"read_events": 30, "audit_events": 90}
+    audit = result["logs"]["audit_events"]
     assert (audit["eligible"], audit["held_back"], audit["after"]["rows"]) == (40, 2, 960) and "deleted" not in audit
-    assert result["other_logs"]["scim_events"]["after"] is None
+    assert audit.keys() == result["logs"]["read_events"].keys() and (result["eligible"], result["held_back"]) == (
+        740,
+        2,
+    )
+    assert result["logs"]["scim_events"]["after"] is None
     assert result["diff"]["before"].endswith("audit_events before 2025-11-01T00:00:00.000000+00:00: 40\n")
-    assert [line for line in result["plan"]["summary"] if line.startswith("audit_events: 40 ")] != []
-    assert warned == ["other_logs.scim_events has nothing to do: this release has none."]
+    assert "Would delete 40 audit events older than 2025-11-01T00:00:00Z (about 16 kB)." in result["summary"]
+    assert "2 older audit events stay: log stream datadog has not delivered them: it is paused." in result["summary"]
+    assert warned[-1] == "other_logs.scim_events has nothing to do: this release has none."
 
 
 def test_without_read_events_only_the_others_make_a_change(logs):
-    nothing = dict(PLAN, eligible=0, months=[], read_events=False, other_logs={"audit_events": LOG})
+    plan = plan_of(AUDIT, months=None)
     given = {"organisation": "SpaceX", "read_events": False, "other_logs": {"audit_events": 90}}
-    checked, _asked, _warned = logs(check=True, diff=True, plan=nothing, **given)
-    assert checked["changed"] and checked["cutoff"] is None and checked["diff"]["before_header"] == "other logs"
-    own = {"deleted": 30, "remaining": 10, "stopped_by": "max_duration", "after": SIZES}
-    done = dict(DONE, deleted=0, remaining=0, other_logs={"audit_events": own})
-    result, asked, _warned = logs(plan=nothing, done=done, **given)
+    checked, asked, _warned = logs(check=True, diff=True, plan=plan, **given)
+    assert checked["changed"] and checked["diff"]["before_header"] == "other logs"
+    assert asked[0][1]["retain"] == {"audit_events": 90}
+    result, asked, _warned = logs(plan=plan, done=done_of(audit_events=(30, 10, "max_duration")), **given)
     assert result["changed"] and [name for name, _request in asked] == ["plan", "apply"]
-    assert result["other_logs"]["audit_events"]["eligible"] == 40
-    done = dict(nothing, other_logs={"audit_events": dict(LOG, eligible=0)})
-    result, asked, _warned = logs(plan=done, **given)
+    assert result["logs"]["audit_events"]["eligible"] == 40
+    result, asked, _warned = logs(plan=plan_of(dict(AUDIT, eligible=0), months=None), **given)
     assert not result["changed"] and [name for name, _request in asked] == ["plan"]
-    assert result["other_logs"]["audit_events"]["deleted"] == 0
+    assert result["logs"]["audit_events"]["deleted"] == 0
 
 
 def test_a_failure_tells_what_became_of_each_log(logs):
-    plan = dict(PLAN, other_logs={"audit_events": LOG, "scim_events": dict(LOG, table="api_scimevent")})
-    own = {"deleted": 30, "remaining": 10, "stopped_by": None}
-    failure = PhaseError("It broke.", "Run it again.", partial={"deleted": 0, "other_logs": {"audit_events": own}})
+    plan = plan_of(READS, AUDIT, dict(AUDIT, name="scim_events", table="api_scimevent"))
+    done = done_of(read_events=(0, 700), audit_events=(30, 10), scim_events=(0, 40))
     with pytest.raises(PhaseError) as caught:
-        logs(plan=plan, done=failure)
+        logs(plan=plan, done=PhaseError("It broke.", "Run it again.", partial=done))
     partial = caught.value.partial
-    assert partial["changed"] and partial["other_logs"]["audit_events"]["deleted"] == 30
-    scim = partial["other_logs"]["scim_events"]
+    assert partial["changed"] and partial["logs"]["audit_events"]["deleted"] == 30
+    scim = partial["logs"]["scim_events"]
     assert (scim["deleted"], scim["remaining"]) == (0, 40)

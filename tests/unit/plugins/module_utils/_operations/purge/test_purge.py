@@ -3,16 +3,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from ansible_collections.phase.console.plugins.module_utils._errors import BadOption, Cancelled
 from ansible_collections.phase.console.plugins.module_utils._operations.core.api import Context
 from ansible_collections.phase.console.plugins.module_utils._operations.core.waiting import scaled
 from ansible_collections.phase.console.plugins.module_utils._operations.purge import foreign_key
-from ansible_collections.phase.console.plugins.module_utils._operations.purge import stock as _purge_stock
 from ansible_collections.phase.console.plugins.module_utils._operations.purge.errors import RetainTooShort
-from ansible_collections.phase.console.plugins.module_utils._operations.purge.operation import (
-    by_command,
-    releases_in_batches,
+from ansible_collections.phase.console.plugins.module_utils._operations.purge.log_table import READS
+from ansible_collections.phase.console.plugins.module_utils._operations.purge.operation import foreign_key_of
+from ansible_collections.phase.console.plugins.module_utils._operations.purge.rule import (
+    IGNORE,
+    RESPECT_DELIVERABLE,
+    Rule,
+    respected,
 )
 from ansible_collections.phase.console.plugins.module_utils._operations.purge.scope import (
     COLUMNS,
@@ -20,47 +25,87 @@ from ansible_collections.phase.console.plugins.module_utils._operations.purge.sc
     FLOOR,
     INCOMING,
     TAGS,
-    Rule,
     floor,
     layout_problems,
 )
-from ansible_collections.phase.console.plugins.module_utils._operations.purge.strategy import by_index, choose, expected
-from ansible_collections.phase.console.plugins.module_utils._operations.purge.streams import parse, pending, reaches
+from ansible_collections.phase.console.plugins.module_utils._operations.purge.strategy import (
+    Facts,
+    by_index,
+    choose,
+    expected,
+)
+from ansible_collections.phase.console.plugins.module_utils._operations.purge.streams import (
+    deliverable,
+    parse,
+    pending,
+    reaches,
+)
 from ansible_collections.phase.console.plugins.module_utils._operations.purge.surroundings import snapshots
 from ansible_collections.phase.console.plugins.module_utils._operations.purge.throttle import Control
 from ansible_collections.phase.console.plugins.module_utils._purge.purge_logs import size
 
 CUTOFF = "2026-01-01T00:00:00.000000+00:00"
 ENVIRONMENTS = [{"id": "e1", "organisation_id": "o1"}, {"id": "e2", "organisation_id": "o2"}]
-SCOPE = {"cutoff": CUTOFF, "everything": False, "environments": ENVIRONMENTS}
+SCOPE = {"everything": False, "environments": ENVIRONMENTS, "organisations": [{"id": "o1"}, {"id": "o2"}]}
+AFTER = {
+    "stream": "s",
+    "name": "datadog",
+    "organisation_id": "o2",
+    "why": "it is paused",
+    "after": "2025-06-01T00:00:00.000000+00:00",
+    "after_id": "x",
+    "until": None,
+    "deliverable": "2025-12-01T00:00:00.000000+00:00",
+}
+WITHIN = dict(AFTER, organisation_id="o1", until="2025-11-30T00:00:00.000000+00:00", after_id="")
 
 
 # The rule
 
 
 def test_the_rule_is_read_events_up_to_the_cutoff():
-    rule = Rule(SCOPE)
+    rule = Rule(READS, SCOPE, CUTOFF)
     assert rule.condition == rule.base
     assert "e.event_type = 'R'" in rule.base and "e.timestamp <= %(cutoff)s" in rule.base
-    assert rule.values == {"cutoff": CUTOFF, "environments": ["e1", "e2"]}
-    assert "environments" not in Rule(dict(SCOPE, everything=True)).values
+    assert (rule.values["cutoff"], rule.values["environments"]) == (CUTOFF, ["e1", "e2"])
+    assert "environments" not in Rule(READS, dict(SCOPE, everything=True), CUTOFF).values
 
 
 def test_a_hold_is_for_its_own_organisation():
-    after = {"organisation_id": "o2", "from": CUTOFF, "from_id": "x", "to": None}
-    within = {"organisation_id": "o1", "from": CUTOFF, "from_id": None, "to": CUTOFF}
-    rule = Rule(SCOPE, [after, within])
+    rule = Rule(READS, SCOPE, CUTOFF, {}, [AFTER, WITHIN])
     assert (rule.values["hold_0_in"], rule.values["hold_1_in"]) == (["e2"], ["e1"])
-    assert "(e.timestamp, e.id) > (" in rule.holds[0] and "between" in rule.holds[1]
-    assert rule.condition.count(" or ") == 1 and " and not (" in rule.condition
+    assert "(e.timestamp, e.id) > (" in rule.keeps[0].condition and "between" in rule.keeps[1].condition
+    assert rule.condition.count(" or ") == 1 and " and not (" in rule.condition and rule.undelivered == []
+
+
+def test_what_a_stream_can_no_longer_deliver_is_not_held():
+    rule = Rule(READS, SCOPE, CUTOFF, {}, [AFTER, WITHIN], RESPECT_DELIVERABLE)
+    (keep,) = rule.keeps
+    assert (rule.values["hold_0_kept_after"], rule.values["hold_0_kept_id"]) == (AFTER["deliverable"], "")
+    assert "log stream datadog has not delivered them" in keep.why and keep.stream == "s"
+    assert ["not (" in lost.condition for lost in rule.undelivered] == [True, False]
+    rule = Rule(READS, SCOPE, CUTOFF, {}, [AFTER], IGNORE)
+    assert rule.condition == rule.base and len(rule.undelivered) == 1
+
+
+def test_how_much_of_a_hold_stays():
+    assert respected(AFTER, "respect_all", CUTOFF) is AFTER and respected(AFTER, IGNORE, CUTOFF) is None
+    for unlimited in (dict(AFTER, deliverable=None), dict(AFTER, deliverable=AFTER["after"])):
+        assert respected(unlimited, RESPECT_DELIVERABLE, CUTOFF) is unlimited
+    assert respected(dict(AFTER, deliverable="2026-01-02"), RESPECT_DELIVERABLE, CUTOFF) is None
+    assert respected(WITHIN, RESPECT_DELIVERABLE, CUTOFF) is None
+    later = dict(WITHIN, until="2025-12-31T00:00:00.000000+00:00")
+    assert respected(later, RESPECT_DELIVERABLE, CUTOFF)["after"] == AFTER["deliverable"]
+    unreadable = dict(AFTER, after="-infinity")
+    assert respected(unreadable, RESPECT_DELIVERABLE, CUTOFF)["after"] == AFTER["deliverable"]
 
 
 def test_the_floor_is_the_higher_of_both():
-    assert floor({"minimum_retain_days": 90}, {}) == 90
-    assert floor({"minimum_retain_days": 90}, {FLOOR: "365"}) == 365
-    assert floor({}, {FLOOR: ""}) == 0
+    assert floor(90, {}) == 90
+    assert floor(90, {FLOOR: "365"}) == 365
+    assert floor(0, {FLOOR: ""}) == 0
     with pytest.raises(RetainTooShort):
-        floor({}, {FLOOR: "a year"})
+        floor(0, {FLOOR: "a year"})
 
 
 PLAIN = {"plain": True, "permanent": True, "row_security": False, "rules": False}
@@ -96,21 +141,26 @@ def test_another_layout_is_a_problem(found, facts, incoming):
 # Streams
 
 
+NOW = ("2026-01-02T00:00:00.000000+00:00", "datadog")
+
+
 def test_a_stream_holds_what_comes_after_its_cursor():
-    hold = pending("s", "datadog", "o1", True, "", {"ts": "2025-12-01T10:00:00+02:00", "id": "x"}, CUTOFF)
-    assert (hold["from"], hold["from_id"], hold["to"]) == ("2025-12-01T08:00:00.000000+00:00", "x", None)
-    assert "paused: auth_error" in pending("s", "d", "o1", False, "auth_error", None, CUTOFF)["why"]
+    hold = pending("s", "datadog", "o1", True, "", {"ts": "2025-12-01T10:00:00+02:00", "id": "x"}, CUTOFF, *NOW)
+    assert (hold["after"], hold["after_id"], hold["until"]) == ("2025-12-01T08:00:00.000000+00:00", "x", None)
+    assert "paused: auth_error" in pending("s", "d", "o1", False, "auth_error", None, CUTOFF, *NOW)["why"]
+    assert hold["deliverable"] == "2026-01-01T06:40:00.000000+00:00"  # 17 h 20 min before
+    assert deliverable("an adapter of a later release", NOW[0]) is None
 
 
 @pytest.mark.parametrize("cursor", [None, {}, {"id": "x"}])
 def test_without_a_cursor_it_starts_at_its_creation(cursor):
-    assert pending("s", "d", "o1", True, "", cursor, CUTOFF)["from"] == CUTOFF
+    assert pending("s", "d", "o1", True, "", cursor, CUTOFF, *NOW)["after"] == CUTOFF
 
 
 @pytest.mark.parametrize("cursor", [{"ts": "yesterday"}, {"ts": 5}])
 def test_a_cursor_nobody_can_read_holds_everything(cursor):
-    hold = pending("s", "d", "o1", True, "", cursor, CUTOFF)
-    assert hold["from"] == "-infinity" and reaches(hold["from"], CUTOFF) and "cannot be read" in hold["why"]
+    hold = pending("s", "d", "o1", True, "", cursor, CUTOFF, *NOW)
+    assert hold["after"] == "-infinity" and reaches(hold["after"], CUTOFF) and "cannot be read" in hold["why"]
 
 
 def test_only_what_reaches_back_to_the_cutoff_matters():
@@ -120,56 +170,44 @@ def test_only_what_reaches_back_to_the_cutoff_matters():
 
 # Strategy
 
-GOOD = {
-    "server_version": 150004,
-    "time_index": True,
-    "application": True,
-    "release": "v2.73.0",
-    "release_deletes_history": False,
-    "held": False,
-    "eligible": 1_500_000,
-    "total": 2_000_000,
-    "share": 0.75,
-    "blocks": 250_000,
-    "full_page_writes": True,
-}
-OLD = dict(GOOD, server_version=130011, time_index=False)
+GOOD = Facts(
+    server_version=150004,
+    time_index=True,
+    full_page_writes=True,
+    eligible=1_500_000,
+    total=2_000_000,
+    share=0.75,
+    blocks=250_000,
+)
+OLD = replace(GOOD, server_version=130011, time_index=False)
 
 
-def test_auto_takes_delete_and_falls_back_where_it_cannot():
+def test_auto_takes_delete_unless_it_cannot():
     assert choose("auto", GOOD).strategy == "delete"
-    fallback = choose("auto", OLD)
-    assert fallback.strategy == "stock" and "not delete: PostgreSQL 13" in fallback.why
-    nothing = choose("auto", dict(OLD, release_deletes_history=True, application=False))
-    assert nothing.strategy is None and len(nothing.against) == 4
-
-
-@pytest.mark.parametrize("more", [{"application": False}, {"release_deletes_history": True}, {"held": True}])
-def test_stock_is_refused_where_it_does_harm(more):
-    assert choose("stock", GOOD).strategy == "stock"
-    assert choose("stock", dict(GOOD, **more)).against
+    nothing = choose("auto", OLD)
+    assert nothing.strategy is None and len(nothing.against) == 2 and "PostgreSQL 13" in nothing.against[1]
 
 
 def test_the_index_is_for_small_parts_and_old_servers():
-    assert by_index(GOOD) is None and by_index(dict(GOOD, share=None)) is None
-    assert "0.5 %" in by_index(dict(GOOD, share=0.005))
-    assert by_index(dict(GOOD, share=0.005, time_index=False)) is None
-    assert "version 14" in by_index(dict(GOOD, server_version=130011))
+    assert by_index(GOOD) is None and by_index(replace(GOOD, share=None)) is None
+    assert "0.5 %" in by_index(replace(GOOD, share=0.005))
+    assert by_index(replace(GOOD, share=0.005, time_index=False)) is None
+    assert "version 14" in by_index(replace(GOOD, server_version=130011))
 
 
 def test_what_is_expected_grows_with_the_rows_and_falls_without_the_foreign_key():
     kept, aside = expected(GOOD, False, "kept"), expected(GOOD, False, "set_aside")
     assert kept["seconds"] > 2 * aside["seconds"] and kept["wal_bytes"] == aside["wal_bytes"]
     assert 1.2e9 < kept["wal_bytes"] < 2.5e9  # 1.8 GB was measured
-    assert expected(dict(GOOD, full_page_writes=False), False, "kept")["wal_bytes"] < 0.2e9
-    assert expected(dict(GOOD, eligible=0, share=0.0, total=None, blocks=0), False, "kept")["wal_bytes"] == 0
+    assert expected(replace(GOOD, full_page_writes=False), False, "kept")["wal_bytes"] < 0.2e9
+    assert expected(replace(GOOD, eligible=0, share=0.0, total=None, blocks=0), False, "kept")["wal_bytes"] == 0
 
 
-@pytest.mark.parametrize(
-    ("release", "good"), [("v2.73.0", True), ("v2.110.1", True), ("v3.0.0", True), ("v2.72.9", False), ("", False)]
-)
-def test_releases_whose_command_deletes_read_events_only(release, good):
-    assert releases_in_batches(release) is good
+def test_why_the_foreign_key_stays():
+    assert foreign_key_of("keep", "delete", None) == ("kept", "it was asked for")
+    assert foreign_key_of("set_aside", "delete", None) == ("set_aside", "it was asked for")
+    assert foreign_key_of("set_aside", "delete", "only 1 %") == ("kept", "only 1 %")
+    assert foreign_key_of("set_aside", "rewrite", None)[0] == "kept"
 
 
 # The walk
@@ -262,16 +300,6 @@ def test_a_cancelled_run_goes_no_further():
     scene.cancelled = True
     with pytest.raises(Cancelled):
         scene.control().gate()
-
-
-def test_the_stock_command_has_the_time_that_is_left(monkeypatch):
-    scene, given = Scene(), []
-    monkeypatch.setattr(_purge_stock, "run_command", lambda *arguments: given.append((arguments[1], arguments[3])))
-    scope = {"organisations": [{"name": "one"}, {"name": "two"}]}
-    control = scene.control(max_duration=3)
-    assert by_command(None, scope, lambda: None, control) is None and given == [("one", 3.0), ("two", 3.0)]
-    scene.now = 3.0
-    assert by_command(None, scope, lambda: None, control) == "max_duration" and len(given) == 2
 
 
 # Sizes

@@ -6,17 +6,17 @@ from __future__ import annotations
 import re
 
 import pytest
-from ansible_collections.phase.console.plugins.module_utils._operations.purge import other_logs as _retention
+from ansible_collections.phase.console.plugins.module_utils._operations.purge import logs as _logs
 from ansible_collections.phase.console.plugins.module_utils._operations.purge.errors import RetainTooShort
 from ansible_collections.phase.console.plugins.module_utils._operations.purge.export import selection
-from ansible_collections.phase.console.plugins.module_utils._operations.purge.other_logs_table import (
+from ansible_collections.phase.console.plugins.module_utils._operations.purge.log_table import (
     AUDIT,
     DELIVERY,
     LOGS,
-    SYNC,
-    LogRule,
+    READS,
     came_with,
 )
+from ansible_collections.phase.console.plugins.module_utils._operations.purge.rule import Rule
 
 CUTOFF = "2026-01-01T00:00:00.000000+00:00"
 SCOPE = {
@@ -30,9 +30,9 @@ SCOPE = {
 @pytest.mark.parametrize("everything", [True, False])
 def test_every_parameter_of_a_rule_has_a_value(log, everything):
     remembered = {name: ["x"] for name in log.remembered}
-    rule = LogRule(log, dict(SCOPE, everything=everything), CUTOFF, remembered)
+    rule = Rule(log, dict(SCOPE, everything=everything), CUTOFF, remembered)
     assert set(re.findall(r"%\((\w+)\)s", rule.condition)) <= set(rule.values)
-    assert rule.base.startswith("e.%s <= %%(cutoff)s" % log.subject.time)
+    assert ("e.%s <= %%(cutoff)s" % log.subject.time) in rule.base and rule.base.startswith("e.")
     limited = "environments" in rule.values
     assert limited == (not everything and log.knows_organisations)
     assert all(keep.condition in rule.condition for keep in log.keeps)
@@ -45,24 +45,25 @@ def test_a_rule_reads_its_own_table_by_its_time(log):
 
 
 def test_what_a_stream_wants_stays_in_its_organisation():
-    after = {"organisation_id": "o2", "name": "datadog", "why": "", "from": CUTOFF, "from_id": "x", "to": None}
-    rule = LogRule(AUDIT, dict(SCOPE, everything=True), CUTOFF, {}, [after])
+    after = {"stream": "s", "organisation_id": "o2", "name": "datadog", "why": ""}
+    after.update({"after": CUTOFF, "after_id": "x", "until": None, "deliverable": None})
+    rule = Rule(AUDIT, dict(SCOPE, everything=True), CUTOFF, {}, [after])
     assert rule.values["hold_0_in"] == "o2" and "log stream datadog" in rule.keeps[0].why
     assert rule.condition == "%s and not (%s)" % (rule.base, "(%s)" % rule.keeps[0].condition)
     assert "(e.timestamp, e.id) > (" in rule.condition
 
 
-def test_nothing_is_asked_for_unless_it_is_named():
-    assert _retention.asked({}) == _retention.asked({"other_logs": None}) == _retention.asked({"other_logs": {}}) == []
-    assert _retention.asked({"other_logs": {"sync_events": 0, "audit_events": 5}}) == [AUDIT, SYNC]
-
-
 def test_a_floor_names_the_logs_below_it():
-    request = {"minimum_retain_days": 90, "other_logs": {"audit_events": 89, "scim_events": 90, "sessions": 0}}
+    retain = {"read_events": 90, "audit_events": 89, "scim_events": 90, "sessions": 0}
     with pytest.raises(RetainTooShort) as caught:
-        _retention.check_floor(_retention.asked(request), request)
-    assert "keeps audit_events for fewer days than the 90" in caught.value.message
-    _retention.check_floor([LOGS["sessions"]], request)
+        _logs.check_floor(retain, 90)
+    assert caught.value.message == "audit_events would keep 89 days, and at least 90 days have to be kept here."
+    _logs.check_floor({"sessions": 0}, 90)
+
+
+def test_read_events_limit_their_rows_and_the_other_logs_do_not():
+    assert Rule(READS, SCOPE, CUTOFF).base.startswith("e.event_type = 'R' and ")
+    assert [name for name, log in LOGS.items() if log.only] == ["read_events"]
 
 
 @pytest.mark.parametrize(("release", "there"), [("v2.68.3", False), ("v2.69.0", True), ("v3.0.0", True), ("", False)])

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
-from ansible_collections.phase.console.plugins.module_utils._operations.purge.strategy import choose
+from ansible_collections.phase.console.plugins.module_utils._operations.purge.strategy import Facts, choose
 from ansible_collections.phase.console.plugins.module_utils._operations.rewrite.catalog import (
     Constraint,
     Index,
@@ -154,22 +156,23 @@ def test_who_was_there_twice():
     assert "and 1 more" in told([somebody(n, "1/1", "x", "active", 1.0, "a snapshot") for n in range(4)])
 
 
-FACTS = {
-    "server_version": 150000,
-    "time_index": True,
-    "share": 0.8,
-    "application": True,
-    "release_deletes_history": False,
-    "held": False,
-    "rewrite": {"refused": [], "free_bytes": 10**12, "waits_for": ""},
-}
+FACTS = Facts(
+    server_version=150000,
+    time_index=True,
+    full_page_writes=True,
+    eligible=80,
+    total=100,
+    share=0.8,
+    blocks=10,
+    rewrite={"refused": [], "free_bytes": 10**12, "waits_for": ""},
+)
 
 
 def test_auto_rewrites_only_what_is_worth_it_and_safe():
     assert choose("auto", FACTS).strategy == "rewrite"
-    assert choose("auto", dict(FACTS, share=0.4)).strategy == "delete"
-    assert choose("auto", dict(FACTS, share=None)).strategy == "delete"
+    assert choose("auto", replace(FACTS, share=0.4)).strategy == "delete"
+    assert choose("auto", replace(FACTS, share=None)).strategy == "delete"
     for change in ({"free_bytes": None}, {"waits_for": "pg_dump"}, {"refused": ["it has row security"]}):
-        facts = dict(FACTS, rewrite=dict(FACTS["rewrite"], **change))
+        facts = replace(FACTS, rewrite=dict(FACTS.rewrite, **change))
         assert choose("auto", facts).strategy == "delete"
         assert choose("rewrite", facts).strategy == (None if "refused" in change else "rewrite")

@@ -1,45 +1,65 @@
 # SPDX-FileCopyrightText: 2026 The phase.console authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The other tables that only ever grow: which of their rows are records, and which the application still needs.
+"""The tables that only grow: which of their rows are records, and which the application still needs.
 
 Read from Phase's source, v2.37.2 to v2.73.2. Pure: a row is ``e`` in conditions, ``%(organisations)s`` and
-``%(environments)s`` are the ids of the scope, ``%(cutoff)s`` is the moment up to which rows go.
+``%(environments)s`` are the ids of the scope.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Dict, List, Mapping, Sequence, Tuple
+from typing import Dict, List, Mapping, Tuple
 
-from .scope import Condition, Scope, held
-from .walk import Subject
+from .scope import COLUMNS, EVENTS, TAGS
+from .types import READ_EVENTS
 
 TIME = "timestamp with time zone"
 
 
 @dataclass(frozen=True)
+class Subject:
+    """A table (``e`` in conditions) whose rows are deleted. Its names are constants of this package.
+
+    ``others`` is the statement that runs with each delete, for the rows ``t`` that refer to those in ``gone`` (id);
+    ``referring`` is the other table that it deletes from. ``group`` leads an index that ``time`` follows; only a walk
+    by index needs it.
+    """
+
+    table: str
+    time: str
+    key: str = "id"
+    group: str = ""
+    others: str = ""
+    referring: Tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Keep:
-    """Rows that stay, however old they are: a condition that is never null, and why."""
+    """Rows that stay, however old they are: a condition that is never null, and why. ``stream``: a log stream's id."""
 
     condition: str
     why: str
+    stream: str = ""
 
 
 @dataclass(frozen=True)
 class Log:
     """``since``: the release that brought the table. ``reads``: columns by table, of those that the rule reads.
 
-    ``organisation`` or ``environment`` is the condition that limits it to a scope; without either it is the instance's.
-    ``remembered``: parameters by name, each the ids that a query finds. ``source``: by which log streams ship it.
-    ``own_key``: the foreign key from the table to itself. ``has_floor``: whether a floor for the days counts here.
-    ``archived``: whether its rows may be written into an archive.
+    ``only`` limits it to some rows of its table. ``organisation`` or ``environment`` is the condition that limits it to
+    a scope; a log without either belongs to the whole instance. ``remembered``: parameters by name, each the ids that a
+    query finds. ``source``: the name by which log streams ship it. ``own_key``: the foreign key from the table to
+    itself. ``has_floor``: whether a floor for the days counts here. ``archived``: whether its rows may be written into
+    an archive.
     """
 
     name: str
     since: str
     subject: Subject
     reads: Mapping[str, Mapping[str, str]]
+    only: str = ""
     organisation: str = ""
     environment: str = ""
     keeps: Tuple[Keep, ...] = ()
@@ -125,8 +145,8 @@ LEASE = Log(
     ),
 )
 
-# Whoever is told of a failing rotation is found by the event of its creation. What could neither be stored nor revoked
-# is known by no other row than its event.
+# Phase finds whom to notify of a failing rotation by the event of its creation. A credential that could neither be
+# stored nor revoked has no other row than its event.
 ROTATION = Log(
     "rotation_events",
     "v2.70.0",
@@ -148,11 +168,9 @@ ROTATION = Log(
         Keep(
             "e.event_type = 'config_created' and exists (select from api_rotatingsecret s "
             "where s.id = e.rotating_secret_id and s.deleted_at is null)",
-            "it tells who set the rotation up",
+            "it names who set the rotation up",
         ),
-        Keep(
-            "e.event_type = 'orphaned_credential'", "nothing else tells of a credential that was left at the provider"
-        ),
+        Keep("e.event_type = 'orphaned_credential'", "no other row names a credential that was left at the provider"),
         Keep(
             "exists (select from api_rotatingsecretcredential c where c.id = e.credential_id "
             "and c.status not in ('revoked', 'mint_failed'))",
@@ -189,7 +207,7 @@ DELIVERY = Log(
         Keep(
             "e.status in ('failed', 'skipped') and e.resolved_at is null and e.source <> '' and exists "
             "(select from api_logstream s where s.id = e.stream_id and s.deleted_at is null)",
-            "it failed and can be sent again",
+            "it failed and is not resolved",
         ),
     ),
     own_key="FOREIGN KEY (retried_from_id) REFERENCES api_logstreamdeliveryevent(id) DEFERRABLE INITIALLY DEFERRED",
@@ -205,39 +223,24 @@ SESSIONS = Log(
     archived=False,  # whoever has a session's row has the session
 )
 
-LOGS: Dict[str, Log] = {log.name: log for log in (AUDIT, SCIM, SYNC, LEASE, ROTATION, DELIVERY, SESSIONS)}
+READS = Log(
+    READ_EVENTS,
+    "v2.36.4",
+    Subject(
+        EVENTS,
+        "timestamp",
+        group="environment_id",
+        others="delete from api_secretevent_tags t using gone where t.secretevent_id = gone.id",
+        referring=(TAGS,),
+    ),
+    COLUMNS,
+    only="e.event_type = 'R'",
+    environment="e.environment_id = any(%(environments)s)",
+    source="secrets",
+)
 
-
-class LogRule(Condition):
-    """What of a log goes: ``base`` are the rows that are old enough, ``keeps`` tell which of them stay and why.
-
-    ``remembered`` are the ids for the log's own parameters, ``holds`` what streams want (``purge/streams``).
-    """
-
-    def __init__(
-        self,
-        log: Log,
-        scope: Scope,
-        cutoff: str,
-        remembered: Mapping[str, Sequence[str]],
-        holds: Sequence[Mapping[str, Any]] = (),
-    ) -> None:
-        self.values = dict({"cutoff": cutoff}, **remembered)
-        self.base = "e.%s <= %%(cutoff)s::timestamptz" % log.subject.time
-        limit = log.environment or log.organisation
-        if not scope["everything"] and limit:
-            self.base += " and " + limit
-            self.values["environments"] = [row["id"] for row in scope["environments"]]
-            self.values["organisations"] = [row["id"] for row in scope["organisations"]]
-        self.keeps = list(log.keeps) + [self._hold(number, hold) for number, hold in enumerate(holds)]
-        kept = " or ".join("(%s)" % keep.condition for keep in self.keeps)
-        self.condition = "%s and not (%s)" % (self.base, kept) if kept else self.base
-
-    def _hold(self, number: int, hold: Mapping[str, Any]) -> Keep:
-        own = "hold_%d_" % number
-        self.values[own + "in"] = hold["organisation_id"]
-        condition = held("e.organisation_id = %%(%sin)s" % own, hold, own, self.values)
-        return Keep(condition, "log stream %s wants them: %s" % (hold["name"], hold["why"]))
+LOGS: Dict[str, Log] = {log.name: log for log in (READS, AUDIT, SCIM, SYNC, LEASE, ROTATION, DELIVERY, SESSIONS)}
+OTHERS: Dict[str, Log] = {name: log for name, log in LOGS.items() if log is not READS}
 
 
 def came_with(log: Log, release: str) -> bool:
