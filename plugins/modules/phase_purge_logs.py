@@ -53,8 +53,8 @@ options:
     default: true
   other_logs:
     description:
-      - How many days of 24 hours to keep, for each log to purge. Any other log stays as it is. Rows that the application
-        still needs always stay; C(docs/purge.md) of the collection lists them.
+      - How many days of 24 hours to keep, for each log to purge. Any other log stays as it is. Rows that the
+        application still needs always stay; C(docs/purge.md) of the collection lists them.
       - A log whose table came with a later release of Phase is a warning.
     type: dict
     suboptions:
@@ -106,8 +106,8 @@ options:
   foreign_key:
     description:
       - PostgreSQL checks for each deleted event whether a tag still refers to it, which takes most of the time.
-      - V(set_aside) drops that foreign key during the purge, then restores it, deletes tags without an event (others can
-        leave such meanwhile), and validates it. That is several times faster. Dropping and restoring each need an
+      - V(set_aside) drops that foreign key during the purge, then restores it, deletes tags without an event (others
+        can leave such meanwhile), and validates it. That is several times faster. Dropping and restoring each need an
         exclusive lock for some milliseconds. An interrupted run leaves the key dropped until the next run, which
         restores it first; until then PostgreSQL does not keep other sessions from leaving tags without events.
       - Where only few rows are deleted, the key stays. RV(foreign_key) says why.
@@ -117,9 +117,9 @@ options:
   log_streams:
     description:
       - What to keep of the events that a log stream (Phase v2.73.0 and newer) has not delivered.
-      - V(respect_deliverable) keeps those that the stream can still deliver. The only adapter of Phase v2.73.2, Datadog's,
-        skips events that are older than 17 hours and 20 minutes, also after a pause, and refuses to retry them. Of a
-        provider that this collection does not know, all events may be deliverable.
+      - V(respect_deliverable) keeps those that the stream can still deliver. The only adapter of Phase v2.73.2,
+        Datadog's, skips events that are older than 17 hours and 20 minutes, also after a pause, and refuses to retry
+        them. Of a provider that this collection does not know, all events may be deliverable.
       - V(respect_all) also keeps those that can no longer be delivered, for as long as the stream's cursor is before
         them or a failed delivery of them is not resolved. A stream that stays paused blocks the purge of its
         organisation.
@@ -138,8 +138,8 @@ options:
   archive_dest:
     description:
       - An existing directory on the host where the module runs; with C(delegate_to=localhost) that is the controller.
-        Each row is written there before it is deleted, as compressed lines of JSON with a manifest, mode 0600, and is on
-        disk before the transaction that deletes it commits. A row that cannot be written is not deleted.
+        Each row is written there before it is deleted, as compressed lines of JSON with a manifest, mode 0600, and is
+        on disk before the transaction that deletes it commits. A row that cannot be written is not deleted.
       - After an interrupted run, the next one with the same directory completes its archive and marks the batches whose
         rows are still in the database.
       - M(phase.console.phase_archive_check) verifies archives.
@@ -224,14 +224,14 @@ summary:
   elements: str
 logs:
   description:
-    - Each log by its name, C(read_events) and those in O(other_logs). C(table), C(retain_days), C(cutoff) (rows up to this
-      moment may be deleted, UTC), C(eligible), C(held_back) (older rows that stay) with the reasons in C(kept) (C(rows),
-      C(why), and C(stream), the id of a log stream), C(undelivered) (rows that are deleted though a log stream has not
-      delivered them, likewise), C(bytes), C(before) and C(after).
+    - Each log by its name, C(read_events) and those in O(other_logs). C(table), C(retain_days), C(cutoff) (rows up to
+      this moment may be deleted, UTC), C(eligible), C(held_back) (older rows that stay) with the reasons in C(kept)
+      (C(rows), C(why), and C(stream), the id of a log stream), C(undelivered) (rows that are deleted though a log
+      stream has not delivered them, likewise), C(bytes), C(before) and C(after).
     - C(before) and C(after) are the table's C(rows) (the planner's estimate), C(dead_rows), C(table_bytes),
       C(index_bytes) and C(blocks). In check mode, C(after) is predicted.
-    - When not in check mode also C(deleted), C(remaining) (rows that may be deleted and are still there, since the run was
-      stopped or others had locked them), C(exact) (whether RV(remaining) was counted) and C(stopped_by).
+    - When not in check mode also C(deleted), C(remaining) (rows that may be deleted and are still there, since the run
+      was stopped or others had locked them), C(exact) (whether RV(remaining) was counted) and C(stopped_by).
   returned: always
   type: dict
 eligible:
@@ -281,14 +281,14 @@ paused:
   type: dict
 recovered:
   description:
-    - What this run repaired of an interrupted one. Of a dropped foreign key its name (C(constraint)) and the number of tags
-      without an event that were deleted (C(orphan_tags)).
+    - What this run repaired of an interrupted one. Of a dropped foreign key its name (C(constraint)) and the number of
+      tags without an event that were deleted (C(orphan_tags)).
   returned: when not in check mode
   type: dict
 foreign_key:
   description:
-    - Its C(state), V(kept) with the reason (C(why)), or V(restored) when this run had dropped it; then also C(constraint)
-      and C(orphan_tags). V(set_aside) comes with a failure alone; the next run restores it.
+    - Its C(state), V(kept) with the reason (C(why)), or V(restored) when this run had dropped it; then also
+      C(constraint) and C(orphan_tags). V(set_aside) comes with a failure alone; the next run restores it.
   returned: when not in check mode
   type: dict
 tokens_kept:
