@@ -26,6 +26,7 @@ from ..engine import wanted, which
 SOURCE = Path(__file__).resolve().parent / "go"
 OLDEST_GO = (1, 24)
 GO_FOLDER = Path("/usr/local/go/bin")  # where its own installation puts it, on PATH or not
+BUILD = ("build", "-trimpath", "-buildvcs=false", "-modcacherw")
 SPACE = 6 * 2**30  # bytes that a build needs on the cache's disk
 KEPT = 2  # builds: this version's and the one before it
 
@@ -62,7 +63,7 @@ def folder() -> Path:
 
 @functools.cache
 def _key() -> str:
-    digest = hashlib.sha256(Path(__file__).read_bytes())
+    digest = hashlib.sha256(" ".join([*BUILD, _link_flags()]).encode())
     for path in sorted(path for path in SOURCE.rglob("*") if path.is_file()):
         digest.update(str(path.relative_to(SOURCE)).encode() + path.read_bytes())
     return f"{version()}-{platform.machine()}-{digest.hexdigest()[:12]}"
@@ -185,8 +186,7 @@ def _build(go: str, report: Callable[[str], None]) -> None:
     fresh = scratch / "fresh"
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir()
-    command = ["nice", "-n", "19", go, "build", "-trimpath", "-buildvcs=false", "-modcacherw"]
-    command += ["-ldflags", _link_flags(), "-o", f"{fresh}/", "./node", "./pause"]
+    command = ["nice", "-n", "19", go, *BUILD, "-ldflags", _link_flags(), "-o", f"{fresh}/", "./node", "./pause"]
     done = subprocess.run(
         command, cwd=SOURCE, env=_environment(), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
     )
