@@ -67,7 +67,8 @@ class Cluster:
 
     def command(self, *argv: str) -> list[str]:
         """`kubectl ARGV` for this cluster, to be run with `environment()`."""
-        return [*_kubectl(), f"--kubeconfig={self.kubeconfig}", *argv]
+        kubectl = [str(self.node.run / "node"), "kubectl"] if self.node else _kubectl()
+        return [*kubectl, f"--kubeconfig={self.kubeconfig}", *argv]
 
     def note_versions(self) -> None:
         """Of Kubernetes, and of what the node runs containers with."""
@@ -122,9 +123,10 @@ class Cluster:
 
 
 def _kubectl() -> list[str]:
-    if _programs.built():
-        return [str(_programs.node()), "kubectl"]
+    """For a user's cluster: what the user has, else what an earlier run has built here."""
     found = shutil.which("kubectl")
+    if found is None and _programs.built():
+        return [str(_programs.node()), "kubectl"]
     if found is None:
         raise ClusterMissing(f"kubectl is not on PATH, which a cluster named by {KUBECONFIG} needs. Install it.")
     return [found]

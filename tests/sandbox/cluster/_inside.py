@@ -138,7 +138,7 @@ def main() -> None:
     fresh.rename(run / "pid")
     prepare_mounts(run)
     prepare_network(network)
-    components = Components(run, commands(run, network, Path(settings["program"])))
+    components = Components(run, commands(run, network))
     for name in STARTED_FIRST:
         components.start(name)
     load_pause(run / "pause.tar")

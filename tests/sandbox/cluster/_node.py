@@ -16,6 +16,7 @@ import sys
 import tarfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from .. import engine
@@ -50,6 +51,7 @@ class Node:
         self.run = self.folder / "run"
         self.name = f"phase-{hashlib.sha256(str(self.folder.resolve()).encode()).hexdigest()[:8]}"
         """Of the link, which may have 15 characters, and of the control group."""
+        self._process: subprocess.Popen[bytes] | None = None
 
     # What it is.
 
@@ -81,9 +83,14 @@ class Node:
         """The id of its process 1 out here, if it runs."""
         with contextlib.suppress(FileNotFoundError, ValueError):
             pid = int((self.run / "pid").read_text(encoding="ascii"))
-            command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")  # empty for a zombie
-            return pid if str(self.run).encode() in command else None
+            return None if self._is_gone(pid) else pid
         return None
+
+    def _is_gone(self, pid: int) -> bool:
+        """Whether no process of that id runs for this node; a zombie has no command line any more."""
+        with contextlib.suppress(OSError):
+            return str(self.run).encode() not in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        return True
 
     def ready(self) -> bool:
         return self.pid() is not None and Api(self.run / "pki", self.network.server).node_ready()
@@ -110,12 +117,14 @@ class Node:
             write_certificates(self.run / "pki", network)
             write_configuration(self.run, network, self.name, self.images, plugins)
             _pause_archive(programs / "pause", self.run / "pause.tar")
-            settings = {"second": network.second, "kept": kept, "program": str(programs / "node")}
+            # Its own, so that it can be started again whatever becomes of the cache.
+            (self.run / "node").hardlink_to(programs / "node")
+            settings = {"second": network.second, "kept": kept}
             (self.run / "settings.json").write_text(json.dumps(settings), encoding="utf-8")
             _make_cgroups(self.name)
-            process = self._launch(kept)
-            self._link(process, network)
-            self.wait_ready(process)
+            self._process = self._launch(kept)
+            self._link(network)
+            self.wait_ready()
         except BaseException:
             self.stop()
             raise
@@ -134,10 +143,10 @@ class Node:
                 start_new_session=True,
             )
 
-    def _link(self, process: subprocess.Popen[bytes], network: Network) -> None:
+    def _link(self, network: Network) -> None:
         deadline = time.monotonic() + READY_TIMEOUT
         while (pid := self.pid()) is None:
-            self._refuse_end(process, deadline)
+            self._refuse_end(deadline)
             time.sleep(0.01)
         node = network.node
         _ip("link", "add", self.name, "type", "veth", "peer", "name", "eth0", "netns", str(pid))
@@ -146,23 +155,30 @@ class Node:
         for destination in (network.pods, network.services):
             _ip("route", "add", destination, "via", node)
 
-    def wait_ready(self, process: subprocess.Popen[bytes] | None = None) -> None:
-        """Wait until it takes pods. Raises NodeError when it does not in time, or `process` has ended."""
+    def wait_ready(self) -> None:
+        """Wait until it takes pods. Raises NodeError when it does not in time, or has ended."""
         deadline = time.monotonic() + READY_TIMEOUT
         while not self.ready():
-            self._refuse_end(process, deadline)
+            self._refuse_end(deadline)
             time.sleep(0.1)
 
-    def _refuse_end(self, process: subprocess.Popen[bytes] | None, deadline: float) -> None:
-        if (process is not None and process.poll() is not None) or time.monotonic() > deadline:
+    def _refuse_end(self, deadline: float) -> None:
+        ended = self.pid() is None if self._process is None else self._process.poll() is not None
+        if ended or time.monotonic() > deadline:
             raise NodeError(f"The Kubernetes node has not come up within {READY_TIMEOUT:.0f} s.\n{self.trouble()}")
 
     def stop(self) -> bool:
         """End it and remove everything of it but its images. False when none ran; what one left is removed then too."""
         pid = self.pid()
         if pid is not None:
+            parent = int(Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[1])
             os.kill(pid, signal.SIGKILL)
-            _wait_until(lambda: self.pid() is None, f"Process {pid}, the node, has not ended")
+            for one in (pid, parent):
+                _wait_until(partial(self._is_gone, one), f"Process {one} of the node has not ended")
+        if self._process is not None:
+            self._process.kill()  # where it has not got so far as to have a process 1
+            self._process.communicate()
+            self._process = None
         _ip("link", "delete", self.name, check=False)
         _wait_until(lambda: _remove_cgroups(self.name), f"Control group {self.name} is still in use")
         if self.run.exists():

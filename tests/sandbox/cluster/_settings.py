@@ -220,7 +220,7 @@ def write_configuration(run: Path, network: Network, cgroup: str, images: Path, 
 # --- command lines --------------------------------------------------------------------------------------------------
 
 
-def commands(run: Path, network: Network, program: Path) -> dict[str, list[str]]:
+def commands(run: Path, network: Network) -> dict[str, list[str]]:
     """The components in the order of their start. etcd, containerd and the API server come first; see STARTED_FIRST."""
     pki = run / "pki"
     as_admin = f"--kubeconfig={run}/kubeconfig"
@@ -272,7 +272,7 @@ def commands(run: Path, network: Network, program: Path) -> dict[str, list[str]]
         "kube-proxy": [f"--config={run}/etc/proxy.json"],
         "dns": [f"-kubeconfig={run}/kubeconfig", f"-listen={network.node}:53"],
     }
-    all_commands = {name: [str(program), name, *arguments] for name, arguments in own.items()}
+    all_commands = {name: [str(run / "node"), name, *arguments] for name, arguments in own.items()}
     containerd = [str(engine.which("containerd")), f"--config={run}/etc/containerd.toml"]
     return {"containerd": containerd, **all_commands}
 
