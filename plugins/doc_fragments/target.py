@@ -19,16 +19,21 @@ options:
   deployment:
     description:
       - Where Phase runs, and so how its database is reached.
+      - V(auto) looks at the Docker engine of this host alone, the one that O(docker.docker_host) names. It takes the
+        Compose project where the containers' labels name one, else the container, and says in C(target) of the result
+        which instance it found. Where there are several it refuses, and says what to set. E(DATABASE_URL), E(PGHOST)
+        and E(KUBECONFIG) never choose an instance.
       - V(docker) and V(compose) work inside the backend's container, with its own credentials.
       - V(local) works in a checkout of the backend on this host, with the settings of O(env_file) and O(environment).
       - V(database) connects to PostgreSQL directly. It cannot do what only the application can, such as migrating.
     type: str
-    choices: [docker, compose, database, local]
-    default: docker
+    choices: [auto, docker, compose, database, local]
+    default: auto
   container:
-    description: Name of the backend's container, for O(deployment=docker).
+    description:
+      - Name of the backend's container. For O(deployment=docker) the default is V(phase-backend); for
+        O(deployment=auto) it chooses among several.
     type: str
-    default: phase-backend
   docker:
     description:
       - How to reach the Docker engine, for V(docker) and V(compose). Names, defaults and environment variables are

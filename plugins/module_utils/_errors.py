@@ -46,6 +46,18 @@ class LibraryMissing(PhaseError):
     kind = "library_missing"
 
 
+class SystemRefused(PhaseError):
+    """The operating system refused a call: a read-only file system, a full one, a missing right."""
+
+    kind = "system_refused"
+
+
+class Unforeseen(PhaseError):
+    """An exception that no code has a name for."""
+
+    kind = "unforeseen"
+
+
 # Reaching the instance
 
 

@@ -41,7 +41,7 @@ options:
         M(phase.console.phase_network_policy). O(deployment=database) has no V(access), since it reaches no application.
     type: list
     elements: str
-    choices: [instance, migrations, storage, activity, access, all]
+    choices: [connection, instance, migrations, storage, activity, access, all]
     default: [all]
   organisation:
     description: For V(access), the organisation's name, to the letter.
@@ -94,6 +94,12 @@ phase:
   returned: success
   type: dict
   contains:
+    connection:
+      description:
+        - Which instance this is, without asking its database. C(deployment); in containers also C(container),
+          C(project_name) and C(project_src), which are null without Compose.
+      returned: when asked for
+      type: dict
     instance:
       description:
         - The backend's C(image), C(image_id), C(digest) and C(container), all C(components) of the instance in the same

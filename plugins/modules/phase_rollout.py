@@ -17,7 +17,9 @@ description:
   - The old container is kept, stopped, as C(NAME-previous) until the new one is healthy; without a healthcheck, until
     it has stayed up for O(settle) seconds.
   - A run that is cut off at any point is finished by the next one.
-  - For O(deployment=docker) only. With Compose, C(community.docker.docker_compose_v2) recreates services.
+  - For containers that were made one by one, as with C(docker run). One that Compose, Swarm, Kubernetes or a systemd
+    unit makes anew from its own description is refused, since the next time would bring the old version back. With
+    Compose, C(community.docker.docker_compose_v2) recreates services.
 extends_documentation_fragment:
   - phase.console.target
   - phase.console.attributes

@@ -121,8 +121,8 @@ def target_spec() -> ArgumentSpec:
     option names (see ``database_settings``).
     """
     options: Dict[str, Dict[str, Any]] = {
-        "deployment": {"default": "docker", "choices": ["docker", "compose", "database", "local"]},
-        "container": {"default": "phase-backend"},
+        "deployment": {"default": "auto", "choices": ["auto", "docker", "compose", "database", "local"]},
+        "container": {},
         "docker": docker_spec(),
         "project_src": {"type": "path"},
         "project_name": {},

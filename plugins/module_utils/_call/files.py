@@ -6,9 +6,44 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 from typing import Iterator
+
+from .._errors import SystemRefused
+
+
+def refusal(error: OSError, path: str = "") -> SystemRefused:
+    """The typed error for a call that the operating system refused; ``path`` where the exception has none."""
+    name = error.filename or path
+    why = {
+        errno.EROFS: "%s is on a read-only file system.",
+        errno.ENOTDIR: "%s is below a file, where no folder can be.",
+        errno.ENOSPC: "The file system of %s is full.",
+        errno.EDQUOT: "The quota of this user on the file system of %s is used up.",
+        errno.EACCES: "This user may not use %s.",
+        errno.EPERM: "This user may not use %s.",
+        errno.ENOENT: "There is no %s.",
+    }.get(error.errno or 0)
+    if why is None or not name:
+        sentence = "The operating system refused%s: %s." % (" " + str(name) if name else "", error.strerror or error)
+    else:
+        sentence = why % name
+    return SystemRefused(sentence, "Mend that, name another path, or run as another user (become), then run it again.")
+
+
+def check_folder(folder: str) -> None:
+    """Raise SystemRefused unless files can be made in ``folder``, which may have to be made first."""
+    there = os.path.abspath(folder)
+    while not os.path.lexists(there):
+        there = os.path.dirname(there)
+    if not os.path.isdir(there):
+        raise refusal(OSError(errno.ENOTDIR, "", folder))
+    if os.statvfs(there).f_flag & os.ST_RDONLY:
+        raise refusal(OSError(errno.EROFS, "", folder))
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise refusal(OSError(errno.EACCES, "", there))
 
 
 def write_private(path: str, data: bytes) -> None:

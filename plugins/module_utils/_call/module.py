@@ -6,16 +6,20 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
+import traceback
 from dataclasses import dataclass
 from typing import Any, Callable, Dict, Mapping, Optional, Set, TypeVar, cast
 
-from .._errors import PhaseError
+from .._errors import LibraryMissing, PhaseError, Unforeseen
 from .._operations.core.api import Context, Request
 from .._operations.core.secrets import secret_values
 from .._target.base import Report, Target
+from .._target.engine import engine_error
 from .argspec import ArgumentSpec, target_spec
 from .caller import Caller
+from .files import refusal
 from .targets import build_target
 
 Asked = TypeVar("Asked")
@@ -63,10 +67,33 @@ def plain_values(params: Mapping[str, Any], hidden: Set[str]) -> Set[str]:
     return {value for value in environment.values() if value in hidden} - kept
 
 
+ENGINE = ("docker", "requests", "urllib3")  # packages whose errors are the engine's
+
+
+def unforeseen(error: Exception) -> PhaseError:
+    """The typed error for an exception that no code below has turned into one: a sentence, never a traceback."""
+    if type(error).__module__.partition(".")[0] in ENGINE:
+        return engine_error(error)
+    if isinstance(error, ImportError):
+        return LibraryMissing(
+            "A Python package is missing for %s, which runs this module: %s." % (sys.executable, error),
+            "Install it there, or set ansible_python_interpreter to a Python that has it.",
+        )
+    if isinstance(error, OSError):
+        return refusal(error)
+    frames = traceback.extract_tb(error.__traceback__)
+    where = " (%s, line %s)" % (os.path.basename(frames[-1].filename), frames[-1].lineno) if frames else ""
+    return Unforeseen(
+        "The module met an error that it does not know: %s: %s%s" % (type(error).__name__, error, where),
+        "Report it with this text and the versions of Phase and PostgreSQL. Run it again when you know the cause.",
+    )
+
+
 def run_module(spec: ArgumentSpec, run: Run) -> None:
     """Call ``run`` for this process's arguments. It returns the result; ``diff`` is shown only where asked for.
 
-    A PhaseError becomes a failure with its sentence, its next step, its kind and the partial result.
+    A PhaseError becomes a failure with its sentence, its next step, its kind and the partial result; any other
+    exception becomes one of these first. What deployment=auto found is ``target`` of the result.
     """
     from ansible.module_utils.basic import AnsibleModule
     from ansible.module_utils.common.parameters import remove_values
@@ -82,26 +109,32 @@ def run_module(spec: ArgumentSpec, run: Run) -> None:
 
     failure: Optional[PhaseError] = None
     result: Dict[str, Any] = {}
+    target = Target()
     try:
         spec.check_state(module.params)
+        if spec.target:
+            target = build_target(module.params, caller.lost)
         call = Call(
-            params=module.params,
+            params=dict(module.params, deployment=target.deployment),
             check=module.check_mode,
             diff=module._diff,
-            target=build_target(module.params, caller.lost) if spec.target else Target(),
+            target=target,
             report=report,
             warn=module.warn,
         )
         result = run(call)
     except PhaseError as error:
         failure = error
+    except Exception as error:
+        failure = unforeseen(error)
     caller.close()
+    found = {} if target.found is None else {"target": target.found}
     if failure is not None:  # outside the handler: inside it, Ansible would add a traceback that helps nobody
         module.fail_json(
             msg=sentences(failure.message, failure.next_step),
             error={"kind": failure.kind, "next_step": failure.next_step},
-            **failure.partial,
+            **dict(found, **failure.partial),
         )
     if not module._diff:
         result.pop("diff", None)
-    module.exit_json(**result)
+    module.exit_json(**dict(found, **result))

@@ -8,15 +8,18 @@ from __future__ import annotations
 import os
 from typing import Any, Callable, Dict, Mapping
 
+from .._errors import BadOption
 from .._target.base import Limits, Target
 from .._target.direct import DirectTarget
 from .._target.docker import DockerTarget
 from .._target.engine import find_by_name, find_by_project, make_client
+from .._target.found import look, of_others
 from .._target.local import LocalTarget
 from .._target.session import Lost
 from .argspec import database_settings, duration, timeouts
 
 Params = Mapping[str, Any]
+CONTAINER = "phase-backend"  # the name in Phase's own instructions
 
 
 def limits_from(params: Params) -> Limits:
@@ -32,14 +35,35 @@ def _client(params: Params) -> Callable[[], Any]:
     return lambda: make_client(params["docker"])
 
 
+def _auto(params: Params, limits: Limits, lost: Lost) -> Target:
+    other = of_others(params)
+    if other:
+        raise BadOption("%s, and deployment=auto looks at the Docker engine alone." % other, "Set deployment.")
+    if params["project_name"] or params["project_src"]:
+        return _compose(params, limits, lost)
+    client = _client(params)()
+    found = look(client, params)
+    by_project = found.deployment == "compose" and not params["container"]
+    find = find_by_project(found.project_name, None, params["service"]) if by_project else find_by_name(found.container)
+    target = DockerTarget(found.deployment, lambda: client, find, limits, lost)
+    target.found = dict(found.__dict__, found=found.sentence())
+    target.named = found.__dict__
+    return target
+
+
 def _docker(params: Params, limits: Limits, lost: Lost) -> Target:
-    return DockerTarget("docker", _client(params), find_by_name(params["container"]), limits, lost)
+    name = params["container"] or CONTAINER
+    target = DockerTarget("docker", _client(params), find_by_name(name), limits, lost)
+    target.named = {"container": name}
+    return target
 
 
 def _compose(params: Params, limits: Limits, lost: Lost) -> Target:
     folder = os.path.realpath(params["project_src"]) if params["project_src"] else None
     find = find_by_project(params["project_name"], folder, params["service"])
-    return DockerTarget("compose", _client(params), find, limits, lost)
+    target = DockerTarget("compose", _client(params), find, limits, lost)
+    target.named = {"project_name": params["project_name"], "project_src": folder}
+    return target
 
 
 def _database(params: Params, limits: Limits, lost: Lost) -> Target:
@@ -51,6 +75,7 @@ def _local(params: Params, limits: Limits, lost: Lost) -> Target:
 
 
 BUILDERS: Dict[str, Callable[[Params, Limits, Lost], Target]] = {
+    "auto": _auto,
     "docker": _docker,
     "compose": _compose,
     "database": _database,

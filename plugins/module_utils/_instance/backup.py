@@ -20,7 +20,7 @@ import time
 from typing import Any, BinaryIO, Callable, Dict, Iterable, Iterator, List, Mapping, Optional
 
 from .._call.argspec import ArgumentSpec
-from .._call.files import write_private
+from .._call.files import check_folder, refusal, write_private
 from .._call.module import Call
 from .._errors import PhaseError
 from .._operations.core.words import people_bytes
@@ -337,6 +337,9 @@ def make(
             "seconds": round(clock() - start, 1),
         }
         partial.publish(manifest)
+    except OSError as error:
+        partial.discard()
+        raise refusal(error, path) from error
     except BaseException:
         partial.discard()
         raise
@@ -352,6 +355,7 @@ def backup(target: Target, params: Mapping[str, Any], check: bool, report: Repor
         if kept:
             return {"changed": False, "manifest": kept}
     image, folder = params["image"], params["pg_bin_dir"] or ""
+    check_folder(dest if is_folder(dest) else os.path.dirname(os.path.abspath(dest)))
     tools = check_tools(target, survey["server_version"], image, folder)
     path = os.path.abspath(dest)
     if is_folder(dest):

@@ -12,7 +12,8 @@ from .._call.module import Call
 from .._operations.instance import information
 from . import access as _access
 
-SUBSETS = [name for name, _read in information.SUBSETS]
+IN_DATABASE = [name for name, _read in information.SUBSETS]
+SUBSETS = ["connection"] + IN_DATABASE
 
 
 SPEC = ArgumentSpec(
@@ -31,7 +32,12 @@ def chosen(wanted: List[str]) -> List[str]:
 def run(call: Call) -> Dict[str, Any]:
     wanted = call.params["gather_subset"]
     subsets = chosen(wanted)
-    phase = call.target.run(information.gather, {"subsets": subsets}, call.report) if subsets else {}
+    phase: Dict[str, Any] = {}
+    if "connection" in subsets:
+        phase["connection"] = call.target.connection()
+    read = [name for name in subsets if name in IN_DATABASE]
+    if read:
+        phase.update(call.target.run(information.gather, {"subsets": read}, call.report))
     if "access" in wanted:  # not among all: it asks the application, and about one organisation
         phase["access"] = _access.access(call)
     if "instance" in phase:

@@ -19,7 +19,7 @@ from .._errors import ContainerMissing, ImageMissing, NotSupported, PhaseError
 from .._operations.core.secrets import masker, secret_values
 from .._target import clone as _clone
 from .._target.docker import DockerTarget
-from .._target.engine import engine_errors
+from .._target.engine import engine_errors, manager
 
 Inspect = Dict[str, Any]
 Sleep = Callable[[float], None]
@@ -56,6 +56,10 @@ SPEC = ArgumentSpec(
 
 class RolloutFailed(PhaseError):
     kind = "rollout_failed"
+
+
+class ManagedElsewhere(PhaseError):
+    kind = "managed_elsewhere"
 
 
 class NameTaken(PhaseError):
@@ -343,6 +347,13 @@ def rollout(
             "Container %s was started with --rm: it would be gone once it is stopped." % work.name,
             "Start it without --rm first, so that there is something to go back to.",
         )
+    managed = manager(old) if old and steps else None
+    if managed is not None:
+        raise ManagedElsewhere(
+            "Container %s belongs to %s, which makes it anew from its own description: the next time it does, the old "
+            "version would run on the new database." % (work.name, managed[0]),
+            managed[1],
+        )
     result: Dict[str, Any] = {"changed": bool(steps), "before": before, "steps": in_words(steps, work.name, work.image)}
     result["diff"] = {
         "before": "%s: %s (%s)\n" % (work.name, before and before["image"], before and before["image_id"]),
@@ -371,7 +382,8 @@ def run(call: Call) -> Dict[str, Any]:
     """The module's result."""
     if not isinstance(call.target, DockerTarget) or call.target.deployment != "docker":
         raise NotSupported(
-            "phase_rollout replaces containers of deployment=docker.",
+            "phase_rollout replaces containers of deployment=docker, and this is deployment=%s."
+            % call.target.deployment,
             "With Compose, let community.docker.docker_compose_v2 recreate the service.",
         )
     return rollout(call.target, call.params, call.check, call.report, call.clock, call.sleep)

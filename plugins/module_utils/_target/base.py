@@ -38,6 +38,12 @@ class Target:
     """Base of the targets; a method that a deployment has no way to offer says so."""
 
     deployment = ""
+    found: Optional[Dict[str, Any]] = None  # what deployment=auto has found: see connection, and found (in words)
+
+    def connection(self) -> Dict[str, Any]:
+        """Which instance this is: ``deployment``; in containers also ``container``, ``project_name``, ``project_src``
+        (both null without Compose). It asks no database, and answers while a rollout replaces the backend."""
+        return {"deployment": self.deployment}
 
     def run(
         self,

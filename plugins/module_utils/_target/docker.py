@@ -8,15 +8,22 @@ from __future__ import annotations
 import contextlib
 import functools
 from datetime import datetime
-from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Tuple
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Tuple
 
-from .._errors import ContainerNotRunning, EngineUnreachable, ImageMissing, InterpreterMissing, RemoteError
+from .._errors import (
+    ContainerMissing,
+    ContainerNotRunning,
+    EngineUnreachable,
+    ImageMissing,
+    InterpreterMissing,
+    RemoteError,
+)
 from .._operations.core.api import Deliveries, Operation, Request, Result
 from .._operations.core.package import STARTER, reference
 from .._operations.core.secrets import masker, secret_values
 from . import clone as _clone
 from .base import Limits, Report, Sink, Target, external_migration
-from .engine import PROJECT_LABEL, SERVICE_LABEL, Find, Inspect, engine_errors
+from .engine import FOLDER_LABEL, PROJECT_LABEL, SERVICE_LABEL, Find, Inspect, engine_errors
 from .session import Channel, Lost, converse, first_words, never_lost
 from .streams import LogChannel, StreamChannel, events, pump
 
@@ -39,6 +46,7 @@ class DockerTarget(Target):
         self, deployment: str, connect: Callable[[], Any], find: Find, limits: Limits, lost: Lost = never_lost
     ) -> None:
         self.deployment = deployment
+        self.named: Mapping[str, Optional[str]] = {}  # what connection tells: container, project_name, project_src
         self._lost = lost
         self._connect = connect
         self._find = find
@@ -54,6 +62,19 @@ class DockerTarget(Target):
     def backend(self) -> Inspect:
         with engine_errors():
             return self._find(self.client)
+
+    def connection(self) -> Dict[str, Any]:
+        known = {"deployment": self.deployment, "container": None, "project_name": None, "project_src": None}
+        known.update(self.named)
+        try:
+            container = self.backend()
+        except ContainerMissing:
+            return known  # a rollout that was interrupted while it replaced the backend
+        labels = container["Config"].get("Labels") or {}
+        if self.deployment == "compose":
+            known.update(container=container["Name"].lstrip("/"), project_name=labels.get(PROJECT_LABEL))
+            known["project_src"] = known["project_src"] or labels.get(FOLDER_LABEL)
+        return known
 
     def image_of(self, container: Inspect) -> Inspect:
         """The container's image; bare where it was removed from the engine since."""

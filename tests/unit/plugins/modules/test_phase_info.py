@@ -34,9 +34,9 @@ def inform(target, *subsets):
 @pytest.mark.parametrize(
     ("wanted", "chosen"),
     [
-        (["all"], ["instance", "migrations", "storage", "activity"]),
+        (["all"], ["connection", "instance", "migrations", "storage", "activity"]),
         (["storage", "instance"], ["instance", "storage"]),
-        (["activity", "all"], ["instance", "migrations", "storage", "activity"]),
+        (["activity", "all"], ["connection", "instance", "migrations", "storage", "activity"]),
     ],
 )
 def test_subsets(wanted, chosen):

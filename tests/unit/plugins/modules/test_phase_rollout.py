@@ -38,6 +38,7 @@ class OnPaper(_rollout.Rollout):
 
     seen = _rollout.Seen("phase-worker", _rollout.Slot("1", "sha256:old", True))
     taken = []
+    labels = {}
 
     def image_id(self):
         return "sha256:new"
@@ -47,7 +48,12 @@ class OnPaper(_rollout.Rollout):
 
     def find(self, suffix=""):
         found = OnPaper.seen.current if suffix == "" else OnPaper.seen.previous
-        return found and {"Id": found.id, "Image": found.image_id, "HostConfig": {}}
+        return found and {
+            "Id": found.id,
+            "Image": found.image_id,
+            "HostConfig": {},
+            "Config": {"Labels": OnPaper.labels},
+        }
 
     def take(self, step, seen):
         OnPaper.taken.append(step)
@@ -64,6 +70,22 @@ def test_check_mode_foresees_what_a_run_does(monkeypatch):
     assert (done["before"]["image_id"], done["after"]["image_id"]) == ("sha256:old", "sha256:new")
     again = call(docker())
     assert not again["changed"] and again["diff"]["before"] == again["diff"]["after"]
+
+
+@pytest.mark.parametrize("check", [True, False])
+@pytest.mark.parametrize("label", ["com.docker.compose.project", "com.docker.swarm.service.name"])
+def test_what_another_program_makes_anew_is_not_replaced_beside_it(monkeypatch, label, check):
+    """The next `docker compose up -d` would bring the old version back on the new database."""
+    monkeypatch.setattr(_rollout, "Rollout", OnPaper)
+    monkeypatch.setattr(DockerTarget, "component", lambda self, found: {"image": "i", "image_id": found["Image"]})
+    monkeypatch.setattr(OnPaper, "seen", _rollout.Seen("phase-worker", _rollout.Slot("1", "sha256:old", True)))
+    monkeypatch.setattr(OnPaper, "taken", [])
+    monkeypatch.setattr(OnPaper, "labels", {label: "phase"})
+    with pytest.raises(_rollout.ManagedElsewhere) as refused:
+        call(docker(), check=check)
+    assert OnPaper.taken == [] and refused.value.next_step.startswith("Set ")
+    monkeypatch.setattr(OnPaper, "seen", _rollout.Seen("phase-worker", _rollout.Slot("1", "sha256:new", True)))
+    assert call(docker(), check=check)["changed"] is False
 
 
 def test_all_options_are_documented():
