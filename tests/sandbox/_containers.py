@@ -275,7 +275,9 @@ class ContainerInstance:
     def healthy(self) -> bool:
         """Tell whether the web process answers on /health/, through nginx."""
         try:
-            with urllib.request.urlopen(f"{self.url}/health/", timeout=5) as answer:  # noqa: S310 - our own nginx
+            # `backend` is allowed whatever the instance's own name is; before v2.68.0 that counts here, too.
+            asked = urllib.request.Request(f"{self.url}/health/", headers={"Host": "backend"})  # noqa: S310 - our own nginx
+            with urllib.request.urlopen(asked, timeout=5) as answer:  # noqa: S310 - our own nginx
                 return bool(json.load(answer)["status"] == "alive")
         except (urllib.error.URLError, ConnectionError, TimeoutError):
             return False

@@ -124,7 +124,7 @@ class LocalInstance:
             "REDIS_PORT": str(self.redis_port),
             "SECRET_KEY": secrets.token_urlsafe(32),
             "SERVER_SECRET": secrets.token_hex(32),
-            "ALLOWED_HOSTS": "*",
+            "ALLOWED_HOSTS": "127.0.0.1,backend",
             "ALLOWED_ORIGINS": f"http://127.0.0.1:{self.http_port}",
             "EXTERNAL_MIGRATION": "true",
         }
@@ -305,7 +305,9 @@ class LocalInstance:
     def healthy(self) -> bool:
         """Tell whether the web process answers on /health/."""
         try:
-            with urllib.request.urlopen(f"{self.url}/health/", timeout=2) as answer:  # noqa: S310 - http, its own
+            # `backend` is allowed whatever the instance's own name is; before v2.68.0 that counts here, too.
+            asked = urllib.request.Request(f"{self.url}/health/", headers={"Host": "backend"})  # noqa: S310 - http, its own
+            with urllib.request.urlopen(asked, timeout=2) as answer:  # noqa: S310 - http, its own
                 return bool(json.load(answer)["status"] == "alive")
         except (urllib.error.URLError, ConnectionError, TimeoutError):
             return False

@@ -10,7 +10,10 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, Dict, List, Mapping, Sequence
 
-from .._errors import BadOption
+from .._errors import BadOption, NotSupported
+
+APPLICATION = ("docker", "compose", "local")  # deployments in which the application can be reached
+EVERYWHERE = APPLICATION + ("database",)
 
 _UNITS = {"": 1, "ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -30,7 +33,7 @@ class ArgumentSpec:
     ``states`` are the values that the option ``state`` may have. They are checked here: ansible-test allows no ``info``
     among an option's choices, and telling without changing is what a module here does unless told otherwise.
     ``target``: whether the options of the doc fragment ``target`` come beside these; a module that works on files alone
-    has none.
+    has none. ``deployments``: where it works; elsewhere it is refused at once, with ``instead`` as the next step.
     """
 
     options: Dict[str, Dict[str, Any]]
@@ -39,6 +42,8 @@ class ArgumentSpec:
     mutually_exclusive: List[Sequence[str]] = field(default_factory=list)
     states: Sequence[str] = ()
     target: bool = True
+    deployments: Sequence[str] = EVERYWHERE
+    instead: str = ""
 
     def merge(self, other: "ArgumentSpec") -> "ArgumentSpec":
         return ArgumentSpec(
@@ -48,12 +53,22 @@ class ArgumentSpec:
             mutually_exclusive=self.mutually_exclusive + other.mutually_exclusive,
             states=[*self.states, *other.states],
             target=self.target and other.target,
+            deployments=[name for name in self.deployments if name in other.deployments],
+            instead=self.instead or other.instead,
         )
 
     def check_state(self, params: Mapping[str, Any]) -> None:
         """Raise BadOption for a ``state`` that there is not."""
         if self.states and params["state"] not in self.states:
             raise BadOption("There is no state=%s." % params["state"], "It can be %s." % ", ".join(self.states))
+
+    def check_deployment(self, deployment: str) -> None:
+        """Raise NotSupported for a deployment in which this module can do nothing."""
+        if deployment not in self.deployments:
+            works = ", ".join(self.deployments)
+            raise NotSupported(
+                "This module does not work with deployment=%s, but with %s." % (deployment, works), self.instead
+            )
 
     def arguments(self) -> Dict[str, Any]:
         return {

@@ -113,7 +113,10 @@ def run_module(spec: ArgumentSpec, run: Run) -> None:
     try:
         spec.check_state(module.params)
         if spec.target:
+            if module.params["deployment"] != "auto":
+                spec.check_deployment(module.params["deployment"])
             target = build_target(module.params, caller.lost)
+            spec.check_deployment(target.deployment)
         call = Call(
             params=dict(module.params, deployment=target.deployment),
             check=module.check_mode,

@@ -19,7 +19,7 @@ import re
 import time
 from typing import Any, BinaryIO, Callable, Dict, Iterable, Iterator, List, Mapping, Optional
 
-from .._call.argspec import ArgumentSpec
+from .._call.argspec import APPLICATION, ArgumentSpec
 from .._call.files import check_folder, refusal, write_private
 from .._call.module import Call
 from .._errors import PhaseError
@@ -65,7 +65,9 @@ SPEC = ArgumentSpec(
         "verify": {"type": "str", "choices": ["list", "full"], "default": "list"},
         "max_age": {"type": "int", "default": 0},
         "force": {"type": "bool", "default": False},
-    }
+    },
+    deployments=APPLICATION,
+    instead="It runs pg_dump beside the backend. Over a direct connection run pg_dump yourself.",
 )
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Callable, Dict, List, Mapping, Optional
 
-from .._call.argspec import ArgumentSpec
+from .._call.argspec import APPLICATION, ArgumentSpec
 from .._call.module import Call
 from .._errors import PhaseError
 from .._operations.instance import health as operations
@@ -24,7 +24,9 @@ SPEC = ArgumentSpec(
         "version": {"type": "str"},
         "url": {"type": "str", "default": "http://127.0.0.1:8000/health/"},
         "wait_timeout": {"type": "float", "default": 120},
-    }
+    },
+    deployments=APPLICATION,
+    instead="It asks the running application. phase_info asks the database.",
 )
 
 

@@ -11,7 +11,7 @@ any point is finished by the next one, and check mode walks the same decisions o
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Callable, Dict, List, Mapping, Optional
+from typing import Any, Callable, Dict, List, Mapping, Optional, cast
 
 from .._call.argspec import ArgumentSpec
 from .._call.module import Call
@@ -50,7 +50,9 @@ SPEC = ArgumentSpec(
         "settle": {"type": "float", "default": 5},
         "stop_timeout": {"type": "int", "default": 30},
         "rollback": {"type": "bool", "default": False},
-    }
+    },
+    deployments=("docker",),
+    instead="With Compose, let community.docker.docker_compose_v2 recreate the service, as role upgrade does.",
 )
 
 
@@ -380,10 +382,4 @@ def rollout(
 
 def run(call: Call) -> Dict[str, Any]:
     """The module's result."""
-    if not isinstance(call.target, DockerTarget) or call.target.deployment != "docker":
-        raise NotSupported(
-            "phase_rollout replaces containers of deployment=docker, and this is deployment=%s."
-            % call.target.deployment,
-            "With Compose, let community.docker.docker_compose_v2 recreate the service.",
-        )
-    return rollout(call.target, call.params, call.check, call.report, call.clock, call.sleep)
+    return rollout(cast(DockerTarget, call.target), call.params, call.check, call.report, call.clock, call.sleep)

@@ -9,9 +9,9 @@ import secrets
 import socket
 from typing import Any, Dict, List, Optional
 
-from .._call.argspec import ArgumentSpec, duration, timeouts
+from .._call.argspec import APPLICATION, ArgumentSpec, duration, timeouts
 from .._call.module import Call
-from .._errors import NotSupported, PhaseError
+from .._errors import PhaseError
 from .._operations.migration import operation as migrations
 from .._operations.migration.errors import ConflictingMigrations, DatabaseAhead, InconsistentHistory, StoppedByFinding
 from .._operations.migration.plan import FINDINGS, refused
@@ -27,18 +27,13 @@ SPEC = ArgumentSpec(
         "stop_on": {"type": "list", "elements": "str", "choices": list(FINDINGS), "default": []},
         "stop_on_min_rows": {"type": "int", "default": 1},
         "repair_indexes": {"type": "bool", "default": False},
-    }
-)
-
-NOT_HERE = (
-    "Migrating needs the application, and deployment=database knows only its database.",
-    "Use deployment=docker, compose or local.",
+    },
+    deployments=APPLICATION,
+    instead="Migrating needs the application. phase_info with gather_subset=migrations reads the ledger.",
 )
 
 
 def run(call: Call) -> Dict[str, Any]:
-    if call.params["deployment"] == "database":
-        raise NotSupported(*NOT_HERE)
     running = call.target.describe()
     image = call.params["image"]
     plan = call.target.run(migrations.plan, {}, call.report, image=image)

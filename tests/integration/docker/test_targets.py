@@ -46,6 +46,36 @@ def test_info(ansible: Ansible, instance: Any) -> None:
     assert phase["storage"]["free_bytes"] > 0
 
 
+@BOTH
+def test_auto_finds_it_and_says_what_it_found(ansible: Ansible, instance: Any) -> None:
+    ambient = {"DATABASE_URL": "postgresql://nobody@192.0.2.1/production", "PGHOST": "192.0.2.1", "KUBECONFIG": "/x"}
+    result = ansible.module("phase_info", {"gather_subset": ["connection", "migrations"]}, environ=ambient)
+    assert result["phase"]["migrations"]["applied"] == 190
+    compose = isinstance(instance, ComposeInstance)
+    wanted = {
+        "deployment": "compose" if compose else "docker",
+        "container": "phase-backend",
+        "project_name": instance.project_name if compose else None,
+        "project_src": str(instance.project_src) if compose else None,
+    }
+    assert result["target"].items() >= wanted.items() and "phase-backend" in result["target"]["found"]
+    assert result["phase"]["connection"].items() >= wanted.items()
+    assert ansible.module("phase_info", {"container": "phase-backend"})["target"]["deployment"] == wanted["deployment"]
+
+
+def test_auto_refuses_to_choose_between_two(ansible: Ansible, instance: Any) -> None:
+    instance.docker("create", "--name", "other-backend", f"phasehq/backend:{VERSION}")
+    try:
+        for module, options in (("phase_info", {}), ("phase_purge_logs", {"all_organisations": True})):
+            result = ansible.module(module, options, expect_failure=True)
+            assert result["error"]["kind"] == "several_instances"
+            assert {one["container"] for one in result["instances"]} == {"phase-backend", "other-backend"}
+            assert "deployment=docker container=phase-backend" in result["error"]["next_step"]
+        assert ansible.module("phase_info", {"container": "phase-backend"})["target"]["container"] == "phase-backend"
+    finally:
+        instance.docker("rm", "--force", "other-backend")
+
+
 def test_nothing_is_written_in_the_container(ansible: Ansible, instance: Any) -> None:
     before = set(instance.docker("diff", "phase-backend").splitlines())
     targets.info(ansible, target(instance))

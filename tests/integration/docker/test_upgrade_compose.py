@@ -75,6 +75,42 @@ def test_reads_fail_only_where_the_plan_says_so(ansible: Ansible, instance: Any)
     assert again.changed == 0 and upgrades.containers(instance) == before
 
 
+STOCK_HOST = Variant(environment={"HOST": "phase.example"})
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("instance", [STOCK_HOST], indirect=True, ids=["stock"])
+def test_the_project_is_found_and_composes_next_start_recreates_nothing(ansible: Ansible, instance: Any) -> None:
+    """Replaced beside Compose, its next start would run the old version on the new database: that is refused.
+
+    OLD answers on /health/ for hosts in ALLOWED_HOSTS only, and 127.0.0.1 is none of them in the stock Compose file.
+    """
+    variables = upgrades.variables(instance, NEW)
+    engine = {"docker": variables["phase_target"]["docker"]}
+    environ = instance.engine.variables()
+    before = upgrades.containers(instance), upgrades.ledger(instance)
+    beside = {**variables, "phase_target": {**engine, "deployment": "docker"}}
+    refused = ansible.playbook("upgrade", beside, environ=environ, expect_failure=True)
+    result = refused.failed[0].result
+    failures = [item for item in result.get("results", [result]) if item.get("failed")]
+    assert {item["error"]["kind"] for item in failures} == {"managed_elsewhere"}
+    assert "belongs to Compose" in failures[0]["msg"] and "deployment=compose" in failures[0]["msg"]
+    assert (upgrades.containers(instance), upgrades.ledger(instance)) == before
+
+    found = {**variables, "phase_target": engine}
+    done = ansible.playbook("upgrade", found, environ=environ)
+    assert done.custom["phase_upgrade"]["plan"]["needed"]
+    upgrades.settled(instance, NEW)
+    runs_the_target(instance)
+    after = upgrades.containers(instance)
+    instance.compose("up", "--detach", "--no-build", "--pull", "never")
+    started = upgrades.containers(instance)
+    changed = {name for name in after if after[name] != started[name]}
+    assert changed <= {"phase-migrations"}, changed
+    assert after["phase-migrations"][0] == started["phase-migrations"][0]  # started again, not made again
+    runs_the_target(instance)
+
+
 @pytest.mark.timeout(900)
 def test_killed_twice_and_run_again(ansible: Ansible, instance: Any) -> None:
     """Where containers come and go; the postgresql tier kills in every phase."""

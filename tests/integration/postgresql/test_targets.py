@@ -7,6 +7,9 @@ from __future__ import annotations
 import os
 import signal
 import stat
+import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -162,3 +165,27 @@ def test_settings_that_are_no_secrets_are_not_blanked(ansible: Ansible, instance
     result = ansible.module("phase_info", options, verbosity=3)
     assert result["phase"]["instance"]["database"]["database"] == environment["DATABASE_NAME"]
     assert environment["DATABASE_PASSWORD"] not in str(result)
+
+
+def test_health_of_a_release_that_looks_at_the_host_first(ansible: Ansible, local_instance: Factory) -> None:
+    """Before v2.68.0, with the ALLOWED_HOSTS of the stock Compose file, 127.0.0.1 gets 400."""
+    instance = local_instance("v2.66.0")
+    settings = instance.env_file.read_text(encoding="utf-8")
+    allowed = "ALLOWED_HOSTS=127.0.0.1,backend"
+    assert allowed in settings
+    instance.env_file.write_text(settings.replace(allowed, "ALLOWED_HOSTS=phase.example,backend"), encoding="utf-8")
+    instance.restart("backend")
+    url = f"{instance.url}/health/"
+    with pytest.raises(urllib.error.HTTPError, match="400"):
+        urllib.request.urlopen(url, timeout=10)
+    options = {**target(instance), "url": url, "version": "v2.66.0", "wait_timeout": 20}
+    health = ansible.module("phase_health", options)["health"]
+    assert health["backend"] == {"alive": True, "version": "v2.66.0", "detail": ""}
+
+
+def test_health_is_not_asked_of_a_database(ansible: Ansible, instance: Any) -> None:
+    start = time.monotonic()
+    options = {"deployment": "database", "database_url": instance.database_url}
+    result = ansible.module("phase_health", options, expect_failure=True)
+    assert result["error"]["kind"] == "not_supported" and "phase_info" in result["error"]["next_step"]
+    assert time.monotonic() - start < 60  # not its wait_timeout of 120 s

@@ -12,7 +12,7 @@ import os
 from pathlib import Path
 from urllib.parse import quote
 
-from backend.release import VERSION
+from backend.release import VERSION, since
 from backend.secrets import secret
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -64,7 +64,7 @@ LOGGING = {
 }
 
 MIDDLEWARE = [
-    "backend.middleware.HealthCheckMiddleware",
+    *(["backend.middleware.HealthCheckMiddleware"] if since("v2.68.0") else []),
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",

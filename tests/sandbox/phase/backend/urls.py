@@ -8,6 +8,7 @@ from api import views
 from api.graphql import graphql
 from django.urls import path
 
+from backend.middleware import health
 from backend.release import since
 
 urlpatterns = [
@@ -16,5 +17,7 @@ urlpatterns = [
     path("access/", views.access),
     path("secrets/", views.secrets),
 ]
+if not since("v2.68.0"):
+    urlpatterns.append(path("health/", health))
 if since("v2.67.0"):
     urlpatterns.append(path("auth/password/login/", views.password_login))

@@ -28,9 +28,11 @@ def docker(deployment="docker"):
     return DockerTarget(deployment, object, lambda client: {}, limits=None)
 
 
-def test_compose_is_left_to_compose():
-    with pytest.raises(NotSupported, match="deployment=docker"):
-        call(docker("compose"))
+@pytest.mark.parametrize("deployment", ["compose", "local", "database"])
+def test_compose_is_left_to_compose(deployment):
+    with pytest.raises(NotSupported, match="with docker") as refused:
+        phase_rollout.SPEC.check_deployment(deployment)
+    assert "docker_compose_v2" in refused.value.next_step
 
 
 class OnPaper(_rollout.Rollout):

@@ -15,7 +15,7 @@ from ansible_collections.phase.console.plugins.module_utils._instance.health imp
     same_version,
     wait,
 )
-from ansible_collections.phase.console.plugins.module_utils._operations.instance.health import probe
+from ansible_collections.phase.console.plugins.module_utils._operations.instance.health import allowed_host, probe
 
 ALIVE = {"alive": True, "version": "v2.73.2", "detail": ""}
 RUNNING = {"status": "running", "health": None}
@@ -140,3 +140,23 @@ def test_probe_of_nobody(server):
     server.server_close()
     found = probe(None, {"url": "http://127.0.0.1:%d/health/" % port, "timeout": 1})
     assert not found["alive"] and str(port) in found["detail"]
+
+
+@pytest.mark.parametrize(
+    ("allowed", "host"),
+    [
+        ("phase.example,backend", "phase.example"),
+        (",backend", "backend"),  # HOST is not set
+        (" .example.com ", "example.com"),
+        ("127.0.0.1,backend", ""),
+        ("*", ""),
+        ("phase.example,*", ""),
+        ("", ""),
+    ],
+)
+def test_a_host_that_the_instance_allows(allowed, host):
+    assert allowed_host(allowed, "http://127.0.0.1:8000/health/") == host
+
+
+def test_a_name_that_the_url_has_is_kept():
+    assert allowed_host("other.example,.example.com", "http://phase.example.com/health/") == ""

@@ -194,10 +194,3 @@ def test_warnings_of_settings_and_of_the_ledger():
     for word in ("EXTERNAL_MIGRATIONS", "not set", "2 rows", "i on t (INVALID)"):
         assert any(word in text for text in warnings)
     assert len(warnings) == 4
-
-
-def test_a_database_alone_cannot_migrate():
-    target = Target([])
-    with pytest.raises(PhaseError, match="needs the application"):
-        migrate(target, deployment="database")
-    assert target.asked == []
