@@ -19,6 +19,8 @@ description:
   - Runs the application's own C(manage.py migrate) in the target image, once, and only when something is pending.
   - One migration of a database at a time. The second caller waits, or leaves with the name of the first.
   - A run goes on when its caller dies. The next call finds and joins it.
+  - An instance in containers has one that migrates the database and ends; backend and worker start once it has ended
+    well. The other values of O(state) are about that container, and work while the backend does not run.
 author: The phase.console authors (@phase-console)
 extends_documentation_fragment:
   - phase.console.attributes
@@ -33,10 +35,30 @@ attributes:
     support: full
     details: [With nothing pending nothing is started but the plan.]
 options:
+  state:
+    description:
+      - V(migrated) applies what is pending.
+      - V(info) says in RV(job) how the container that migrates fares and who holds it back, and changes nothing.
+        Without containers it knows the collection's own runs only.
+      - V(cleared) stops that container when RV(job.state) is V(blocked) or V(stuck), and ends its sessions. One that
+        works, or builds an index, is never stopped; that is an error.
+      - A container without a session in the database is V(stuck) only where the database is a container beside it. An
+        external database, or one behind a pooler, may see it under another address; it is V(working) then, and a
+        hanging one has to be stopped by hand.
+      - V(started) starts the containers in RV(waiting), without running the migrations' container again, each run of
+        which would add one more licence check to Phase's scheduler.
+    type: str
+    default: migrated
+  stuck_after:
+    description: How long it has to have done nothing, or waited for a lock, to count as stuck or blocked.
+    type: str
+    default: 60s
   image:
     description:
       - The image of Phase's backend whose migrations count. The one that runs by default.
       - With O(deployment=local), the folder of another checkout.
+      - For the other values of O(state), the image in which to ask the database while the backend does not run. By
+        default that of the container that migrates.
     type: str
   timeout:
     description:
@@ -127,6 +149,15 @@ EXAMPLES = r"""
     manage_dir: /srv/phase/current
     image: /srv/phase/releases/v2.73.2
     env_file: /etc/phase/backend.env
+
+- name: See why the backend does not start
+  phase.console.phase_migrate:
+    state: info
+
+- name: End a migration that waits for a lock for more than two minutes
+  phase.console.phase_migrate:
+    state: cleared
+    stuck_after: 2m
 """
 
 RETURN = r"""
@@ -320,6 +351,48 @@ still_pending:
 output:
   description: The last lines that C(migrate) printed, secrets masked.
   returned: when a migration failed
+  type: list
+  elements: str
+job:
+  description: The container that migrates, and what was made out about it.
+  returned: success, unless O(state=migrated)
+  type: dict
+  contains:
+    state:
+      description:
+        - V(none), V(done), V(failed), V(working), V(blocked), V(stuck), or V(own) for a run of this module that is at
+          work.
+      type: str
+    sentence:
+      description: The same in a sentence, with who holds it back.
+      type: str
+    image:
+      description: The image whose migrations it was to apply; null when that is not known.
+      type: str
+    container:
+      description: Its name. This and what follows are there when there is a container.
+      type: str
+    status:
+      description: What the engine says.
+      type: str
+    exit_code:
+      description: With which it ended.
+      type: int
+    seconds:
+      description: How long ago it was started, or ended.
+      type: float
+    log:
+      description: Its last lines.
+      type: list
+      elements: str
+sessions:
+  description: Its sessions in the database, with what they wait for.
+  returned: success, unless O(state=migrated)
+  type: list
+  elements: dict
+waiting:
+  description: The components that O(state=started) starts.
+  returned: success, unless O(state=migrated)
   type: list
   elements: str
 """

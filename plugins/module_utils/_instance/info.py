@@ -10,6 +10,7 @@ from typing import Any, Dict, List
 from .._call.argspec import ArgumentSpec
 from .._call.module import Call
 from .._operations.instance import information
+from .._target.base import external_warnings
 from . import access as _access
 
 IN_DATABASE = [name for name, _read in information.SUBSETS]
@@ -42,6 +43,8 @@ def run(call: Call) -> Dict[str, Any]:
         phase["access"] = _access.access(call)
     if "instance" in phase:
         phase["instance"].update(call.target.describe())
+        for text in external_warnings(phase["instance"].get("external_migration"), call.target.deployment):
+            call.warn(text)
     if "storage" in phase and phase["storage"]["free_bytes"] is None:
         phase["storage"]["free_bytes"] = call.target.free_disk()
     return {"changed": False, "phase": phase}

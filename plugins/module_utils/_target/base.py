@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, Iterable, List, Optional, Tuple
+from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Tuple
 
 from .._errors import NotSupported
 from .._operations.core.api import Deliveries, Operation, Request, Result
@@ -94,3 +94,22 @@ def external_migration(environment: Dict[str, str]) -> Dict[str, Any]:
     One version of Phase's documentation spells it EXTERNAL_MIGRATIONS, which nothing reads.
     """
     return {"value": environment.get("EXTERNAL_MIGRATION"), "misspelt": "EXTERNAL_MIGRATIONS" in environment}
+
+
+def external_warnings(external: Optional[Mapping[str, Any]], deployment: str) -> List[str]:
+    """What a person should know about these settings; nothing for ``local``, where no start script reads them."""
+    if not external or deployment in ("local", "database"):
+        return []
+    found = []
+    if external["misspelt"]:
+        found.append(
+            "The backend has EXTERNAL_MIGRATIONS set, which nothing reads; Phase knows EXTERNAL_MIGRATION, without S."
+        )
+    value = external["value"]
+    if value != "true":
+        found.append(
+            "EXTERNAL_MIGRATION of the running backend is %s, and Phase takes only the word true in small letters for "
+            "true. So the backend also migrates whenever it starts. Set it to true."
+            % ("not set" if value is None else repr(value))
+        )
+    return found

@@ -13,13 +13,23 @@ from .._call.argspec import APPLICATION, ArgumentSpec, duration, timeouts
 from .._call.module import Call
 from .._errors import PhaseError
 from .._operations.migration import operation as migrations
-from .._operations.migration.errors import ConflictingMigrations, DatabaseAhead, InconsistentHistory, StoppedByFinding
+from .._operations.migration.errors import (
+    ConflictingMigrations,
+    DatabaseAhead,
+    InconsistentHistory,
+    LeftoverIndex,
+    StoppedByFinding,
+)
 from .._operations.migration.plan import FINDINGS, refused
+from .._target.base import external_warnings
+from . import migration_job
 
 Facts = Dict[str, Any]
 
 SPEC = ArgumentSpec(
     {
+        "state": {"default": "migrated"},
+        "stuck_after": {"default": "60s"},
         "image": {},
         "timeout": {"default": "2h"},
         "wait_for_lock": {"default": "20s"},
@@ -28,12 +38,18 @@ SPEC = ArgumentSpec(
         "stop_on_min_rows": {"type": "int", "default": 1},
         "repair_indexes": {"type": "bool", "default": False},
     },
+    states=["migrated", "info", "cleared", "started"],
     deployments=APPLICATION,
     instead="Migrating needs the application. phase_info with gather_subset=migrations reads the ledger.",
 )
 
 
 def run(call: Call) -> Dict[str, Any]:
+    """The module's result."""
+    return migrated(call) if call.params["state"] == "migrated" else migration_job.run(call)
+
+
+def migrated(call: Call) -> Dict[str, Any]:
     running = call.target.describe()
     image = call.params["image"]
     plan = call.target.run(migrations.plan, {}, call.report, image=image)
@@ -41,6 +57,8 @@ def run(call: Call) -> Dict[str, Any]:
     refuse(plan, result)
     for text in warnings(plan, running["external_migration"], call.params):
         call.warn(text)
+    if call.check and plan["pending"] and plan["leftover_indexes"] and not call.params["repair_indexes"]:
+        raise left_behind(plan["leftover_indexes"], result)
     found = refused(plan["plan"], call.params["stop_on"], call.params["stop_on_min_rows"])
     if call.check:
         return dict(result, stopped_by=found)
@@ -158,6 +176,18 @@ def failed(result: Facts, partial: Facts) -> Facts:
     return dict(facts, **dict(partial, changed=changed))
 
 
+def left_behind(indexes: List[Facts], result: Facts) -> LeftoverIndex:
+    """What a real run is refused with, for check mode: it has to fail where that would."""
+    names = ", ".join(
+        "%s on %s (%s)" % (item["index"], item["table"], "valid" if item["valid"] else "INVALID") for item in indexes
+    )
+    return LeftoverIndex(
+        "An interrupted migration left indexes behind: %s. Its next run would fail because they exist." % names,
+        "Set repair_indexes=true to drop them concurrently and go on with the migration.",
+        partial=failed(result, {}),
+    )
+
+
 def stopped(found: List[Facts], result: Facts) -> StoppedByFinding:
     texts = [
         "%s: %s%s" % (item["migration"], item["finding"], " on " + item["table"] if item["table"] else "")
@@ -207,27 +237,12 @@ def difference(plan: Facts, applied: List[str]) -> Dict[str, str]:
 
 
 def warnings(plan: Facts, external: Facts, params: Any) -> List[str]:
-    found = []
-    if external["misspelt"]:
-        found.append(
-            "The backend has EXTERNAL_MIGRATIONS set, which nothing reads; Phase knows EXTERNAL_MIGRATION, without S."
-        )
-    if external["value"] != "true" and params["deployment"] != "local":
-        found.append(
-            "EXTERNAL_MIGRATION of the running backend is %s, so it also migrates whenever it starts. Set it to true."
-            % ("not set" if external["value"] is None else repr(external["value"]))
-        )
+    found = external_warnings(external, params["deployment"])
     for duplicate in plan["duplicates"]:
         found.append(
             "%s has %d rows in django_migrations: two migrates ran at once. It does no harm."
             % (duplicate["name"], len(duplicate["ids"]))
         )
-    if plan["leftover_indexes"] and not params["repair_indexes"]:
-        names = ", ".join(
-            "%s on %s (%s)" % (item["index"], item["table"], "valid" if item["valid"] else "INVALID")
-            for item in plan["leftover_indexes"]
-        )
-        found.append("An interrupted migration left indexes behind: %s. Migrating needs repair_indexes=true." % names)
     return found
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence
 
-from .._call.argspec import ArgumentSpec, duration
+from .._call.argspec import duration
 from .._call.module import Call
 from .._errors import PhaseError
 from .._operations.core.secrets import masker, secret_values
@@ -27,16 +27,6 @@ WAITING = ("backend", "worker", "frontend", "nginx")  # in the order in which th
 LOG_LINES = 15
 STOP = 10  # seconds between SIGTERM and SIGKILL
 ENDED = ("exited", "dead", "created", "removing")
-
-
-SPEC = ArgumentSpec(
-    {
-        "state": {"type": "str", "default": "info"},
-        "stuck_after": {"type": "str", "default": "60s"},
-        "image": {"type": "str"},
-    },
-    states=["info", "cleared", "started"],
-)
 
 
 class MigrationAtWork(PhaseError):
@@ -214,10 +204,9 @@ def run(call: Call) -> Facts:
     found = verdict(job, sessions, stuck_after, told_apart=told_apart, others=seen["others"])
     result: Facts = {
         "changed": False,
-        "job": dict(job or {}, **found),
+        "job": dict(job or {}, **found, image=image),
         "sessions": sessions,
         "waiting": containers.waiting(),
-        "image": image,
     }
     if call.params["state"] == "cleared" and found["state"] in ("blocked", "stuck"):
         result["changed"] = True

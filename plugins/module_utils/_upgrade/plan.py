@@ -9,6 +9,7 @@ from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from .._errors import BadOption
 from .._operations.core.words import people_bytes
+from .._target.base import external_warnings
 from .state import describe_target, durations
 
 Facts = Mapping[str, Any]
@@ -238,15 +239,7 @@ def disk_need(migrations: List[Facts]) -> int:
 
 
 def warnings(facts: Facts) -> List[str]:
-    found = []
-    external = facts["external_migration"] or {}
-    if external.get("misspelt"):
-        found.append("The backend has EXTERNAL_MIGRATIONS set, which nothing reads; Phase knows EXTERNAL_MIGRATION.")
-    if external.get("value") != "true" and facts["deployment"] != "local":
-        found.append(
-            'EXTERNAL_MIGRATION is not "true", so the backend runs migrate by itself whenever it starts; each such run '
-            "adds a licence check to the scheduler. Set it in the backend's environment."
-        )
+    found = external_warnings(facts["external_migration"], facts["deployment"])
     for name in ("backend", "frontend"):
         if name in facts["components"] and name not in facts["target"] and facts["deployment"] != "local":
             found.append("The %s is not upgraded: no image is named for it." % name)

@@ -165,12 +165,12 @@ def test_a_migrations_container_that_waits_for_a_lock(
         options = {**target(instance), "stuck_after": "1s"}
         eventually(lambda: database.sql(waits + " and state_change < now() - interval '2 s'")[0][0] == 1)
         environ = instance.engine.variables()
-        found = ansible.module("phase_migration_job", options, environ=environ)
+        found = ansible.module("phase_migrate", {**options, "state": "info"}, environ=environ)
         assert (
             found["job"]["state"] == "blocked"
             and f"pid {blocker.info.backend_pid} (the test" in found["job"]["sentence"]
         )
-        cleared = ansible.module("phase_migration_job", {**options, "state": "cleared"}, environ=environ)
+        cleared = ansible.module("phase_migrate", {**options, "state": "cleared"}, environ=environ)
         assert cleared["changed"] and not migrations(instance)["Running"]
         assert database.sql(waits)[0][0] == 0
     blocker.close()

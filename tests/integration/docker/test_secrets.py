@@ -46,7 +46,6 @@ def options(module: str, folder: Path) -> dict[str, Any]:
         "phase_confirm": {"path": f"{folder}/snapshot", "answer": "ask", "within": "1"},
         "phase_health": {"wait_timeout": 5},
         "phase_info": {"gather_subset": ["all", "access"], "organisation": "SpaceX"},
-        "phase_migration_job": {},
         "phase_migrate": {"image": f"phasehq/backend:{TO}"},
         "phase_network_policy": {"state": "allowed", "allow": ["192.0.2.1"], "snapshot_dir": f"{folder}/snapshots"},
         "phase_nginx": {"content": NGINX, "attempts": 20},

@@ -60,12 +60,14 @@ def test_kill_in_the_second_index_then_repair_and_resume(ansible: Ansible, fork:
     assert killed.failed[0].result["error"]["kind"] == "stream_lost"
     assert fork.index_state(*BUILDS) == {BUILDS[0]: True, BUILDS[1]: False}
 
-    found = ansible.module("phase_migrate", fork.options(LAST), check=True)
+    found = ansible.module("phase_migrate", fork.options(LAST), check=True, expect_failure=True)
+    assert found["error"]["kind"] == "leftover_index" and "INVALID" in found["msg"]
     assert [(item["index"], item["valid"]) for item in found["leftover_indexes"]] == [
         (BUILDS[0], True),
         (BUILDS[1], False),
     ]
-    assert any("repair_indexes=true" in warning for warning in found["warnings"])
+    assert "repair_indexes=true" in found["error"]["next_step"]
+    assert ansible.module("phase_migrate", fork.options(LAST, repair_indexes=True), check=True)["changed"]
 
     ledger = fork.ledger()
     refused = ansible.module("phase_migrate", fork.options(LAST), expect_failure=True)

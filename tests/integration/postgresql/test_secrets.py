@@ -32,7 +32,6 @@ def options(module: str, instance: LocalInstance, folder: Path) -> dict[str, Any
         "phase_confirm": {"path": f"{folder}/snapshot", "answer": "ask", "within": "1"},
         "phase_health": {"url": f"{instance.url}/health/", "wait_timeout": 5},
         "phase_info": {"gather_subset": ["all", "access"], "organisation": "SpaceX", "url": instance.url},
-        "phase_migration_job": {},
         "phase_migrate": {"image": str(instance.release("v2.73.2"))},
         "phase_network_policy": {"state": "allowed", "allow": ["192.0.2.1"], "snapshot_dir": f"{folder}/snapshots"},
         "phase_nginx": {"content": "events {}", "path": "/nowhere/nginx.conf"},

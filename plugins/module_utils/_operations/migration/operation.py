@@ -184,7 +184,7 @@ class _Application:
         """The result so far, from the ledger: what this run applied, and one that it joined."""
         new = [name for name in self._ledger() if name not in self._before]
         applied = [{"name": name, "seconds": self._seconds.get(name)} for name in new]
-        return dict(self._result, applied=applied, blocked_by=self._monitor.blocked_by)
+        return dict(self._result, applied=applied, blocked_by=self._monitor.blocked_by or self._result["blocked_by"])
 
     def _clear_the_way(self, pending: List[str]) -> None:
         """End what an interrupted run left at work, and deal with the indexes it left."""
@@ -214,6 +214,7 @@ class _Application:
             if not again or number > self._request["retries"]:
                 return attempt
             self._result["retries"] = number
+            self._result["blocked_by"] = self._monitor.blocked_by or self._result["blocked_by"]
             wait = pause(number)
             why = "a deadlock" if attempt.sqlstate == "40P01" else "no lock within timeouts.lock"
             blocked = ": " + self._monitor.blocked_text if self._monitor.blocked_text else ""

@@ -10,9 +10,11 @@ from ansible_collections.phase.console.plugins.module_utils._call.module import 
 from ansible_collections.phase.console.plugins.module_utils._errors import PhaseError
 from ansible_collections.phase.console.plugins.module_utils._operations.migration import operation as migrations
 from ansible_collections.phase.console.plugins.module_utils._operations.migration.errors import MigrationFailed
+from ansible_collections.phase.console.plugins.module_utils._target.base import external_warnings
 from ansible_collections.phase.console.plugins.module_utils._upgrade import migrate as _migrate
 
 PARAMS = {
+    "state": "migrated",
     "deployment": "docker",
     "image": "phasehq/backend:v2.73.2",
     "timeouts": {"lock": "5s"},
@@ -181,16 +183,26 @@ def test_redis_down_at_the_end_is_a_warning():
 
 
 def test_warnings_of_settings_and_of_the_ledger():
-    target = Target(
-        [
-            plan(
-                duplicates=[{"name": "api.1", "ids": [1, 2]}],
-                leftover_indexes=[{"index": "i", "table": "t", "valid": False}],
-            )
-        ],
-        external={"value": None, "misspelt": True},
-    )
+    target = Target([plan(duplicates=[{"name": "api.1", "ids": [1, 2]}])], external={"value": None, "misspelt": True})
     _result, warnings = migrate(target, check=True)
-    for word in ("EXTERNAL_MIGRATIONS", "not set", "2 rows", "i on t (INVALID)"):
+    for word in ("EXTERNAL_MIGRATIONS", "not set", "2 rows"):
         assert any(word in text for text in warnings)
-    assert len(warnings) == 4
+    assert len(warnings) == 3
+
+
+@pytest.mark.parametrize(("value", "told"), [("true", False), ("True", True), ("1", True), ("", True), (None, True)])
+def test_phase_takes_only_the_word_true_for_true(value, told):
+    """v2.73.2, scripts/start.sh compares with the string."""
+    warnings = external_warnings({"value": value, "misspelt": False}, "compose")
+    assert bool(warnings) is told
+    if value:
+        assert not told or repr(value) in warnings[0]
+    assert external_warnings({"value": value, "misspelt": True}, "local") == []
+
+
+def test_check_mode_fails_where_a_real_run_is_refused():
+    left = [{"index": "i", "table": "t", "valid": False}]
+    with pytest.raises(PhaseError, match=r"i on t \(INVALID\)") as refused:
+        migrate(Target([plan(leftover_indexes=left)]), check=True)
+    assert refused.value.kind == "leftover_index" and refused.value.partial["leftover_indexes"] == left
+    assert migrate(Target([plan(leftover_indexes=left)]), check=True, repair_indexes=True)[0]["changed"]

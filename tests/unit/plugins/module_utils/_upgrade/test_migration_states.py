@@ -5,8 +5,7 @@ from __future__ import annotations
 
 from ansible_collections.phase.console.plugins.module_utils._call.module import Call
 from ansible_collections.phase.console.plugins.module_utils._target.base import Target
-from ansible_collections.phase.console.plugins.module_utils._upgrade.migration_job import run
-from ansible_collections.phase.console.plugins.modules import phase_migration_job
+from ansible_collections.phase.console.plugins.module_utils._upgrade.migrate import SPEC, run
 
 OWN = {"pid": 3, "own": True, "waits": False, "index": None, "state": "active", "seconds": 1, "blocked_by": []}
 
@@ -23,9 +22,9 @@ class WithoutContainers(Target):
 
 
 def job(sessions=(), **more):
-    params = {name: option.get("default") for name, option in phase_migration_job.SPEC.options.items()}
+    params = {name: option.get("default") for name, option in SPEC.options.items()}
     target = WithoutContainers(list(sessions))
-    return run(Call({**params, **more}, False, False, target, None, None)), target.asked
+    return run(Call({**params, "state": "info", **more}, False, False, target, None, None)), target.asked
 
 
 def test_without_containers_only_the_collections_own_runs_are_told_of():
