@@ -24,10 +24,12 @@ options:
         which instance it found. Where there are several it refuses, and says what to set. E(DATABASE_URL), E(PGHOST)
         and E(KUBECONFIG) never choose an instance.
       - V(docker) and V(compose) work inside the backend's container, with its own credentials.
+      - V(kubernetes) works in the backend's pods on an instance of Phase's Helm chart, or any other Deployment that
+        O(label_selector) names, and in Jobs made after their pattern. It needs no library.
       - V(local) works in a checkout of the backend on this host, with the settings of O(env_file) and O(environment).
       - V(database) connects to PostgreSQL directly. It cannot do what only the application can, such as migrating.
     type: str
-    choices: [auto, docker, compose, database, local]
+    choices: [auto, docker, compose, kubernetes, database, local]
     default: auto
   container:
     description:
@@ -83,6 +85,78 @@ options:
     description: Compose service of the backend.
     type: str
     default: backend
+  namespace:
+    description: Namespace of the instance, for O(deployment=kubernetes).
+    type: str
+  release:
+    description:
+      - Name of the Helm release, for O(deployment=kubernetes).
+      - Needed only where the namespace has more than one of Phase's chart.
+    type: str
+  label_selector:
+    description:
+      - Labels of the backend's Deployment, such as V(app=phase,tier=api), for O(deployment=kubernetes) and an instance
+        that was not made by Phase's chart.
+    type: str
+  kubernetes:
+    description:
+      - The cluster, for O(deployment=kubernetes), with the names and the environment variables of C(kubernetes.core).
+      - A cluster is always named here, by O(kubernetes.context), O(kubernetes.host), a O(kubernetes.kubeconfig) that
+        has one context alone, or O(kubernetes.in_cluster). Neither a variable nor a current context chooses one.
+    type: dict
+    suboptions:
+      kubeconfig:
+        description:
+          - Path of a kubeconfig. Tokens, certificates and credential plugins in it work.
+          - Without it, O(kubernetes.context) is looked for in E(K8S_AUTH_KUBECONFIG), else in E(KUBECONFIG), else in
+            C(~/.kube/config).
+        type: path
+      context:
+        description: Name of a context in the kubeconfig.
+        type: str
+      host:
+        description: URL of an API server, in place of a kubeconfig.
+        type: str
+      in_cluster:
+        description: Use the cluster and the service account of the pod that the module runs in.
+        type: bool
+        default: false
+      api_key:
+        description: Bearer token. With O(kubernetes.host) it falls back to E(K8S_AUTH_API_KEY).
+        type: str
+      username:
+        description:
+          - User for basic authentication, where a proxy offers that.
+          - With O(kubernetes.host) it falls back to E(K8S_AUTH_USERNAME).
+        type: str
+      password:
+        description: Password of O(kubernetes.username). With O(kubernetes.host) it falls back to E(K8S_AUTH_PASSWORD).
+        type: str
+      ca_cert:
+        description: CA certificate of the API server. With O(kubernetes.host) it falls back to E(K8S_AUTH_SSL_CA_CERT).
+        type: path
+      client_cert:
+        description: Client certificate. With O(kubernetes.host) it falls back to E(K8S_AUTH_CERT_FILE).
+        type: path
+      client_key:
+        description: Key of O(kubernetes.client_cert). With O(kubernetes.host) it falls back to E(K8S_AUTH_KEY_FILE).
+        type: path
+      validate_certs:
+        description:
+          - Whether the API server's certificate is checked. Falls back to E(K8S_AUTH_VERIFY_SSL).
+          - A kubeconfig's C(insecure-skip-tls-verify) has no effect.
+        type: bool
+        default: true
+      proxy:
+        description: URL of an HTTP proxy on the way to the API server. Falls back to E(K8S_AUTH_PROXY).
+        type: str
+      impersonate_user:
+        description: User to act as. Falls back to E(K8S_AUTH_IMPERSONATE_USER).
+        type: str
+      impersonate_groups:
+        description: Groups to act as. Falls back to E(K8S_AUTH_IMPERSONATE_GROUPS), a list with commas.
+        type: list
+        elements: str
   database_url:
     description:
       - URL of the database, for O(deployment=database). Falls back to E(DATABASE_URL), where O(login_host),

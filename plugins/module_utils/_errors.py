@@ -89,6 +89,54 @@ class NotSupported(PhaseError):
     kind = "not_supported"
 
 
+# Kubernetes
+
+
+class CredentialsMissing(PhaseError):
+    """Nobody is signed in: a credential plugin failed, or the API server does not know the token."""
+
+    kind = "credentials_missing"
+
+
+class ApiUnreachable(PhaseError):
+    kind = "api_unreachable"
+
+
+class ApiRefused(PhaseError):
+    """The API server answered with an error that has no type of its own; ``code`` is the HTTP status."""
+
+    kind = "api_refused"
+    code = 0
+
+
+class Forbidden(PhaseError):
+    """A right is missing; the message names verb and resource."""
+
+    kind = "forbidden"
+
+
+class NamespaceMissing(PhaseError):
+    kind = "namespace_missing"
+
+
+class ReleaseMissing(PhaseError):
+    """No backend is where the options lead, or more than one."""
+
+    kind = "release_missing"
+
+
+class PodNotReady(PhaseError):
+    """The backend has no pod to work in; the message says why."""
+
+    kind = "pod_not_ready"
+
+
+class JobFailed(PhaseError):
+    """A Job's pod did not come up, or ended without a result. ``partial["job"]`` has reason, exit code, events, log."""
+
+    kind = "job_failed"
+
+
 # The conversation with the remote side
 
 

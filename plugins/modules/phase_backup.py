@@ -48,6 +48,7 @@ options:
       - The image with C(pg_dump) and C(pg_restore), at least as new as the server.
       - For O(deployment=docker) and O(deployment=compose) the default is the image of the container that
         C(DATABASE_HOST) names; with a database elsewhere, such as a managed one, it has to be given.
+      - For O(deployment=kubernetes) it is the image of the pods behind the Service that C(DATABASE_HOST) names.
     type: str
   pg_bin_dir:
     description: A folder in which the programs are looked for before C(PATH). Meant for O(deployment=local).

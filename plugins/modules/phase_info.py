@@ -34,14 +34,16 @@ attributes:
 options:
   gather_subset:
     description:
-      - What to tell. V(all) is everything but V(access), which has to be named and needs O(organisation).
+      - What to tell. V(all) is everything but V(components) and V(access).
+      - V(components) is what V(instance) has of the containers. Nothing is run for it, so in Kubernetes the right to
+        look is enough. V(access) needs O(organisation).
       - For V(access) a session of the member is signed beside the backend. It is good for 30 seconds, is sent to O(url)
         alone, and is in no result, log or argument. Phase keeps sessions in cookies, so nothing is written to its
         database. A service account can't be asked for, since only its token lets it in; see
         M(phase.console.phase_network_policy). O(deployment=database) has no V(access), since it reaches no application.
     type: list
     elements: str
-    choices: [connection, instance, migrations, storage, activity, access, all]
+    choices: [connection, instance, migrations, storage, activity, components, access, all]
     default: [all]
   organisation:
     description: For V(access), the organisation's name, to the letter.
@@ -104,7 +106,14 @@ phase:
       description:
         - The backend's C(image), C(image_id), C(digest) and C(container), all C(components) of the instance in the same
           form with C(status) and C(health), and C(external_migration).
+        - In Kubernetes also C(cluster), C(namespace), C(release), C(managed_by) (a list with C(manager), which is helm,
+          argocd or flux, and C(name); for Helm C(chart) and C(revision)), and for each component C(replicas)
+          (C(wanted), C(ready)) and C(restarts).
         - C(database) has the server's version, the database, our role and whether it is a superuser, TLS, uptime.
+      returned: when asked for
+      type: dict
+    components:
+      description: The same without C(database).
       returned: when asked for
       type: dict
     migrations:

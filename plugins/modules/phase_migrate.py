@@ -56,6 +56,7 @@ options:
   image:
     description:
       - The image of Phase's backend whose migrations count. The one that runs by default.
+      - With O(deployment=kubernetes), a Job of this image plans and migrates. Roll the new version out afterwards.
       - With O(deployment=local), the folder of another checkout.
       - For the other values of O(state), the image in which to ask the database while the backend does not run. By
         default that of the container that migrates.
@@ -310,6 +311,12 @@ repaired_indexes:
   returned: success
   type: list
   elements: dict
+job:
+  description:
+    - Of a Job that did not start or ended without a result, C(name), C(reason), C(exit_code), the last C(events), each
+      with C(reason) and C(message), and the end of its C(log).
+  returned: when a Job failed, for O(deployment=kubernetes)
+  type: dict
 joined:
   description: Whether a run was joined that had lost its caller.
   returned: success

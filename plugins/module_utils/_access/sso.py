@@ -102,7 +102,7 @@ def _check_options(params: Mapping[str, Any]) -> None:
         if params["deployment"] == "database":
             raise NotSupported(
                 "via=stock needs the application, and deployment=database knows only its database.",
-                "Leave out via, or use deployment=docker, compose or local.",
+                "Leave out via, or use deployment=docker, compose, kubernetes or local.",
             )
 
 

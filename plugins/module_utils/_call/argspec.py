@@ -12,7 +12,7 @@ from typing import Any, Dict, List, Mapping, Sequence
 
 from .._errors import BadOption, NotSupported
 
-APPLICATION = ("docker", "compose", "local")  # deployments in which the application can be reached
+APPLICATION = ("docker", "compose", "kubernetes", "local")  # deployments in which the application can be reached
 EVERYWHERE = APPLICATION + ("database",)
 
 _UNITS = {"": 1, "ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -136,12 +136,16 @@ def target_spec() -> ArgumentSpec:
     option names (see ``database_settings``).
     """
     options: Dict[str, Dict[str, Any]] = {
-        "deployment": {"default": "auto", "choices": ["auto", "docker", "compose", "database", "local"]},
+        "deployment": {"default": "auto", "choices": ["auto", "docker", "compose", "kubernetes", "database", "local"]},
         "container": {},
         "docker": docker_spec(),
         "project_src": {"type": "path"},
         "project_name": {},
         "service": {"default": "backend"},
+        "namespace": {},
+        "release": {},
+        "label_selector": {},
+        "kubernetes": {"type": "dict", "options": kubernetes_options()},
         "database_url": {"no_log": True},
         "login_host": {},
         "login_port": {"type": "int"},
@@ -165,9 +169,34 @@ def target_spec() -> ArgumentSpec:
         required_if=[
             ("deployment", "local", ["manage_dir"]),
             ("deployment", "compose", ["project_src", "project_name"], True),
+            ("deployment", "kubernetes", ["namespace", "kubernetes"]),
         ],
-        mutually_exclusive=[("database_url", "login_host")],
+        mutually_exclusive=[("database_url", "login_host"), ("release", "label_selector")],
     )
+
+
+def kubernetes_options() -> Dict[str, Dict[str, Any]]:
+    """The parts of the option ``kubernetes``, with kubernetes.core's names and environment variables.
+
+    What names a cluster (kubeconfig, context, host) falls back to nothing: a variable shall not choose it. Nor do the
+    credentials, here: those in variables are for an API server named by ``host`` (see ``kubernetes_access``).
+    """
+    return {
+        "kubeconfig": {"type": "path"},
+        "context": {},
+        "host": {},
+        "in_cluster": {"type": "bool", "default": False},
+        "api_key": {"no_log": True},
+        "username": {},
+        "password": {"no_log": True},
+        "ca_cert": {"type": "path"},
+        "client_cert": {"type": "path"},
+        "client_key": {"type": "path", "no_log": False},
+        "validate_certs": dict(_from("K8S_AUTH_VERIFY_SSL"), type="bool", default=True),
+        "proxy": _from("K8S_AUTH_PROXY"),
+        "impersonate_user": _from("K8S_AUTH_IMPERSONATE_USER"),
+        "impersonate_groups": dict(_from("K8S_AUTH_IMPERSONATE_GROUPS"), type="list", elements="str"),
+    }
 
 
 _LIBPQ = ("PGHOST", "PGHOSTADDR", "PGSERVICE", "PGDATABASE")  # each of them names a database

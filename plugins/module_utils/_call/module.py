@@ -89,6 +89,9 @@ def unforeseen(error: Exception) -> PhaseError:
     )
 
 
+READ_SECRETS = ("DATABASE_URL", "K8S_AUTH_API_KEY", "K8S_AUTH_PASSWORD")  # variables that a target may read
+
+
 def run_module(spec: ArgumentSpec, run: Run) -> None:
     """Call ``run`` for this process's arguments. It returns the result; ``diff`` is shown only where asked for.
 
@@ -101,7 +104,7 @@ def run_module(spec: ArgumentSpec, run: Run) -> None:
     whole = target_spec().merge(spec) if spec.target else spec
     module = AnsibleModule(**whole.arguments())
     module.no_log_values -= plain_values(module.params, module.no_log_values)
-    module.no_log_values.update(filter(None, [os.environ.get("DATABASE_URL")]))  # deployment=database may read it
+    module.no_log_values.update(filter(None, [os.environ.get(name) for name in READ_SECRETS]))
     caller = Caller.from_environment(os.environ)
 
     def report(message: str, **counters: Any) -> None:
@@ -125,7 +128,10 @@ def run_module(spec: ArgumentSpec, run: Run) -> None:
             report=report,
             warn=module.warn,
         )
-        result = run(call)
+        try:
+            result = run(call)
+        finally:
+            call.target.close()
     except PhaseError as error:
         failure = error
     except Exception as error:

@@ -66,6 +66,17 @@ def _compose(params: Params, limits: Limits, lost: Lost) -> Target:
     return target
 
 
+def _kubernetes(params: Params, limits: Limits, lost: Lost) -> Target:
+    from .._target.kubernetes import KubernetesTarget
+    from .._target.kubernetes_access import access
+    from .._target.kubernetes_api import Api
+
+    namespace = params["namespace"]
+    found = access(params["kubernetes"], os.environ)
+    release, selector = params["release"], params["label_selector"]
+    return KubernetesTarget(lambda: Api(found, namespace, limits.connect), namespace, release, selector, limits, lost)
+
+
 def _database(params: Params, limits: Limits, lost: Lost) -> Target:
     return DirectTarget(database_settings(params, os.environ), limits, lost)
 
@@ -78,6 +89,7 @@ BUILDERS: Dict[str, Callable[[Params, Limits, Lost], Target]] = {
     "auto": _auto,
     "docker": _docker,
     "compose": _compose,
+    "kubernetes": _kubernetes,
     "database": _database,
     "local": _local,
 }

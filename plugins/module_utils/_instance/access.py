@@ -77,7 +77,7 @@ def request_of(params: Mapping[str, Any]) -> Dict[str, Any]:
     if params["deployment"] == "database":
         raise NotSupported(
             "The subset access asks the running backend, and deployment=database reaches the database alone.",
-            "Use deployment=docker, compose or local, or phase_network_policy with diagnose, which reads the tables.",
+            "Use another deployment, or phase_network_policy with diagnose, which reads the tables.",
         )
     if not params["organisation"]:
         raise BadOption("The subset access needs organisation.", "Set it to the organisation's name.")

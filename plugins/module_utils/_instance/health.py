@@ -15,7 +15,7 @@ from .._target.base import Report, Target
 
 POLL = 1.0  # seconds between two looks
 # A component that is just being replaced looks like this; anything else ends the wait at once.
-PASSING = ("container_missing", "container_not_running", "stream_lost", "interpreter_missing")
+PASSING = ("container_missing", "container_not_running", "pod_not_ready", "stream_lost", "interpreter_missing")
 
 
 SPEC = ArgumentSpec(

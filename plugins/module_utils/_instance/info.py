@@ -20,13 +20,18 @@ SUBSETS = ["connection"] + IN_DATABASE
 SPEC = ArgumentSpec(
     dict(
         _access.OPTIONS,
-        gather_subset={"type": "list", "elements": "str", "choices": SUBSETS + ["access", "all"], "default": ["all"]},
+        gather_subset={
+            "type": "list",
+            "elements": "str",
+            "choices": SUBSETS + ["components", "access", "all"],
+            "default": ["all"],
+        },
     )
 )
 
 
 def chosen(wanted: List[str]) -> List[str]:
-    """The subsets asked for, in their own order; ``all`` is every one of them but ``access``."""
+    """The subsets asked for, in their own order; ``all`` is every one of them but ``access`` and ``components``."""
     return [name for name in SUBSETS if "all" in wanted or name in wanted]
 
 
@@ -41,6 +46,8 @@ def run(call: Call) -> Dict[str, Any]:
         phase.update(call.target.run(information.gather, {"subsets": read}, call.report))
     if "access" in wanted:  # not among all: it asks the application, and about one organisation
         phase["access"] = _access.access(call)
+    if "components" in wanted:  # nothing is run for it, so whoever may only look gets an answer
+        phase["components"] = call.target.describe()
     if "instance" in phase:
         phase["instance"].update(call.target.describe())
         for text in external_warnings(phase["instance"].get("external_migration"), call.target.deployment):

@@ -52,7 +52,7 @@ SPEC = ArgumentSpec(
         "rollback": {"type": "bool", "default": False},
     },
     deployments=("docker",),
-    instead="With Compose, let community.docker.docker_compose_v2 recreate the service, as role upgrade does.",
+    instead="With Compose, let community.docker.docker_compose_v2 recreate it, as role upgrade does; with Helm, upgrade.",
 )
 
 

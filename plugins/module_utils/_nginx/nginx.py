@@ -17,7 +17,7 @@ import time
 from dataclasses import dataclass
 from typing import Any, Callable, Dict, List, Mapping, Optional, Set, Tuple
 
-from .._call.argspec import APPLICATION, ArgumentSpec
+from .._call.argspec import ArgumentSpec
 from .._call.module import Call
 from .._errors import BadOption, PhaseError
 from .._operations.realip import spoof, spoof_live
@@ -57,7 +57,7 @@ SPEC = ArgumentSpec(
         "reload_timeout": {"type": "float", "default": 30},
     },
     mutually_exclusive=[("content", "src"), ("content", "recover_only"), ("src", "recover_only")],
-    deployments=APPLICATION,
+    deployments=("docker", "compose", "local"),
     instead="It works on an nginx in a container or on this host.",
 )
 

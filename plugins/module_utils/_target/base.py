@@ -76,7 +76,7 @@ class Target:
         """
         raise NotSupported(
             "deployment=%s cannot start a program beside the backend." % self.deployment,
-            "Use deployment=docker, compose or local.",
+            "Use deployment=docker, compose, kubernetes or local.",
         )
 
     def database_image(self) -> Optional[str]:
@@ -86,6 +86,9 @@ class Target:
     def free_disk(self) -> Optional[int]:
         """Bytes free where PostgreSQL keeps its data; None where that cannot be seen from here."""
         return None
+
+    def close(self) -> None:
+        """Let go of what was kept for the next step of this call. It may be called twice."""
 
 
 def external_migration(environment: Dict[str, str]) -> Dict[str, Any]:

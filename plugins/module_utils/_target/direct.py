@@ -48,7 +48,7 @@ class DirectTarget(Target):
         if image is not None:
             raise NotSupported(
                 "deployment=database reaches the database alone, and this needs Phase's application.",
-                "Use deployment=docker, compose or local.",
+                "Use deployment=docker, compose, kubernetes or local.",
             )
         context = Context(
             connect=lambda purpose="": connect(self._settings, purpose, self._limits.timeouts()),

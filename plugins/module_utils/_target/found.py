@@ -21,6 +21,7 @@ STEM = "backend"
 ROLLING = ("-next", "-previous")  # what phase_rollout names a container while it replaces one
 # Options that name an instance of another deployment: they are no use to ``auto``, and ignoring them could be fatal.
 OF_OTHERS = {
+    "kubernetes": ("namespace", "release", "label_selector", "kubernetes"),
     "database": ("database_url", "login_host", "login_port", "login_user", "login_password", "login_db"),
     "local": ("manage_dir", "env_file", "environment"),
 }
@@ -107,8 +108,8 @@ def choose(found: List[Found], engine: str) -> Found:
     if not found:
         raise ContainerMissing(
             "deployment=auto found no instance of Phase on the Docker engine %s." % engine,
-            "Set deployment to docker (with container), compose (with project_src or project_name), local (with "
-            "manage_dir) or database (with database_url), or docker_host in docker to the engine that it runs on.",
+            "Set deployment to docker (with container), compose (with project_src or project_name), "
+            "kubernetes (with namespace and kubernetes), local (with manage_dir) or database (with database_url), or docker_host in docker to the engine that it runs on.",
         )
     if len(found) > 1:
         raise SeveralInstances(

@@ -19,7 +19,19 @@ from .base import Sink
 from .session import SILENCE, TAIL, Channel
 
 
-class StreamChannel(Channel):
+class DuplexChannel(Channel):
+    """A channel that is fed and drained in turns by one thread: see ``pump``."""
+
+    def feed(self, blocks: Iterator[bytes]) -> bool:
+        """Send what the far end takes now of the next block; False once it has had all, or enough."""
+        raise NotImplementedError
+
+    def wait(self, writing: bool) -> None:
+        """Until there is something to read, or, while writing, room to write."""
+        raise NotImplementedError
+
+
+class StreamChannel(DuplexChannel):
     """A hijacked connection of the engine: stdin out, frames in.
 
     A frame is a byte with the stream's number, three zero bytes, a big-endian length, then the data (Docker Engine API,
@@ -38,7 +50,6 @@ class StreamChannel(Channel):
         self._socket.sendall(data)
 
     def feed(self, blocks: Iterator[bytes]) -> bool:
-        """Send what the far end takes now of the next block; False once it has had all, or enough."""
         self._pending = self._pending or next(blocks, b"")
         self._socket.settimeout(0)
         try:
@@ -53,7 +64,6 @@ class StreamChannel(Channel):
         return True
 
     def wait(self, writing: bool) -> None:
-        """Until there is something to read, or, while writing, room to write."""
         if not self._frames:
             select.select([self._socket], [self._socket] if writing else [], [], 1.0)
 
@@ -128,7 +138,7 @@ def events(log: bytes) -> List[Dict[str, Any]]:
     return [json.loads(line) for line in log.splitlines() if line.startswith(b"{")]
 
 
-def pump(channel: StreamChannel, sink: Sink, blocks: Iterator[bytes]) -> str:
+def pump(channel: DuplexChannel, sink: Sink, blocks: Iterator[bytes]) -> str:
     """Feed and drain in turns, in one thread, until the far end is done; the tail of standard error."""
     stderr, feeding = "", True
     while True:
