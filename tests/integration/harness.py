@@ -302,6 +302,9 @@ def target(instance: Any) -> dict[str, Any]:
         }
     if kind == "ComposeInstance":
         return {"deployment": "compose", "project_src": str(instance.project_src)}
+    if kind == "ClusterInstance":
+        cluster = {"kubeconfig": str(instance.kubeconfig)}
+        return {"deployment": "kubernetes", "namespace": instance.namespace, "kubernetes": cluster}
     return {"deployment": "docker"}
 
 

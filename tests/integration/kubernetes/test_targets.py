@@ -1,0 +1,328 @@
+# SPDX-FileCopyrightText: 2026 The phase.console authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The target ``kubernetes``, on a real cluster, with an instance as Phase's chart lays it out and two backends."""
+
+from __future__ import annotations
+
+import base64
+import copy
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from integration import targets
+from integration.harness import Ansible, target
+
+VERSION = "v2.73.2"
+IMAGE = f"docker.io/phasehq/backend:{VERSION}"
+DOCS = Path(__file__).resolve().parents[3] / "docs" / "kubernetes.md"
+OURS = "phase.console/backend"
+
+Options = dict[str, Any]
+Impostor = Callable[..., Options]
+
+
+@pytest.fixture(scope="module")
+def instance(module_cluster_instance: Callable[..., Any]) -> Any:
+    return module_cluster_instance(VERSION, events=0, replicas=2)
+
+
+def objects(instance: Any, kind: str) -> list[dict[str, Any]]:
+    """Those that this collection has made."""
+    listed = instance.kubectl("get", kind, f"--selector={OURS}", "--output=json")
+    return list(json.loads(listed)["items"])
+
+
+def nothing_is_left(instance: Any) -> None:
+    targets.until(lambda: not objects(instance, "jobs") and not objects(instance, "pods"), 30)
+
+
+def test_info(ansible: Ansible, instance: Any) -> None:
+    phase = targets.info(ansible, target(instance))
+    assert phase["migrations"]["applied"] == 190 and phase["storage"]["free_bytes"] > 0
+    described = phase["instance"]
+    assert (described["container"], described["image"]) == ("phase-backend", IMAGE)
+    assert (described["namespace"], described["release"]) == (instance.namespace, "phase")
+    assert set(described["components"]) == {"backend", "worker", "frontend", "postgres", "redis"}
+    backend = described["components"]["backend"]
+    assert backend["replicas"] == {"wanted": 2, "ready": 2} and backend["image_id"].startswith("sha256:")
+    assert {(one["status"], one["health"]) for one in described["components"].values()} == {("running", "healthy")}
+    assert described["external_migration"] == {"value": "true", "misspelt": False}
+    assert described["managed_by"][0]["manager"] == "helm" and described["managed_by"][0]["chart"] == "phase-1.0.1"
+
+
+def test_health(ansible: Ansible, instance: Any) -> None:
+    options = {**target(instance), "components": ["backend", "worker"], "version": VERSION}
+    assert ansible.module("phase_health", options)["health"]["backend"]["alive"] is True
+
+
+def test_nothing_is_made_for_a_look(ansible: Ansible, instance: Any) -> None:
+    before = instance.kubectl("get", "all", "--output=name")
+    targets.info(ansible, target(instance))
+    assert instance.kubectl("get", "all", "--output=name") == before
+
+
+def test_rows_are_changed_and_put_back(ansible: Ansible, instance: Any, tmp_path: Path) -> None:
+    targets.rows_are_changed_and_put_back(ansible, instance, target(instance), tmp_path)
+
+
+def test_a_table_is_vacuumed(ansible: Ansible, instance: Any) -> None:
+    targets.a_table_is_vacuumed(ansible, instance, target(instance))
+
+
+def test_a_lockout_by_sso_ends_at_once(ansible: Ansible, instance: Any, tmp_path: Path) -> None:
+    targets.a_lockout_by_sso_ends_at_once(ansible, instance, target(instance), tmp_path)
+
+
+def test_old_reads_go(ansible: Ansible, instance: Any) -> None:
+    targets.old_reads_go(ansible, instance, target(instance))
+
+
+def test_the_far_end_ends_with_its_caller(ansible: Ansible, instance: Any) -> None:
+    targets.ends_when_the_caller_dies(ansible, instance, target(instance))
+    listing = "for one in /proc/[0-9]*; do tr '\\0' ' ' < $one/cmdline; echo; done"
+
+    def running() -> bool:
+        pods = [pod["metadata"]["name"] for pod in instance.pods("backend")]
+        return any("import importlib" in instance.exec(pod, "sh", "-c", listing).stdout for pod in pods)
+
+    targets.until(lambda: not running(), 15)
+
+
+def test_lock_timeout(ansible: Ansible, instance: Any) -> None:
+    targets.a_lock_is_not_waited_for_without_end(ansible, instance, target(instance))
+
+
+# What is in the way
+
+
+def test_no_cluster_is_taken_from_the_environment(ansible: Ansible, instance: Any) -> None:
+    ambient = {"KUBECONFIG": str(instance.kubeconfig)}
+    options = {**target(instance), "kubernetes": {}}
+    result = ansible.module("phase_info", options, expect_failure=True, environ=ambient)
+    assert result["error"]["kind"] == "bad_option" and "No cluster is named" in result["msg"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "kind", "said"),
+    [
+        ({"namespace": "nosuch"}, "namespace_missing", "nosuch"),
+        ({"namespace": "kube-system"}, "release_missing", "label_selector"),
+        ({"release": "nosuch"}, "release_missing", "one of: phase."),
+        ({"label_selector": "app=nosuch"}, "release_missing", "app=nosuch"),
+        ({"kubernetes": {"host": "https://127.0.0.1:1"}}, "api_unreachable", "cannot be reached"),
+    ],
+    ids=["namespace", "another namespace", "release", "labels", "host"],
+)
+def test_what_is_not_there(ansible: Ansible, instance: Any, wrong: Options, kind: str, said: str) -> None:
+    assert said in targets.refused(ansible, {**target(instance), **wrong}, kind)
+
+
+def test_a_wrong_context(ansible: Ansible, instance: Any) -> None:
+    named = {**target(instance)["kubernetes"], "context": "production"}
+    assert "no context production" in targets.refused(ansible, {**target(instance), "kubernetes": named}, "bad_option")
+
+
+def server(instance: Any) -> dict[str, str]:
+    """Address and authority of the cluster."""
+    kubeconfig = yaml.safe_load(instance.kubeconfig.read_text(encoding="utf-8"))
+    return dict(kubeconfig["clusters"][0]["cluster"])
+
+
+def test_a_certificate_that_is_not_trusted_and_a_token_that_is_not_known(ansible: Ansible, instance: Any) -> None:
+    named: Options = {"host": server(instance)["server"], "api_key": "planted-token"}
+    assert "ca_cert" in targets.refused(ansible, {**target(instance), "kubernetes": named}, "api_unreachable")
+    named["validate_certs"] = False
+    message = targets.refused(ansible, {**target(instance), "kubernetes": named}, "credentials_missing")
+    assert "planted-token" not in message
+
+
+@pytest.fixture
+def impostor(instance: Any) -> Iterator[Impostor]:
+    """``impostor(change)``: another Deployment after the backend's, without the chart; the options that lead to it."""
+    names: list[str] = []
+
+    def start(change: Callable[[Any, Any], Any] = lambda container, pod: None, replicas: int = 1) -> Options:
+        name = f"impostor-{len(names)}"
+        made = copy.deepcopy(instance.get("deployment", f"{instance.name}-backend"))
+        pod = made["spec"]["template"]["spec"]
+        pod.pop("initContainers", None)
+        container = pod["containers"][0]
+        for probe in ("readinessProbe", "livenessProbe"):
+            container.pop(probe, None)
+        container["command"] = ["sleep", "600"]
+        pod["terminationGracePeriodSeconds"] = 0
+        change(container, pod)
+        labels = {"app": name}
+        made["spec"]["template"]["metadata"] = {"labels": labels}
+        made["spec"].update(replicas=replicas, selector={"matchLabels": labels})
+        metadata = {"name": name, "namespace": instance.namespace, "labels": labels}
+        instance.apply([{**{key: made[key] for key in ("apiVersion", "kind", "spec")}, "metadata": metadata}])
+        names.append(name)
+        return {**target(instance), "label_selector": f"app={name}"}
+
+    yield start
+    for name in names:
+        instance.kubectl("delete", "deployment", name)
+
+
+def ready(instance: Any, options: Options) -> Options:
+    instance.kubectl("rollout", "status", f"deployment/{options['label_selector'][4:]}", "--timeout=60s")
+    return options
+
+
+def variables(container: Any, values: dict[str, str]) -> None:
+    container["env"] = [one for one in container["env"] if one["name"] not in values]
+    container["env"] += [{"name": name, "value": value} for name, value in values.items()]
+
+
+def test_an_instance_without_the_chart(ansible: Ansible, instance: Any, impostor: Impostor) -> None:
+    phase = targets.info(ansible, ready(instance, impostor()))
+    assert phase["instance"]["container"] == "impostor-0" and phase["instance"]["release"] is None
+    assert phase["migrations"]["applied"] == 190 and phase["storage"]["free_bytes"] > 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "wrong"),
+    [
+        ("wrong_password", {"DATABASE_PASSWORD_FILE": "/dev/null", "DATABASE_PASSWORD": "not the one"}),
+        ("database_missing", {"DATABASE_NAME": "nosuch"}),
+        ("not_phase", {"DATABASE_NAME": "postgres"}),
+        ("database_unreachable", {"DATABASE_HOST": "nosuch.invalid"}),
+    ],
+)
+def test_it_says_what_is_wrong_with_the_database(
+    ansible: Ansible, instance: Any, impostor: Impostor, kind: str, wrong: dict[str, str]
+) -> None:
+    targets.refused(ansible, ready(instance, impostor(lambda one, pod: variables(one, wrong))), kind)
+
+
+UNUSABLE: dict[str, tuple[Callable[[Any, Any], Any], str]] = {
+    "image": (lambda one, pod: one.update(image="docker.io/phasehq/backend:nosuch"), "cannot be pulled"),
+    "crash loop": (lambda one, pod: one.update(command=["sh", "-c", "exit 3"]), "exit code 3"),
+    "no node": (lambda one, pod: pod.update(nodeSelector={"disk": "nosuch"}), "no node to run on"),
+    "no secret": (lambda one, pod: one.update(envFrom=[{"secretRef": {"name": "nosuch-secret"}}]), "nosuch-secret"),
+}
+
+
+@pytest.mark.parametrize("fault", UNUSABLE)
+def test_a_backend_without_a_ready_pod(ansible: Ansible, instance: Any, impostor: Impostor, fault: str) -> None:
+    change, said = UNUSABLE[fault]
+    options = impostor(change)
+
+    play = [{"hosts": "localhost", "gather_facts": False, "tasks": [{"phase.console.phase_info": options}]}]
+    targets.until(lambda: said in ansible.playbook(play, expect_failure=None).message, 60)
+    assert options["label_selector"][4:] in targets.refused(ansible, options, "pod_not_ready")
+
+
+def test_a_backend_that_is_scaled_to_none(ansible: Ansible, instance: Any, impostor: Impostor) -> None:
+    assert "--replicas 1" in targets.refused(ansible, impostor(replicas=0), "pod_not_ready")
+
+
+def test_two_releases_in_a_namespace(ansible: Ansible, instance: Any) -> None:
+    second = copy.deepcopy(instance.get("deployment", f"{instance.name}-backend"))
+    labels = {**second["spec"]["selector"]["matchLabels"], "app.kubernetes.io/instance": "other"}
+    second["spec"].update(replicas=0, selector={"matchLabels": labels})
+    second["spec"]["template"]["metadata"]["labels"] = labels
+    metadata = {"name": "other-phase-backend", "namespace": instance.namespace, "labels": labels}
+    instance.apply([{"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": second["spec"]}])
+    try:
+        assert "other, phase" in targets.refused(ansible, target(instance), "release_missing")
+        assert targets.info(ansible, {**target(instance), "release": "phase"}, "instance")["instance"]["database"]
+    finally:
+        instance.kubectl("delete", "deployment", "other-phase-backend")
+
+
+# Rights
+
+
+def role(name: str) -> dict[str, Any]:
+    """A Role of the documentation."""
+    blocks = DOCS.read_text(encoding="utf-8").split("```yaml\n")[1:]
+    documents = [yaml.safe_load(block.split("```")[0]) for block in blocks]
+    roles = [one for one in documents if isinstance(one, dict) and one["metadata"]["name"] == f"phase-console-{name}"]
+    (found,) = roles
+    return dict(found)
+
+
+@pytest.fixture(scope="module")
+def acting(instance: Any) -> Callable[[str], Options]:
+    """``acting(role)``: the options of a service account that has this Role of the documentation, and nothing else."""
+    ca = instance.directory / "ca.pem"
+    ca.write_bytes(base64.b64decode(server(instance)["certificate-authority-data"]))
+
+    def options(name: str) -> Options:
+        rules = role(name)
+        rules["metadata"]["namespace"] = instance.namespace
+        account = {"name": name, "namespace": instance.namespace}
+        binding = {
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "RoleBinding",
+            "metadata": account,
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": rules["metadata"]["name"]},
+            "subjects": [{"kind": "ServiceAccount", **account}],
+        }
+        instance.apply([{"apiVersion": "v1", "kind": "ServiceAccount", "metadata": account}, rules, binding])
+        token = instance.kubectl("create", "token", name)
+        named = {"host": server(instance)["server"], "ca_cert": str(ca), "api_key": token}
+        return {**target(instance), "kubernetes": named}
+
+    return options
+
+
+def test_who_may_only_look(ansible: Ansible, instance: Any, acting: Callable[[str], Options]) -> None:
+    options = acting("look")
+    seen = targets.info(ansible, options, "components")["components"]
+    assert seen["components"]["backend"]["replicas"]["ready"] == 2 and seen["managed_by"][0]["revision"] is None
+    message = targets.refused(ansible, options, "forbidden")
+    assert "pods/exec" in message and instance.namespace in message
+
+
+def test_who_may_maintain(ansible: Ansible, instance: Any, acting: Callable[[str], Options]) -> None:
+    options = acting("maintain")
+    assert targets.info(ansible, options)["migrations"]["applied"] == 190
+    targets.old_reads_go(ansible, instance, options)
+    result = ansible.module("phase_migrate", {**options, "image": IMAGE}, check=True, expect_failure=True)
+    assert result["error"]["kind"] == "forbidden" and "create jobs.batch" in result["msg"]
+    assert not objects(instance, "jobs")
+
+
+def test_who_may_upgrade(ansible: Ansible, instance: Any, acting: Callable[[str], Options], tmp_path: Path) -> None:
+    options = acting("upgrade")
+    assert ansible.module("phase_migrate", {**options, "image": IMAGE})["changed"] is False
+    assert ansible.module("phase_backup", {**options, "dest": f"{tmp_path}/"})["manifest"]["tables"] > 50
+    nothing_is_left(instance)
+
+
+# Programs
+
+
+def test_a_backup_that_is_read_back_whole(ansible: Ansible, instance: Any, tmp_path: Path) -> None:
+    given = {**target(instance), "dest": f"{tmp_path}/", "verify": "full"}
+    checked = ansible.module("phase_backup", given, check=True)
+    assert checked["changed"] and not list(tmp_path.iterdir())
+    made = ansible.module("phase_backup", given)["manifest"]
+    assert Path(made["path"]).stat().st_size == made["bytes"] > 100_000
+    assert ansible.module("phase_backup", {**given, "max_age": 3600})["changed"] is False
+    nothing_is_left(instance)
+
+
+DUMPING = "select 1 from pg_stat_activity where application_name = 'phase.console backup' and wait_event_type = 'Lock'"
+
+
+def test_a_backup_ends_with_its_caller(ansible: Ansible, instance: Any, tmp_path: Path) -> None:
+    """pg_dump waits for a lock, so that nothing but the end of its pod can end it. The next call clears the Job."""
+    given = {**target(instance), "dest": f"{tmp_path}/"}
+    play = [{"hosts": "localhost", "gather_facts": False, "tasks": [{"phase.console.phase_backup": given}]}]
+    with targets.locked(instance.database_url, "api_secretevent"):
+        run = ansible.popen_playbook(play)
+        run.wait_until(lambda: bool(instance.sql(DUMPING)))
+        targets.kill(run)
+        phases = ("Succeeded", "Failed")
+        targets.until(lambda: all(pod["status"]["phase"] in phases for pod in objects(instance, "pods")), 15)
+    assert len(objects(instance, "jobs")) == 1
+    assert ansible.module("phase_backup", given)["manifest"]
+    nothing_is_left(instance)
