@@ -52,7 +52,7 @@ SPEC = ArgumentSpec(
         "rollback": {"type": "bool", "default": False},
     },
     deployments=("docker",),
-    instead="With Compose, let community.docker.docker_compose_v2 recreate it, as role upgrade does; with Helm, upgrade.",
+    instead="With Compose, let community.docker.docker_compose_v2 recreate it; with Kubernetes, upgrade the release.",
 )
 
 

@@ -109,7 +109,8 @@ def choose(found: List[Found], engine: str) -> Found:
         raise ContainerMissing(
             "deployment=auto found no instance of Phase on the Docker engine %s." % engine,
             "Set deployment to docker (with container), compose (with project_src or project_name), "
-            "kubernetes (with namespace and kubernetes), local (with manage_dir) or database (with database_url), or docker_host in docker to the engine that it runs on.",
+            "kubernetes (with namespace and kubernetes), local (with manage_dir) or database (with database_url), or "
+            "docker_host in docker to the engine that it runs on.",
         )
     if len(found) > 1:
         raise SeveralInstances(
