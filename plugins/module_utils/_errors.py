@@ -197,6 +197,30 @@ class DatabaseFailed(PhaseError):
     kind = "database_error"
 
 
+class LockHeld(PhaseError):
+    """Another run of this collection works in the database."""
+
+    kind = "lock_held"
+
+
+class LockTimeout(PhaseError):
+    """Others held a lock for longer than the caller waits."""
+
+    kind = "lock_timeout"
+
+
+class NotAllowed(PhaseError):
+    """The role lacks a privilege that the work needs."""
+
+    kind = "not_allowed"
+
+
+class NoSpace(PhaseError):
+    """The disk has too little room."""
+
+    kind = "no_space"
+
+
 # The application
 
 

@@ -22,7 +22,7 @@ from typing import Any, BinaryIO, Callable, Dict, Iterable, Iterator, List, Mapp
 from .._call.argspec import APPLICATION, ArgumentSpec
 from .._call.files import check_folder, refusal, write_private
 from .._call.module import Call
-from .._errors import PhaseError
+from .._errors import NoSpace, PhaseError
 from .._operations.core.words import people_bytes
 from .._operations.instance import backup as operations
 from .._target.base import Report, Target
@@ -77,10 +77,6 @@ class BackupFailed(PhaseError):
 
 class BackupRunning(PhaseError):
     kind = "backup_running"
-
-
-class NoSpace(PhaseError):
-    kind = "no_space"
 
 
 def command(program: List[str], folder: str = "") -> List[str]:

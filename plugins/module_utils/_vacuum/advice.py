@@ -12,8 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Callable, Dict, List, Optional
 
+from .._errors import LockHeld
 from .._operations.core.words import people_bytes
-from .._operations.vacuum.errors import LockHeld
 from .case import AUTO_WORTH, Case, Decision, Facts, nothing, predicted, share_text
 from .modes import against_compact, analyze, compact, full, plain, reindex, repack, rewrite, unusable_repack
 

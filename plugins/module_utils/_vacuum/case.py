@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Dict, List, Mapping, Optional
 
 from .._errors import PhaseError
-from .._operations.core.words import people_bytes, people_rows, people_seconds
+from .._operations.core.words import people_bytes, people_rows
 from .estimate import bloated_indexes, estimate, freed_by_rewrite, living_rows, size_after_rewrite
 
 Facts = Mapping[str, Any]
@@ -101,12 +101,12 @@ class Case:
         """Who keeps the rows that are dead now from being removed: a snapshot that is older than the last vacuum."""
         for snapshot in self.server["snapshots"]:
             if self.state["last_vacuum"] and (snapshot["since"] or "z") < self.state["last_vacuum"]:
-                return snapshot_text(snapshot)
+                return str(snapshot["text"])
         return None
 
     def old_snapshot(self) -> Optional[str]:
         old = [snapshot for snapshot in self.server["snapshots"] if (snapshot["seconds"] or 0) >= OLD]
-        return snapshot_text(old[0]) if old else None
+        return str(old[0]["text"]) if old else None
 
     # What there is to do
 
@@ -173,12 +173,6 @@ class Case:
         return [
             {"kind": "reindex", "statement": "REINDEX INDEX CONCURRENTLY %s" % index["quoted"]} for index in indexes
         ]
-
-
-def snapshot_text(snapshot: Facts) -> str:
-    pid = " (pid %d)" % snapshot["pid"] if snapshot["pid"] else ""
-    since = "" if snapshot["seconds"] is None else ", open since " + people_seconds(snapshot["seconds"])
-    return "%s%s%s" % (snapshot["name"], pid, since)
 
 
 def share_text(part: float, whole: float) -> str:

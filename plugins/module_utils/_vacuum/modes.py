@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from typing import List, Optional
 
+from .._errors import NoSpace
 from .._operations.core.words import identifier, people_bytes, people_rows, people_seconds
 from .._operations.rewrite.rewrite import FIXED, PER_BYTE_KEPT, PER_BYTE_READ
-from .._operations.vacuum.errors import NoSpace, NotConfirmed, Unsuitable
+from .._operations.vacuum.errors import NotConfirmed, Unsuitable
 from .case import (
     ALONE,
     CUT,

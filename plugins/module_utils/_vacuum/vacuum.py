@@ -11,13 +11,13 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from .._call.argspec import ArgumentSpec, duration
 from .._call.module import Call
-from .._errors import BadOption, PhaseError
+from .._errors import BadOption, LockHeld, PhaseError
 from .._operations.core.words import people_bytes
 from .._operations.rewrite.recovery import recover
 from .._operations.vacuum import operation as operations
-from .._operations.vacuum.errors import LockHeld, Unsuitable
+from .._operations.vacuum.errors import Unsuitable
 from .advice import MODES, decide
-from .case import FEW, STALE, Decision, snapshot_text
+from .case import FEW, STALE, Decision
 from .repack import client_version, repack
 
 Facts = Dict[str, Any]
@@ -303,9 +303,7 @@ def afterwards(result: Facts, done: Mapping[str, Any]) -> List[str]:
         after = entry["after"]
         vacuumed = any("VACUUM" in statement for statement in entry["statements"])
         if vacuumed and after["dead_rows"] > FEW + STALE * after["live_rows"]:
-            keepers = (
-                "; ".join(snapshot_text(one) for one in done["snapshots"][:3]) or "a transaction that has ended since"
-            )
+            keepers = "; ".join(one["text"] for one in done["snapshots"][:3]) or "a transaction that has ended since"
             found.append("%d dead rows of %s could not go: %s" % (after["dead_rows"], entry["name"], keepers))
         unfinished = (entry["rewrite"] or {}).get("unfinished")
         if unfinished:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import Any, Callable, Dict, List, Optional
 
+from .sessions import Blocker, busy, prepared_before, wanted_mode
 from .tokens import without_literals
 from .words import people_seconds
 
@@ -24,8 +25,6 @@ from unnest(pg_blocking_pids(%s)) as b(pid) left join pg_stat_activity a on a.pi
 where a.pid is not null
 order by a.xact_start nulls last
 """
-
-_NAMED = "select pid from pg_stat_activity where application_name = %s and state <> 'idle' order by state limit 1"
 
 _WANTED = """
 select l.mode, coalesce(c.relname, l.locktype)
@@ -49,10 +48,9 @@ where p.pid = %s
 """
 
 
-def wanted_mode(mode: str) -> str:
-    """``AccessExclusiveLock`` as ``ACCESS EXCLUSIVE``."""
-    words = mode[: -len("Lock")] if mode.endswith("Lock") else mode
-    return "".join(" " + c if c.isupper() and at else c for at, c in enumerate(words)).upper()
+def prepared_blocker(one: Blocker) -> Dict[str, Any]:
+    """A prepared transaction in the form of a session that blocks: no process, and no statement."""
+    return {"pid": 0, "name": one.name, "state": one.state, "seconds": round(one.seconds or 0.0, 1), "query": ""}
 
 
 def describe_blocker(blocker: Dict[str, Any]) -> str:
@@ -83,13 +81,6 @@ class Monitor:
         """A new attempt: what was seen before is no longer the reason."""
         self.blocked_by, self.blocked_text = [], ""
 
-    def find(self, name: str) -> Optional[int]:
-        """The pid of the busy session of that application_name; a pooler tells its clients pids of its own."""
-        with self._connection.cursor() as cursor:
-            cursor.execute(_NAMED, (name,))
-            row = cursor.fetchone()
-        return int(row[0]) if row else None
-
     def watch(self, name: str, what: str) -> None:
         """Look at the busy session of that name. Not being able to look is told once, and stops nothing."""
         import psycopg2
@@ -97,7 +88,7 @@ class Monitor:
         if self._blind:
             return
         try:
-            pid = self.find(name)
+            pid = busy(self._connection, name)
             if pid:
                 self.look(pid, what)
         except psycopg2.Error as error:
@@ -123,7 +114,8 @@ class Monitor:
         cursor.execute(_BLOCKERS, (pid,))
         names = ("pid", "name", "state", "seconds", "query")
         blockers = [dict(zip(names, row)) for row in cursor.fetchall()]
-        if not blockers:
+        transactions = prepared_before(self._connection, pid)
+        if not blockers and not transactions:
             return
         for blocker in blockers:
             blocker["query"] = without_literals(blocker["query"], QUERY)
@@ -135,8 +127,9 @@ class Monitor:
             lock = "older transactions to end"
         elif wanted:
             lock = "%s on %s" % (wanted_mode(wanted[0]), wanted[1])
-        self.blocked_by = blockers
-        self.blocked_text = "%s, held back by %s" % (lock, "; ".join(describe_blocker(b) for b in blockers))
+        self.blocked_by = blockers + [prepared_blocker(one) for one in transactions]
+        texts = [describe_blocker(blocker) for blocker in blockers] + [str(one) for one in transactions]
+        self.blocked_text = "%s, held back by %s" % (lock, "; ".join(texts))
         pids = [blocker["pid"] for blocker in blockers]
         self._say("blocked", "%s waits for %s" % (what, self.blocked_text), str(pids), blocked_by=pids)
 

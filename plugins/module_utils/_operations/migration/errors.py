@@ -43,10 +43,6 @@ class StoppedByFinding(PhaseError):
     kind = "stopped_by_finding"
 
 
-class LockHeld(PhaseError):
-    kind = "lock_held"
-
-
 class LeftoverIndex(PhaseError):
     kind = "leftover_index"
 
@@ -61,12 +57,6 @@ class LedgerMoved(PhaseError):
     """Something else migrates beside this."""
 
     kind = "ledger_moved"
-
-
-class LockTimedOut(PhaseError):
-    """A migration did not get its lock within timeouts.lock, as often as it was tried."""
-
-    kind = "lock_timeout"
 
 
 class MigrationFailed(PhaseError):

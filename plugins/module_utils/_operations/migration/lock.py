@@ -11,11 +11,10 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any, Optional
 
-from ..._errors import Cancelled
+from ..._errors import Cancelled, LockHeld
 from ..core import lock as _lock
 from ..core.api import Context
 from ..core.lock import LONGEST_NAME, Holder, Lock, holder_of, key_of
-from .errors import LockHeld
 
 KEY = key_of("migrate")
 MARK = " orphaned"

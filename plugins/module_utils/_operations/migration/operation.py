@@ -13,7 +13,7 @@ import os
 from dataclasses import replace
 from typing import Any, Dict, List, Optional, Sequence
 
-from ..._errors import Cancelled
+from ..._errors import Cancelled, LockTimeout
 from ..core.api import Context, Request, Result
 from ..core.database import require_phase, supports_check_interval
 from ..core.django import with_django
@@ -23,7 +23,7 @@ from ..core.secrets import masker, secret_values
 from . import catalog, repair
 from . import django as django_side
 from . import graph as graph_of
-from .errors import DatabaseAhead, LedgerMoved, LockTimedOut, MigrationFailed
+from .errors import DatabaseAhead, LedgerMoved, MigrationFailed
 from .lock import MigrationLock, acquire, session_name
 from .plan import Walk
 from .runner import RETRIED, Attempt, Runner, child_environment, pause
@@ -249,7 +249,7 @@ class _Application:
         done = "%d of %d migrations were applied" % (len(result["applied"]), len(self._request["pending"]))
         if attempt.sqlstate in RETRIED and self._is_atomic(attempt.failed):
             blocked = " " + self._monitor.blocked_text + "." if self._monitor.blocked_text else ""
-            raise LockTimedOut(
+            raise LockTimeout(
                 "%s did not get its lock in %d tries.%s %s."
                 % (attempt.failed, self._result["retries"] + 1, blocked and " It waited for" + blocked, done),
                 "End what holds it back, or raise timeouts.lock or lock_retries, then run this again.",

@@ -22,16 +22,6 @@ class RetainTooShort(PhaseError):
     kind = "retain_too_short"
 
 
-class NotAllowed(PhaseError):
-    """The role lacks a privilege that the strategy needs."""
-
-    kind = "not_allowed"
-
-
-class PurgeRunning(PhaseError):
-    kind = "lock_held"
-
-
 class PurgeBlocked(PhaseError):
     """Another session held a lock for longer than the purge waits."""
 

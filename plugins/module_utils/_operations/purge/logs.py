@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
+from ..._errors import NotAllowed
 from ..core.api import Context
 from ..core.types import Connection
 from .count import Counted, after, count, count_rest, estimate, part_of, reasons, sizes
-from .errors import NotAllowed, RetainTooShort
+from .errors import RetainTooShort
 from .log_table import LOGS, OTHERS, READS, Log, came_with
 from .rule import Rule
 from .scope import FLOOR, column_problems, cutoff_of, floor, layout_refused, read_layout, table_problems

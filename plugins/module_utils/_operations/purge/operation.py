@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any, Callable, Dict, List, Optional, Tuple, TypedDict, cast
 
-from ..._errors import NotTaken, PhaseError
+from ..._errors import NotAllowed, NotTaken, PhaseError
 from ..core.api import Context
 from ..core.database import database_error, require_phase
 from ..core.releases import release_of
@@ -20,7 +20,6 @@ from ..rewrite.errors import RewriteRefused
 from . import foreign_key, tokens
 from . import rewrite as _purge_rewrite
 from .count import after, count_rest, months, share, sizes
-from .errors import NotAllowed
 from .export import Exporter
 from .log_table import LOGS, OTHERS, READS
 from .logs import Checked, check_floor, check_others, delete_others, plan_log, rule_of, untouched

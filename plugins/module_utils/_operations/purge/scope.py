@@ -13,9 +13,10 @@ from __future__ import annotations
 import os
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, TypedDict, cast
 
+from ..._errors import NotAllowed
 from ..core import organisations as _organisations
 from ..core.types import Connection, Cursor
-from .errors import NotAllowed, RetainTooShort, UnknownApp, UnknownLayout
+from .errors import RetainTooShort, UnknownApp, UnknownLayout
 from .types import Environment, Organisation, PlanRequest, Scope
 
 EVENTS, TAGS = "api_secretevent", "api_secretevent_tags"

@@ -6,20 +6,10 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Iterator, Optional, Sequence
+from typing import Iterator, Optional
 
+from ..core.sessions import holder_text
 from ..core.types import Connection, Cursor
-from ..core.words import people_seconds
-
-_BLOCKERS = """
-select a.pid, coalesce(nullif(a.application_name, ''), 'a session without a name'), coalesce(a.state, 'hidden'),
-       coalesce(extract(epoch from clock_timestamp() - a.xact_start), 0)::float8
-from pg_catalog.pg_locks l join pg_catalog.pg_stat_activity a on a.pid = l.pid
-where l.granted and l.relation = any(%s::text[]::regclass[]) and l.pid <> pg_backend_pid()
-  and a.datname = current_database()  -- a database made from another one has tables of the same numbers
-  and a.application_name not like 'phase.console%%'
-order by a.xact_start nulls last limit 1
-"""
 
 
 class Session:
@@ -52,14 +42,4 @@ class Session:
 
     def blocker(self, *tables: str) -> str:
         """Who holds a lock on one of the tables for the longest time, in words."""
-        return blocker(self.connection, tables)
-
-
-def blocker(connection: Connection, tables: Sequence[str]) -> str:
-    """Who else holds a lock on one of the tables for the longest time, in words."""
-    with connection.cursor() as cursor:
-        cursor.execute(_BLOCKERS, (list(tables),))
-        row = cursor.fetchone()
-    if row is None:
-        return "a session that has gone meanwhile"
-    return "%s (pid %d, %s, open since %s)" % (row[1], row[0], row[2], people_seconds(row[3]))
+        return holder_text(self.connection, tables)

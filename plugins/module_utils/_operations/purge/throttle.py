@@ -9,6 +9,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from ..core.api import Context
 from ..core.server import free_bytes
+from ..core.sessions import waiting
 from ..core.types import Connection, Cursor
 from ..core.words import people_bytes
 from .scope import EVENTS
@@ -26,11 +27,6 @@ select count(*), count(replay_lsn), coalesce(max(extract(epoch from replay_lag))
 from pg_catalog.pg_stat_replication where state is distinct from 'backup' and pid not in (
   select active_pid from pg_catalog.pg_replication_slots where slot_type = 'logical' and active_pid is not null
 )
-"""
-_WAITS = """
-select count(*), coalesce(max(extract(epoch from clock_timestamp() - query_start)), 0)::float8
-from pg_catalog.pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'
-  and state = 'active' and query_start < clock_timestamp() - %s * interval '1 second'
 """
 _VACUUM = """
 select pid, phase from pg_catalog.pg_stat_progress_vacuum
@@ -107,8 +103,7 @@ class Throttle:
         return "a small commit takes %.0f ms" % (seconds * 1000) if seconds > limit else None
 
     def _lock_wait(self, cursor: Cursor, limit: float) -> Optional[str]:
-        cursor.execute(_WAITS, (limit,))
-        count, longest = cursor.fetchone()
+        count, longest = waiting(self._connection, limit)
         return "%d session%s waiting for locks, up to %.1f s" % (count, "s"[: count > 1], longest) if count else None
 
     def _autovacuum(self, cursor: Cursor, limit: bool) -> Optional[str]:

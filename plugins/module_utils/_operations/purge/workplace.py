@@ -9,11 +9,11 @@ import socket
 from dataclasses import asdict
 from typing import List, Optional
 
+from ..._errors import LockHeld
 from ..core.api import Context
 from ..core.database import supports_check_interval
 from ..core.lock import Lock, holder_of, session_name
 from ..core.types import Connection
-from .errors import PurgeRunning
 from .export import Exporter
 from .session import Session
 from .surroundings import KEY
@@ -29,7 +29,7 @@ class Workplace:
         if not self.lock.take():
             holder = holder_of(self.watcher, KEY)
             self.close()
-            raise PurgeRunning(
+            raise LockHeld(
                 "Another purge works on this database: %s." % (holder or "one that has just ended"),
                 "Let it end, or end it, then run this again.",
                 partial={"holder": asdict(holder)} if holder else {},

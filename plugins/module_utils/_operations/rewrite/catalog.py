@@ -52,14 +52,14 @@ TABLE_OPTIONS = (
 
 
 @dataclass(frozen=True)
-class Subject:
+class Rewritable:
     """A table, and the tables whose rows go with its rows: (table, column) that refers to its key."""
 
     table: str
     followers: Tuple[Tuple[str, str], ...] = ()
 
 
-EVENTS = Subject("api_secretevent", (("api_secretevent_tags", "secretevent_id"),))
+EVENTS = Rewritable("api_secretevent", (("api_secretevent_tags", "secretevent_id"),))
 
 
 @dataclass(frozen=True)
@@ -336,7 +336,7 @@ join pg_publication p on p.oid = x.pnpubid join pg_class c on c.relnamespace = x
 """
 
 
-def obstacles(cursor: Cursor, oid: int, subject: Optional[Subject] = None, unfinished: bool = False) -> List[str]:
+def obstacles(cursor: Cursor, oid: int, subject: Optional[Rewritable] = None, unfinished: bool = False) -> List[str]:
     """Why the table cannot be rewritten, in words. With a subject also other tables' rows that would be left behind.
 
     ``unfinished``: an earlier run was cut off, and foreign keys are put back and validated before the next rewrite.

@@ -19,7 +19,7 @@ from ..core.waiting import CALM_LOCK, scaled
 from .catalog import WORK, Table, grants
 from .errors import RewriteBlocked, RewriteStopped
 from .portrait import Portrait, portrait
-from .session import REPEATABLE_READ, Session
+from .session import REPEATABLE_READ, RewriteSession
 from .sql import block_range, fill, finish, make_copy, make_index, scanned
 
 T = TypeVar("T")
@@ -112,7 +112,7 @@ class Copy:
                 "Run it again when nobody changes the table's definition.",
             )
 
-    def rows(self, sessions: List[Session]) -> Copied:
+    def rows(self, sessions: List[RewriteSession]) -> Copied:
         """All that stay, on one snapshot that the sessions share; each takes the next range when it is free."""
         first = sessions[0]
         first.run(make_copy(self._table))
@@ -155,7 +155,7 @@ class Copy:
             self.checkpoint()
             yield filling(*ranges.take())
 
-    def _side_by_side(self, sessions: List[Session], work: Iterator[Callable[[int], T]]) -> Iterator[T]:
+    def _side_by_side(self, sessions: List[RewriteSession], work: Iterator[Callable[[int], T]]) -> Iterator[T]:
         """What each piece of work returns, given the number of a session that is free. Looks meanwhile whether to stop,
         and then cancels what is running.
         """
@@ -188,7 +188,7 @@ class Copy:
             text = "%s: %.0f %%, %d rows kept" % (what, 100 * done, rows)
             self._context.report(text, percent=round(100 * done, 1), kept=rows)
 
-    def indexes(self, sessions: List[Session]) -> None:
+    def indexes(self, sessions: List[RewriteSession]) -> None:
         """All of them, the largest first, as many at once as there are sessions."""
         self.checkpoint()
 
@@ -206,7 +206,7 @@ class Copy:
             self._told = now
             self._context.report("Indexing: %d of %d" % (done, total), indexes=done, of=total)
 
-    def finish(self, session: Session) -> None:
+    def finish(self, session: RewriteSession) -> None:
         """Constraints, options, grants, comments and statistics."""
         with session.transaction(lock_timeout=CALM_LOCK) as cursor:
             cursor.execute("select %s::regclass::oid::bigint", (self._table.copy,))
@@ -215,7 +215,7 @@ class Copy:
         self.checkpoint()
         session.run("analyze %s" % self._table.copy)
 
-    def rounds(self, session: Session) -> int:
+    def rounds(self, session: RewriteSession) -> int:
         """Catch up until only a few changes are left; how many rounds it took."""
         import psycopg2.errors
 
@@ -230,7 +230,7 @@ class Copy:
         return count
 
 
-def cancel(running: Dict[Future[T], Session]) -> None:
+def cancel(running: Dict[Future[T], RewriteSession]) -> None:
     """Cancel until all have ended: what a session is told between two statements does not reach the next."""
     import psycopg2
 
@@ -242,20 +242,20 @@ def cancel(running: Dict[Future[T], Session]) -> None:
         pending = wait(pending, LOOK)[1]
 
 
-def catch_up(session: Session, most: int = AT_ONCE) -> int:
+def catch_up(session: RewriteSession, most: int = AT_ONCE) -> int:
     """How many keys were brought up to date; 0 when the log was empty."""
     with session.transaction(REPEATABLE_READ) as cursor:
         cursor.execute("select %s.catch_up(%d)" % (WORK, most))
         return int(cursor.fetchone()[0])
 
 
-def changes(session: Session, most: int) -> int:
+def changes(session: RewriteSession, most: int) -> int:
     with session.transaction() as cursor:
         cursor.execute("select count(*) from (select from %s.changed limit %d) c" % (WORK, most))  # noqa: S608
         return int(cursor.fetchone()[0])
 
 
-def portraits(session: Session, table: Table) -> List[Portrait]:
+def portraits(session: RewriteSession, table: Table) -> List[Portrait]:
     """Of the table and of its copy."""
     with session.transaction() as cursor:
         cursor.execute("select %s::regclass::oid::bigint", (table.copy,))

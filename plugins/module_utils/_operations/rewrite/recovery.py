@@ -17,11 +17,11 @@ from typing import Any, Dict, List, Optional
 
 from ..core.api import Context, Request, Result
 from ..core.lock import Lock, holder_of, key_of, session_name
+from ..core.sessions import holder_text
 from ..core.waiting import CALM_LOCK, DDL_LOCK, calm, patiently
-from ..purge.session import blocker
 from .catalog import MARK, OLD, TRIGGER, WORK
 from .errors import RewriteBlocked
-from .session import NAME, Session, Sessions
+from .session import NAME, RewriteSession, RewriteSessions
 from .sql import orphans
 
 KEY = key_of("rewrite")
@@ -111,7 +111,7 @@ def find_leftovers(context: Context, request: Request) -> Result:
 
 def put_right(context: Context, patience: float) -> Optional[Dict[str, Any]]:
     """As ``recover``, for a caller that holds the lock and has no other connection of a rewrite open."""
-    sessions = Sessions(context.connect, "recovery")
+    sessions = RewriteSessions(context.connect, "recovery")
     try:
         session = sessions[0]
         left = leftovers(session.connection)
@@ -130,7 +130,7 @@ def put_right(context: Context, patience: float) -> Optional[Dict[str, Any]]:
         sessions.close()
 
 
-def end_left_behind(context: Context, session: Session) -> None:
+def end_left_behind(context: Context, session: RewriteSession) -> None:
     """End server processes whose client was killed: a busy one can outlive it. We hold the lock, so nobody's else."""
     deadline = context.clock() + GONE
     while context.clock() < deadline:
@@ -150,7 +150,7 @@ def end_left_behind(context: Context, session: Session) -> None:
 class Steps:
     """Transactions that wait for their locks, one after the other."""
 
-    def __init__(self, context: Context, session: Session, patience: float) -> None:
+    def __init__(self, context: Context, session: RewriteSession, patience: float) -> None:
         self._context = context
         self._session = session
         self._deadline = context.clock() + patience
@@ -162,14 +162,14 @@ class Steps:
             lambda: rows.append(self._session.run(statements, lock_timeout)),
             self._context,
             max(self._deadline - self._context.clock(), 1.0),
-            lambda: blocker(self._session.connection, tables),
+            lambda: holder_text(self._session.connection, tables),
             what,
             blocked=RewriteBlocked,
         )
         return rows[0]
 
 
-def roll_back(context: Context, session: Session, place: str, name: str, patience: float) -> None:
+def roll_back(context: Context, session: RewriteSession, place: str, name: str, patience: float) -> None:
     """The table as it was. The copy goes first, for it takes the room; then the trigger is disabled, so that it costs
     nothing any more, for dropping it has to wait for readers too.
     """
@@ -192,7 +192,7 @@ def drop_work() -> str:
     return "; ".join("drop " + thing % WORK for thing in things)
 
 
-def aftermath(context: Context, session: Session, place: str, name: str, patience: float) -> int:
+def aftermath(context: Context, session: RewriteSession, place: str, name: str, patience: float) -> int:
     """From the swap to the end: rows that lost theirs, valid foreign keys, nothing of the replaced table.
 
     Returns how many rows of tables that refer to it were deleted. Dropping the replaced table whole would take ACCESS

@@ -16,17 +16,17 @@ from typing import Any, Callable, Dict, List, Optional, Sequence
 from ..._errors import PhaseError
 from ..core.api import Context, Result
 from ..core.server import free_bytes
+from ..core.sessions import holder_text, told
 from ..core.waiting import CALM_LOCK, patiently
 from ..core.words import people_bytes
-from ..purge.session import blocker
-from .catalog import Subject, Table, find, obstacles, read
+from .catalog import Rewritable, Table, find, obstacles, read
 from .copy import Copied, Copy, Export, Gate
 from .errors import RewriteBlocked, RewriteRefused, RewriteStopped
 from .recovery import PATIENCE, leftovers, put_right, take_lock
-from .session import Session, Sessions
+from .session import RewriteSession, RewriteSessions
 from .sql import guard, guard_copy, work_schema
 from .swap import LOCKS, Swap
-from .watch import Watch, told
+from .watch import Watch
 
 WAIT = 600.0  # seconds that the swap may have to wait for others
 DISK_FULL = "53100"
@@ -42,7 +42,7 @@ select pg_relation_size(%(oid)s), pg_table_size(%(oid)s), pg_indexes_size(%(oid)
 
 def plan(
     connection: Any,
-    subject: Subject,
+    subject: Rewritable,
     share_kept: float = 1.0,
     filtered: bool = True,
     own: Sequence[int] = (),
@@ -117,7 +117,7 @@ def oids(cursor: Any, places: List[str]) -> List[int]:
 
 def apply(
     context: Context,
-    subject: Subject,
+    subject: Rewritable,
     goes: Optional[str] = None,
     gate: Callable[[], Optional[str]] = lambda: None,
     over: Callable[[], bool] = lambda: False,
@@ -190,7 +190,7 @@ class Run:
     def __init__(
         self,
         context: Context,
-        subject: Subject,
+        subject: Rewritable,
         goes: Optional[str],
         gate: Gate,
         wait: float,
@@ -205,7 +205,7 @@ class Run:
         self._watched = watched
         self._export = export
         self._who = "%s, %s" % (socket.gethostname(), "filtered" if goes is not None else "all rows")
-        self._sessions = Sessions(context.connect, "watch", "guard", "copy", "index")
+        self._sessions = RewriteSessions(context.connect, "watch", "guard", "copy", "index")
         self._seconds: Dict[str, float] = {}
         self._since = context.clock()
 
@@ -275,9 +275,9 @@ class Run:
         self._patiently(work, session, [self._subject.table])
         return found[0]
 
-    def _patiently(self, work: Callable[[], None], session: Session, tables: List[str]) -> None:
+    def _patiently(self, work: Callable[[], None], session: RewriteSession, tables: List[str]) -> None:
         def who() -> str:
-            return blocker(session.connection, tables)
+            return holder_text(session.connection, tables)
 
         if not patiently(work, self._context, self._wait, who, "The rewrite", self._gate.over, blocked=RewriteBlocked):
             raise RewriteStopped("max_duration")

@@ -15,7 +15,7 @@ NAME = "rewrite"  # purpose of all these connections: ``phase.console rewrite ..
 READ_COMMITTED, REPEATABLE_READ = "read committed", "repeatable read"
 
 
-class Session:
+class RewriteSession:
     """One connection; ``begin`` and ``end`` are for a transaction that stays open."""
 
     def __init__(self, connection: Any) -> None:
@@ -61,20 +61,20 @@ class Session:
         self.connection.close()
 
 
-class Sessions:
+class RewriteSessions:
     """Several, closed together."""
 
     def __init__(self, connect: Any, *purposes: str) -> None:
         self._open: List[Any] = []
         try:
             for purpose in purposes:
-                self._open.append(Session(connect("%s %s" % (NAME, purpose))))
+                self._open.append(RewriteSession(connect("%s %s" % (NAME, purpose))))
         except BaseException:
             self.close()
             raise
 
-    def __getitem__(self, number: int) -> Session:
-        session: Session = self._open[number]
+    def __getitem__(self, number: int) -> RewriteSession:
+        session: RewriteSession = self._open[number]
         return session
 
     def close(self) -> None:

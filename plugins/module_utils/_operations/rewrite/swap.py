@@ -14,15 +14,16 @@ from __future__ import annotations
 from typing import Any, List
 
 from ..core.api import Context
+from ..core.sessions import Blocker, both, told
 from ..core.waiting import DDL_LOCK
 from ..core.words import people_seconds
 from .catalog import Table
 from .copy import FEW, Copy, catch_up, portraits
 from .errors import RewriteBlocked, RewriteRefused
 from .portrait import differences
-from .session import Session
+from .session import RewriteSession
 from .sql import hold_everybody, hold_writers, swap
-from .watch import Somebody, Watch, both, told
+from .watch import Watch
 
 BUDGET = DDL_LOCK / 1000  # seconds that an attempt may keep writers waiting before the last changes are over
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 15.0
@@ -36,7 +37,7 @@ class NotNow(Exception):
 
 class Swap:
     def __init__(
-        self, context: Context, table: Table, guard: Session, worker: Session, watch: Watch, copy: Copy
+        self, context: Context, table: Table, guard: RewriteSession, worker: RewriteSession, watch: Watch, copy: Copy
     ) -> None:
         self._context = context
         self._table = table
@@ -138,7 +139,7 @@ class Swap:
 
     def _wait_for_snapshots(self, begun: float) -> None:
         """Until all who have one now are gone; those that are taken from now on see all rows of the copy."""
-        older: List[Somebody] = self._watch.snapshots(True)
+        older: List[Blocker] = self._watch.snapshots(True)
         while older:
             if self._context.clock() - begun > BUDGET:
                 raise NotNow(told(older))

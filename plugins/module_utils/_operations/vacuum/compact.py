@@ -15,9 +15,9 @@ from __future__ import annotations
 
 from typing import Any, Dict, Mapping, Optional, Tuple
 
+from ..._errors import LockTimeout
 from ..core.api import Context
 from ..core.words import people_seconds
-from .errors import LockTimeout
 from .run import GIVE_UP
 
 LOCK_TIMEOUT = "150ms"  # below deadlock_timeout, so that no one else becomes the victim

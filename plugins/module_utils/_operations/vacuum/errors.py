@@ -12,38 +12,16 @@ class UnknownTable(PhaseError):
     kind = "unknown_table"
 
 
-class NotAllowed(PhaseError):
-    """The role may not vacuum the table: PostgreSQL itself would only warn, and skip it."""
-
-    kind = "not_allowed"
-
-
 class NotConfirmed(PhaseError):
     """FULL keeps everybody out of the table, so it wants to be confirmed."""
 
     kind = "not_confirmed"
 
 
-class NoSpace(PhaseError):
-    kind = "no_space"
-
-
 class Unsuitable(PhaseError):
     """The mode cannot work on this table or this server."""
 
     kind = "unsuitable"
-
-
-class LockHeld(PhaseError):
-    """Another run of this collection works in the database."""
-
-    kind = "lock_held"
-
-
-class LockTimeout(PhaseError):
-    """Somebody held the table for longer than max_lock_wait."""
-
-    kind = "lock_timeout"
 
 
 class Skipped(PhaseError):

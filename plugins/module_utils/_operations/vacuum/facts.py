@@ -11,8 +11,10 @@ from __future__ import annotations
 
 from typing import Any, Dict, List, Sequence
 
+from ..._errors import NotAllowed
 from ..core.server import rows
-from .errors import NotAllowed, UnknownTable
+from ..core.sessions import keepers
+from .errors import UnknownTable
 
 Connection = Any
 Facts = Dict[str, Any]
@@ -33,27 +35,13 @@ select to_char(now() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') as now,
        (select extversion from pg_catalog.pg_extension where extname = 'pg_repack') as pg_repack
 """
 
-# Whoever has a snapshot or a transaction id keeps rows that died since from being removed (documentation, 24.1.2).
-# A lock that this collection holds in an idle transaction has neither. Of a replica's the age in seconds is not known.
-_SNAPSHOTS = """
-select a.pid, coalesce(nullif(a.application_name, ''), 'a session without a name') as name,
-       extract(epoch from clock_timestamp() - a.xact_start)::float8 as seconds,
-       to_char(a.xact_start at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as since
-from pg_catalog.pg_stat_activity a
-where a.datname = current_database() and a.pid <> pg_backend_pid() and a.xact_start is not null
-  and (a.backend_xmin is not null or a.backend_xid is not null) and a.backend_type = 'client backend'
-union all
-select null, 'prepared transaction ' || gid, extract(epoch from clock_timestamp() - prepared)::float8,
-       to_char(prepared at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
-from pg_catalog.pg_prepared_xacts where database = current_database()
-union all
-select null, format('a query on replica %s (hot_standby_feedback), %s transactions old', application_name,
-                    age(backend_xmin)), null, null
+# What keeps dead rows for replicas (documentation, 27.2.5 and 27.2.6). How long in seconds is not known.
+_REPLICAS = """
+select format('a query on replica %s (hot_standby_feedback), %s transactions old', application_name, age(backend_xmin))
 from pg_catalog.pg_stat_replication where age(backend_xmin) > 0
 union all
-select null, format('replication slot %s, whose snapshot is %s transactions old', slot_name, age(xmin)), null, null
+select format('replication slot %s, whose snapshot is %s transactions old', slot_name, age(xmin))
 from pg_catalog.pg_replication_slots where age(xmin) > 0
-order by 3 desc nulls last
 """
 
 _TABLES = """
@@ -125,9 +113,13 @@ union all select pid, 'rewrites it' from t join pg_catalog.pg_stat_progress_clus
 
 
 def server(connection: Connection) -> Facts:
-    """Who we are and where: ``now``, ``user``, ``database``, version, settings; and ``snapshots``, the oldest first."""
+    """Who we are and where: ``now``, ``user``, ``database``, version, settings; and ``snapshots``, the oldest first:
+    ``Blocker.facts``, and of replicas and slots no more than ``text``.
+    """
     found = rows(connection, _SERVER)[0]
-    found["snapshots"] = rows(connection, _SNAPSHOTS)
+    replicas = [str(row["format"]) for row in rows(connection, _REPLICAS)]
+    found["snapshots"] = [one.facts() for one in keepers(connection)]
+    found["snapshots"] += [{"text": text, "seconds": None, "since": None} for text in replicas]
     return found
 
 

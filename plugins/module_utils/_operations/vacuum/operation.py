@@ -7,18 +7,18 @@ from __future__ import annotations
 
 from typing import Any, Dict, List, Mapping, Optional
 
-from ..._errors import PhaseError
+from ..._errors import LockHeld, PhaseError
 from ..core.api import Context, Request, Result
 from ..core.database import database_error, require_phase
 from ..core.lock import Lock, holder_of, key_of, session_name
 from ..core.server import free_bytes
 from ..rewrite import rewrite as _rewrite
-from ..rewrite.catalog import EVENTS, Subject
+from ..rewrite.catalog import EVENTS, Rewritable
 from ..rewrite.errors import RewriteStopped
 from ..rewrite.recovery import leftovers
 from . import compact as _vacuum_compact
 from . import facts as _vacuum_facts
-from .errors import LockHeld, Unsuitable
+from .errors import Unsuitable
 from .run import Runner
 
 KIND = "vacuum"
@@ -53,8 +53,8 @@ def survey(context: Context, request: Request) -> Result:
         connection.close()
 
 
-def subject(name: str) -> Subject:
-    return EVENTS if name == EVENTS.table else Subject(name)
+def subject(name: str) -> Rewritable:
+    return EVENTS if name == EVENTS.table else Rewritable(name)
 
 
 def running(connection: Any) -> Optional[str]:

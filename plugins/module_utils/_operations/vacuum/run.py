@@ -13,10 +13,12 @@ import os
 import threading
 from typing import Any, Dict, List, Optional
 
+from ..._errors import LockTimeout
 from ..core.api import Context
 from ..core.monitor import Monitor
+from ..core.sessions import busy, waits
 from ..core.words import people_seconds
-from .errors import LockTimeout, Skipped
+from .errors import Skipped
 
 ATTEMPT = 0.15  # seconds to wait for ACCESS EXCLUSIVE: everybody else queues behind, and deadlock_timeout is 1 s
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 10.0  # seconds between two attempts
@@ -24,11 +26,6 @@ POLL = 0.05
 LOOK = 1.0
 GIVE_UP = ("55P03", "40P01")  # lock_not_available, deadlock_detected
 
-_OURS = """
-select pid from pg_catalog.pg_stat_activity
-where application_name = %s and state <> 'idle' and backend_type = 'client backend' order by query_start desc limit 1
-"""
-_WAITS = "select exists (select from pg_catalog.pg_locks where pid = %s and not granted)"
 # Documentation, 28.4.1, 28.4.4 and 28.4.5 (analyze since version 13, cluster and vacuum in all).
 _PHASES = """
 select 'vacuum', phase, 100.0 * heap_blks_scanned / nullif(heap_blks_total, 0)
@@ -43,12 +40,6 @@ from pg_catalog.pg_stat_progress_analyze where pid = %(pid)s
 class Watch(Monitor):
     """Tells how far the statement of one session is, and who holds it up."""
 
-    def find(self, name: str) -> Optional[int]:
-        with self._connection.cursor() as cursor:
-            cursor.execute(_OURS, (name,))
-            row = cursor.fetchone()
-        return int(row[0]) if row else None
-
     def look(self, pid: int, what: str) -> None:
         super().look(pid, what)
         with self._connection.cursor() as cursor:
@@ -57,11 +48,6 @@ class Watch(Monitor):
                 counters: Dict[str, Any] = {} if percent is None else {"percent": round(float(percent), 1)}
                 done = "" if percent is None else " %.0f %%" % percent
                 self._say("phase", "%s: %s%s" % (what, phase, done), what + phase, **counters)
-
-    def waits(self, pid: int) -> bool:
-        with self._connection.cursor() as cursor:
-            cursor.execute(_WAITS, (pid,))
-            return bool(cursor.fetchone()[0])
 
     def cancel(self, pid: int) -> None:
         with self._connection.cursor() as cursor:
@@ -159,7 +145,7 @@ class Runner:
             if pid is None:
                 continue
             if self._pooled and attempt:
-                waiting = (waiting or clock()) if self.watch.waits(pid) else None
+                waiting = (waiting or clock()) if waits(self._watching, pid) else None
                 if waiting is not None and clock() - waiting >= attempt and not given_up:
                     self.watch.look(pid, what)
                     self.watch.cancel(pid)
@@ -170,4 +156,4 @@ class Runner:
         return given_up
 
     def _pid(self) -> Optional[int]:
-        return self.watch.find(self._name)
+        return busy(self._watching, self._name)

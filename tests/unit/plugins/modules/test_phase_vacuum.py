@@ -10,10 +10,9 @@ import json
 
 import pytest
 from ansible_collections.phase.console.plugins.module_utils._call.module import Call
-from ansible_collections.phase.console.plugins.module_utils._errors import PhaseError
+from ansible_collections.phase.console.plugins.module_utils._errors import LockTimeout, PhaseError
 from ansible_collections.phase.console.plugins.module_utils._operations.rewrite.recovery import recover
 from ansible_collections.phase.console.plugins.module_utils._operations.vacuum import operation as operations
-from ansible_collections.phase.console.plugins.module_utils._operations.vacuum.errors import LockTimeout
 from ansible_collections.phase.console.plugins.module_utils._target.base import Target
 from ansible_collections.phase.console.plugins.module_utils._vacuum.vacuum import SPEC, tables_of
 from ansible_collections.phase.console.plugins.modules import phase_vacuum

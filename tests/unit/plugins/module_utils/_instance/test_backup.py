@@ -9,11 +9,11 @@ import stat
 import subprocess
 
 import pytest
+from ansible_collections.phase.console.plugins.module_utils._errors import NoSpace
 from ansible_collections.phase.console.plugins.module_utils._instance import backup as _backup
 from ansible_collections.phase.console.plugins.module_utils._instance.backup import (
     BackupFailed,
     BackupRunning,
-    NoSpace,
     Partial,
     check_tools,
     command,

@@ -3,10 +3,8 @@
 
 from __future__ import annotations
 
-from ansible_collections.phase.console.plugins.module_utils._operations.core.monitor import (
-    describe_blocker,
-    wanted_mode,
-)
+from ansible_collections.phase.console.plugins.module_utils._operations.core.monitor import describe_blocker
+from ansible_collections.phase.console.plugins.module_utils._operations.core.sessions import wanted_mode
 from ansible_collections.phase.console.plugins.module_utils._operations.migration.child import sqlstate
 from ansible_collections.phase.console.plugins.module_utils._operations.migration.lock import (
     KEY,

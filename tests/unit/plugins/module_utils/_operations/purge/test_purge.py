@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 from ansible_collections.phase.console.plugins.module_utils._errors import BadOption, Cancelled
 from ansible_collections.phase.console.plugins.module_utils._operations.core.api import Context
+from ansible_collections.phase.console.plugins.module_utils._operations.core.sessions import Blocker
 from ansible_collections.phase.console.plugins.module_utils._operations.core.waiting import scaled
 from ansible_collections.phase.console.plugins.module_utils._operations.purge import foreign_key
 from ansible_collections.phase.console.plugins.module_utils._operations.purge.errors import RetainTooShort
@@ -232,9 +233,9 @@ def test_a_marker_is_found_only_where_one_is():
 
 
 def test_dumps_and_old_snapshots_are_told():
-    dump = (7, "pg_dump", "active", 10.0, True, True)
-    old = (8, "psql", "idle in transaction", 4000.0, False, False)
-    young = (9, "gunicorn", "active", 1.0, False, True)
+    dump = Blocker(7, "", "pg_dump", "active", 10.0, None, "a lock")
+    old = Blocker(8, "", "psql", "idle in transaction", 4000.0, None, "")
+    young = Blocker(9, "", "gunicorn", "active", 1.0, None, "a lock")
     found = snapshots([dump, old, young])
     assert [(item["what"], item["blocks"]) for item in found] == [("pg_dump", ["set_aside"]), ("old_snapshot", [])]
 

@@ -27,7 +27,6 @@ from ansible_collections.phase.console.plugins.module_utils._operations.rewrite.
     swap,
     work_schema,
 )
-from ansible_collections.phase.console.plugins.module_utils._operations.rewrite.watch import both, somebody, told
 
 KEY = Constraint("p", "log_pkey", "PRIMARY KEY (id)", "public.log", None, "'the key'")
 PAIR = Constraint("u", "pair", "UNIQUE (a, id) DEFERRABLE INITIALLY DEFERRED", "public.log", None, None)
@@ -141,19 +140,6 @@ def test_a_copy_that_is_not_alike_is_told_apart():
     assert differences(one, dict(one)) == []
     two = {("column", "a"): {"type": "text", "comment": "x"}, ("index", "i"): {}}
     assert differences(one, two) == ["column a: comment", "index i is too many", "table  is missing"]
-
-
-def test_who_was_there_twice():
-    first = [somebody(7, "3/1", "psql", "idle in transaction", 90.0, "a snapshot")]
-    again = [
-        somebody(7, "3/1", "psql", "active", 91.0, "AccessShareLock"),
-        somebody(7, "3/2", "psql", "active", 0.1, "a snapshot"),
-        somebody(0, "-1/99", "a prepared transaction", "hidden", None, "RowExclusiveLock"),
-    ]
-    assert both(first, again) == again[:1]
-    assert told(both(first, again)) == "psql (pid 7, active, open since 1 min) holds ACCESS SHARE"
-    assert told([again[0]] * 9) == told(again[:1])
-    assert "and 1 more" in told([somebody(n, "1/1", "x", "active", 1.0, "a snapshot") for n in range(4)])
 
 
 FACTS = Facts(
