@@ -31,6 +31,7 @@ ALLOWED = {
     ("_operations/vacuum", "_operations/rewrite"): "mode=rewrite is a rewrite with all rows",
     ("_vacuum", "_operations/rewrite"): "it has an interrupted rewrite put right, and predicts how long one takes",
     ("_vacuum", "_instance"): "pg_repack connects as pg_dump does",
+    ("_operations/realip", "_operations/instance"): "it asks the running backend who is let in",
     ("_operations/realip", "_operations/access"): "who is kept out by real addresses is the network policies' rule",
     ("_realip", "_operations/access"): "the ranges that the rule takes for private",
     ("_realip", "_nginx"): "it reads the configuration of nginx for the proxies that are trusted now",
