@@ -137,14 +137,23 @@ def _no_services() -> Iterator[None]:
         SERVICE_POLICY.unlink()
 
 
-def download(packages: list[str], state: Path, suite: str = SUITE) -> list[Path]:
-    """Download packages of `suite` with an apt that lives in `state` alone: the system gains no source; no root."""
+def security_mirror() -> str:
+    """The archive of Debian's security updates: beside the other one."""
+    named = [source.uri for source in _sources() if source.release.endswith("-security")]
+    return next(iter(named), re.sub(r"/debian/?$", "/debian-security", mirror()))
+
+
+def _apt(state: Path, suite: str, security: bool) -> list[str]:
+    """An apt-get that lives in `state` alone and knows no installed package, with the lists of `suite`."""
     if not KEYRING.exists():
         raise DebianError(f"{KEYRING} is missing. Install the package debian-archive-keyring.")
     for folder in ("lists/partial", "archives/partial"):
         (state / folder).mkdir(parents=True, exist_ok=True)
     (state / "status").touch()
-    (state / "sources.list").write_text(f"deb [signed-by={KEYRING}] {mirror()} {suite} main\n", encoding="utf-8")
+    lines = [f"deb [signed-by={KEYRING}] {mirror()} {suite} main\n"]
+    if security:
+        lines.append(f"deb [signed-by={KEYRING}] {security_mirror()} {suite}-security main\n")
+    (state / "sources.list").write_text("".join(lines), encoding="utf-8")
     options = {
         "Dir::State": state,
         "Dir::State::status": state / "status",
@@ -157,8 +166,28 @@ def download(packages: list[str], state: Path, suite: str = SUITE) -> list[Path]
         "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled": "false",
     }
     apt = ["apt-get", "-q"] + [f"-o{name}={value}" for name, value in options.items()]
-    for arguments in (["update"], ["download", *packages]):
-        done = subprocess.run(apt + arguments, cwd=state, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise DebianError(f"apt-get {arguments[0]} from {mirror()} failed: {done.stderr.strip()[-400:]}")
+    _run(apt, state, "update")
+    return apt
+
+
+def _run(apt: list[str], state: Path, *arguments: str) -> str:
+    done = subprocess.run([*apt, *arguments], cwd=state, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise DebianError(f"apt-get {arguments[0]} from {mirror()} failed: {done.stderr.strip()[-400:]}")
+    return done.stdout
+
+
+def download(packages: list[str], state: Path, suite: str = SUITE, *, security: bool = False) -> list[Path]:
+    """Download packages of `suite` with an apt that lives in `state` alone: the system gains no source; no root.
+
+    With `security`, as they are with the security updates of the day.
+    """
+    _run(_apt(state, suite, security), state, "download", *packages)
     return [sorted(state.glob(f"{package}_*.deb"))[-1] for package in packages]
+
+
+def needed(packages: list[str], state: Path, suite: str, *, security: bool = False) -> list[str]:
+    """The packages and all that they depend on, as an installation on an empty machine would have them."""
+    apt = _apt(state, suite, security)
+    told = _run(apt, state, "install", "--simulate", "--no-install-recommends", *packages)
+    return re.findall(r"^Inst (\S+)", told, re.MULTILINE)

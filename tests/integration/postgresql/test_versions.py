@@ -24,9 +24,9 @@ from integration.rewriting import ROWS, STATE, Writers, fork, in_background, kil
 from integration.vacuuming import PURGE, Vacuum, entry
 from sandbox.local import DATABASE, USER, LocalInstance, free_port
 from sandbox.postgresql import Server, programs
-from sandbox.postgresql_versions import WHEELS
+from sandbox.postgresql_versions import DEBIAN, WHEELS
 
-VERSIONS = sorted(WHEELS)[:-1]
+VERSIONS = [*sorted(WHEELS)[:-1], *DEBIAN]
 PASSWORD = secrets.token_hex(8)
 
 
@@ -81,7 +81,9 @@ def restored(request: pytest.FixtureRequest, dump: Path) -> Iterator[Restored]:
 def test_info(ansible: Ansible, restored: Restored) -> None:
     options = {"deployment": "database", "database_url": restored.database_url, "gather_subset": ["all"]}
     phase = ansible.module("phase_info", options)["phase"]
-    assert phase["instance"]["database"]["server_version"].startswith(f"{restored.version}.")
+    assert phase["instance"]["database"]["server_version"].startswith(
+        f"{DEBIAN.get(restored.version, restored.version)}."
+    )
     assert phase["migrations"]["applied"] == 190
 
 

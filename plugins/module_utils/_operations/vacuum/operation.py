@@ -175,7 +175,7 @@ def _steps(
             except RewriteStopped as error:
                 return error.reason
         else:
-            runner.run(step["statement"], step["statement"], exclusive=step["kind"] == "full")
+            runner.run(step["statement"], step["statement"], exclusive=step["kind"] == "full", table=table["quoted"])
             if stopped:
                 return stopped
         entry["done"].append(step["statement"])

@@ -16,7 +16,7 @@ from typing import Any, Dict, List, Optional
 from ..._errors import LockTimeout
 from ..core.api import Context
 from ..core.monitor import Monitor
-from ..core.sessions import busy, waits
+from ..core.sessions import busy, holder_text, waits
 from ..core.words import people_seconds
 from .errors import Skipped
 
@@ -78,7 +78,7 @@ class Runner:
         with self.work.cursor() as cursor:
             cursor.execute("select set_config(%s, %s, false)", (name, value))
 
-    def run(self, statement: str, what: str, exclusive: bool = False) -> None:
+    def run(self, statement: str, what: str, exclusive: bool = False, table: str = "") -> None:
         """Run it; ``exclusive``, which makes others queue, in short attempts. Raises LockTimeout and Skipped."""
         context = self._context
         attempt = min(ATTEMPT, self._patience) if exclusive else self._patience
@@ -90,7 +90,8 @@ class Runner:
         while not self._once(statement, what, attempt):
             if not exclusive or context.clock() + pause > end:
                 raise LockTimeout(
-                    "%s did not get its lock within %s%s." % (what, people_seconds(self._patience), self._blamed()),
+                    "%s did not get its lock within %s%s."
+                    % (what, people_seconds(self._patience), self._blamed(table)),
                     "Let that session end, or raise max_lock_wait.",
                 )
             context.sleep(pause)
@@ -101,7 +102,10 @@ class Runner:
                 "PostgreSQL left it out: %s" % " ".join(skipped[0].split()), "Connect as the owner of the tables."
             )
 
-    def _blamed(self) -> str:
+    def _blamed(self, table: str) -> str:
+        """Short attempts may end before anybody was seen in their way: then who holds the table now."""
+        if not self.watch.blocked_text and table:
+            return ": the table is held by %s" % holder_text(self._watching, [table])
         return ": it waited for %s" % self.watch.blocked_text if self.watch.blocked_text else ""
 
     def _once(self, statement: str, what: str, attempt: float) -> bool:
