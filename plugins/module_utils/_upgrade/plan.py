@@ -262,7 +262,7 @@ def upgrade_plan(facts: Facts) -> Dict[str, Any]:
     state = facts["state"]
     head = "Upgrade to %s" % describe_target(facts["target"])
     if state and state["phase"] != "done":
-        head += ": goes on with run %s, which was cut off in phase %s" % (state["run"], state["phase"])
+        head += ": goes on with run %s, which was interrupted in phase %s" % (state["run"], _interrupted_in(facts))
     elif not needed:
         head += ": nothing to do"
     text = [head, "Parts:"] + _component_lines(facts, parts)
@@ -287,6 +287,13 @@ def upgrade_plan(facts: Facts) -> Dict[str, Any]:
     }
 
 
+def _interrupted_in(facts: Facts) -> str:
+    """The phase that an unfinished run was in. It writes down the rollout only once the first part is replaced."""
+    phase = str(facts["state"]["phase"])
+    migrated = facts["migrate"] is not None and not facts["migrate"]["plan"]
+    return "rollout" if phase == "migrate" and migrated else phase
+
+
 def _order(facts: Facts, parts: List[str], pending: List[str]) -> List[str]:
     steps = []
     if facts["migrate"] is None:
@@ -304,7 +311,7 @@ def upgrade_summary(state: Facts) -> Dict[str, Any]:
     times = durations(dict(state))
     text = [
         "Upgraded to %s in %.0f s (run %s)"
-        % (describe_target(state["target"]), state["updated"] - state["started"], state["run"])
+        % (describe_target(state["target"]), sum(seconds for _phase, seconds in times), state["run"])
     ]
     text.append("Phases: " + ", ".join("%s %.0f s" % pair for pair in times))
     after = notes.get("after") or {}

@@ -7,7 +7,8 @@ The state is one JSON object in a file on the managed host::
 
     {"format": 1, "run": "20261121T010203Z", "phase": "backup" | "migrate" | "rollout" | "verify" | "done",
      "target": {"backend": "phasehq/backend:v2.73.2", ...}, "owner": {"host", "pid", "born"},
-     "started": unix seconds, "updated": unix seconds, "times": {phase: [begun, ended or null]}, "notes": {...}}
+     "started": unix seconds, "updated": unix seconds, "times": {phase: [begun, ended or null]}, "notes": {...},
+     "paused": {phase: seconds between a run that was interrupted and the one that goes on}}
 
 ``owner`` is the ansible-playbook process that drives the run. All functions are pure; the clock comes in as ``now``.
 """
@@ -115,6 +116,9 @@ def begin(
     """The state of a new run, or the stopped one with a new owner; and whether it goes on from before."""
     if state is not None and midway(state) and state["target"] == dict(target):
         resumed = copy.deepcopy(state)
+        paused = resumed.setdefault("paused", {})
+        phase = resumed["phase"]
+        paused[phase] = paused.get(phase, 0.0) + max(0.0, now - state["updated"])
         resumed.update(owner=dict(owner), updated=now)
         return resumed, True
     fresh: State = {
@@ -162,9 +166,10 @@ def release(state: Optional[State], owner: Mapping[str, Any]) -> Optional[State]
 
 
 def durations(state: State) -> List[Tuple[str, float]]:
-    """Seconds spent in each phase that ended."""
+    """Seconds spent in each phase that ended, without the pauses between runs."""
+    paused = state.get("paused") or {}
     return [
-        (phase, round(state["times"][phase][1] - state["times"][phase][0], 1))
+        (phase, round(state["times"][phase][1] - state["times"][phase][0] - paused.get(phase, 0.0), 1))
         for phase in PHASES
         if phase in state["times"] and state["times"][phase][1] is not None
     ]

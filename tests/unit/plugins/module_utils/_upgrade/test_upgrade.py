@@ -87,6 +87,17 @@ def test_a_run_that_was_cut_off_is_continued(call):
     assert result["state"]["started"] == 1000.0
 
 
+def test_the_pause_between_two_runs_is_no_time_of_the_upgrade(call):
+    call("begin", owner=DEAD)
+    call("note", 1002.0, owner=DEAD, phase="migrate")
+    call("note", 1010.0, owner=DEAD, notes={"so": "far"})
+    call("begin", 5000.0, owner_gone=True)
+    again = call("note", 5003.0, phase="rollout")
+    assert durations(again["state"]) == [("backup", 2.0), ("migrate", 11.0)]
+    call("begin", 9000.0)
+    assert durations(call("note", 9004.0, phase="verify")["state"])[-1] == ("rollout", 4.0)
+
+
 def test_a_living_run_is_left_alone(call):
     call("begin", owner=DEAD)
     for action in ("begin", "abandon"):

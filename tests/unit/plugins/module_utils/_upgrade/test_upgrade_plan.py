@@ -244,6 +244,16 @@ def test_local_goes_on_with_what_was_not_restarted():
     assert plan["rollout"] == ["worker"] and "goes on with run r" in plan["text"][0]
 
 
+@pytest.mark.parametrize(
+    ("pending", "phase"),
+    [([migration("api.0119", [READS])], "migrate"), ([], "rollout"), (None, "migrate")],
+)
+def test_a_run_that_was_interrupted_in_the_rollout_is_not_told_as_migrating(pending, phase):
+    state = {"phase": "migrate", "run": "r", "notes": {}}
+    migrate = None if pending is None else {"plan": pending, "stopped_by": [], "leftover_indexes": []}
+    assert upgrade_plan(facts(state=state, migrate=migrate))["text"][0].endswith("interrupted in phase %s" % phase)
+
+
 def test_summary():
     state = {
         "run": "r",
