@@ -43,6 +43,7 @@ import multiprocessing
 import os
 import socket
 from pathlib import Path
+from typing import Any
 
 from ansible.plugins.lookup import LookupBase
 
@@ -66,16 +67,17 @@ def born(pid: int) -> str | None:
     return None if fields[0] == "Z" else fields[19]
 
 
-def gone(owner: dict) -> bool:
+def gone(owner: dict[str, Any]) -> bool:
+    """Whether the process that an earlier lookup described has ended; false for one on another host."""
     if owner.get("host") != socket.gethostname():
         return False
-    return born(int(owner["pid"])) != owner["born"]
+    return bool(born(int(owner["pid"])) != owner["born"])
 
 
 class LookupModule(LookupBase):
-    def run(self, terms, variables=None, **kwargs):
+    def run(self, terms: list[Any], variables: Any = None, **kwargs: Any) -> list[Any]:
         if terms:
             return [gone(owner) for owner in terms]
         parent = multiprocessing.parent_process()
-        pid = os.getpid() if parent is None else parent.pid
+        pid = parent.pid if parent is not None and parent.pid is not None else os.getpid()
         return [{"host": socket.gethostname(), "pid": pid, "born": born(pid)}]

@@ -229,25 +229,25 @@ class ProgressAction(ActionBase):
     _supports_async = True
 
     def run(self, tmp: Any = None, task_vars: Optional[Dict[str, Any]] = None) -> Dict[str, Any]:
-        result = super().run(tmp, task_vars)
+        result: Dict[str, Any] = super().run(tmp, task_vars)
         result.update(self._run_module(task_vars or {}))
         return result
 
     def _run_module(self, task_vars: Dict[str, Any]) -> Dict[str, Any]:
         if self._task.async_val:
             # The user's own async: Ansible polls, and the module may outlive us.
-            return self._execute_module(task_vars=task_vars, wrap_async=not self._connection.has_native_async)
+            return dict(self._execute_module(task_vars=task_vars, wrap_async=not self._connection.has_native_async))
         wanted = self._wanted(task_vars)
         here = self._connection.transport == "local" and not self._connection.become
         with orderly_end():
             if wanted is False or getattr(self._connection._shell, "_IS_WINDOWS", False):
-                return self._execute_module(task_vars=task_vars)
+                return dict(self._execute_module(task_vars=task_vars))
             if here:
                 return self._run_here(task_vars)
             if wanted is None and self._is_pipelining_enabled("new"):
                 # With pipelining the arguments never touch the host's disk; detached they would.
                 display.v("phase.console: no live progress on a pipelined connection unless phase_progress is true")
-                return self._execute_module(task_vars=task_vars)
+                return dict(self._execute_module(task_vars=task_vars))
             return self._run_there(task_vars)
 
     def _wanted(self, task_vars: Dict[str, Any]) -> Optional[bool]:
@@ -287,10 +287,10 @@ class ProgressAction(ActionBase):
         stop = threading.Event()
         follower = threading.Thread(target=follow, args=(events, self._shower(task_vars), stop), daemon=True)
         follower.start()
-        result = None
+        result: Optional[Dict[str, Any]] = None
         try:
             with self._environment(str(events)):
-                result = self._execute_module(task_vars=task_vars)
+                result = dict(self._execute_module(task_vars=task_vars))
             return result
         finally:
             stop.set()
@@ -305,10 +305,10 @@ class ProgressAction(ActionBase):
         folder = self._make_folder()
         if folder is None:
             display.v("phase.console: no live progress, since the host could not make a temporary folder with mktemp")
-            return self._execute_module(task_vars=task_vars)
+            return dict(self._execute_module(task_vars=task_vars))
         try:
             with self._environment(f"{folder}/events"), self._detached(folder):
-                started = self._execute_module(task_vars=task_vars, wrap_async=True)
+                started: Dict[str, Any] = self._execute_module(task_vars=task_vars, wrap_async=True)
             if "ansible_job_id" not in started:
                 return started
             return self._follow_there(Job(folder, str(started["ansible_job_id"]), time.monotonic()), task_vars)

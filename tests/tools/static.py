@@ -73,7 +73,7 @@ def _tool(name: str, *arguments: str, in_tree: bool = False) -> Callable[[Log], 
 def mypy(log: Log) -> Outcome:
     environment, tree = static_environment(log), _tree("mypy", log)
     env = {**_tool_env(environment), "MYPYPATH": str(tree.parents[2])}
-    package = "ansible_collections.phase.console.plugins.module_utils"
+    package = "ansible_collections.phase.console.plugins"
     cache = BUILD / "mypy"
     command = [environment.bin / "mypy", "--config-file", ROOT / "pyproject.toml", "--cache-dir", cache, "-p", package]
     return command_outcome(log.run(command, cwd=tree.parents[2], env=env))
