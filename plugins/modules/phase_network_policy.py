@@ -40,8 +40,9 @@ options:
         fewest others in; else, in every organisation in scope where global policies are enforced, to the oldest of
         them. What the policies in force let in already is not added.
       - V(reset) switches policies off by making them not global, which is Phase's emergency procedure. It does that to
-        those in O(policies), or to all in scope. It does not help an account that has policies of its own; for that
-        see O(account_policies).
+        those in O(policies), or to all in scope. An account that has policies of its own stays bound by these, and can
+        lose the way in that a global policy gave it. So it is worked out for every account who would newly be kept out;
+        see O(lockout) and O(account_policies).
       - V(restored) puts everything back from O(snapshot), to the byte. It refuses when somebody changed the same rows
         since, and says what was changed, unless O(force) is set.
     type: str
@@ -66,6 +67,13 @@ options:
         a range of everything is refused. The default is O(diagnose.address).
     type: list
     elements: str
+  lockout:
+    description:
+      - With O(state=reset), what to do where an account that gets in today would be kept out. V(stop) changes nothing
+        and fails, in check mode too; V(warn) names those accounts and goes on.
+    type: str
+    choices: [stop, warn]
+    default: stop
   diagnose:
     description:
       - A question to answer, in every O(state), of who comes in from where.
@@ -83,7 +91,8 @@ options:
         description:
           - Headers of the request. Phase takes the address from C(X-Real-IP), else from the leftmost entry of
             C(X-Forwarded-For), else it is that of the peer, here O(diagnose.address). Before v2.54.2 it did not look at
-            C(X-Real-IP).
+            C(X-Real-IP). Where the database fits releases on both sides of that, an account that only one of them lets
+            in counts as blocked.
         type: dict
   recorded:
     description:
@@ -296,6 +305,34 @@ after:
   description: The same rows after the change. In check mode the time of update is that of the check.
   returned: success
   type: dict
+summary:
+  description: The change in sentences, with who is newly kept out by it.
+  returned: success
+  type: list
+  elements: str
+kept_out:
+  description: The accounts that get in from somewhere before the change, and not after it.
+  returned: success, and when O(state=reset) is refused because of them
+  type: list
+  elements: dict
+  contains:
+    organisation:
+      description: The organisation's name.
+      type: str
+    account:
+      description: C(type), C(id) and C(name); null for all accounts that have no policies of their own.
+      type: dict
+    loses:
+      description: The ranges from which it no longer gets in.
+      type: list
+      elements: str
+    address:
+      description: The address of O(diagnose), where it is among those; else null.
+      type: str
+    left:
+      description: Names of the policies that are in force for it after the change.
+      type: list
+      elements: str
 audit:
   description: The rows added to Phase's audit log. Empty on a release that has none, which is warned of.
   returned: success

@@ -6,21 +6,39 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Dict, List, Mapping, Optional, Sequence
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from .._call.argspec import ArgumentSpec
 from .._call.module import Call
-from .._errors import BadOption
+from .._errors import BadOption, PhaseError
 from .._operations.access import network_policy
+from .._operations.access.admission import sentence
 from .._operations.access.recorded import networks_of
-from .._operations.access.rule import address_of, parse_entry
+from .._operations.access.rule import address_of, parse_entries
+from .._operations.access.shapes import (
+    Policy,
+    PolicyChange,
+    PolicyPlan,
+    PolicyRequest,
+    Question,
+    Recorded,
+    RecordedQuestion,
+)
 from .._operations.core import audit as _audit
-from .._operations.core.rows import Image
+from .._operations.core.rows import Image, Row
 from .._operations.core.words import quoted
 from . import snapshot as _snapshot
 from .change import replanned, with_snapshot
 
 MODULE = "phase_network_policy"
+
+
+class WouldKeepOut(PhaseError):
+    """Accounts that get in today would be kept out by the change; nothing was changed."""
+
+    kind = "would_keep_out"
+
+
 NAMED = 5  # accounts in a sentence
 # The states that an option has a meaning for; with another one it is refused.
 MEANT_FOR = {
@@ -31,7 +49,7 @@ MEANT_FOR = {
     "recorded": ("info",),
 }
 
-Plan = Dict[str, Any]
+Plan = PolicyPlan
 
 
 SPEC = _snapshot.snapshot_spec().merge(
@@ -42,6 +60,7 @@ SPEC = _snapshot.snapshot_spec().merge(
             "policies": {"type": "list", "elements": "str"},
             "account_policies": {"type": "list", "elements": "str"},
             "allow": {"type": "list", "elements": "str"},
+            "lockout": {"type": "str", "choices": ["stop", "warn"], "default": "stop"},
             "diagnose": {
                 "type": "dict",
                 "options": {"address": {"type": "str"}, "account": {"type": "str"}, "headers": {"type": "dict"}},
@@ -62,7 +81,7 @@ SPEC = _snapshot.snapshot_spec().merge(
 )
 
 
-def request_of(params: Mapping[str, Any], operator: str) -> Dict[str, Any]:
+def request_of(params: Mapping[str, Any], operator: str) -> PolicyRequest:
     """The options, checked as far as they can be without a database. Raises BadOption."""
     for name in ("organisation", "policies", "account_policies", "allow"):
         given = params[name] if isinstance(params[name], list) else [params[name]]
@@ -74,12 +93,12 @@ def request_of(params: Mapping[str, Any], operator: str) -> Dict[str, Any]:
     for name, states in MEANT_FOR.items():
         if params[name] and state not in states:
             raise BadOption("%s has no meaning with state=%s." % (name, state), "Set state=%s." % " or ".join(states))
-    allow = [parse_entry(text) for text in params["allow"] or []]
+    allow = parse_entries(params["allow"] or [])
     if state == "allowed" and not allow:
         address = question.get("address") if question else None
         if not address:
             raise BadOption("state=allowed has nothing to let in.", "Give allow, or diagnose with an address.")
-        allow = [parse_entry(address)]
+        allow = parse_entries([address])
     return {
         "state": state,
         "organisation": params["organisation"],
@@ -101,14 +120,15 @@ def _written(name: str, value: str) -> str:
     return _snapshot.plain(name, value)
 
 
-def question_of(diagnose: Optional[Mapping[str, Any]]) -> Optional[Dict[str, Any]]:
+def question_of(diagnose: Optional[Mapping[str, Any]]) -> Optional[Question]:
     """``diagnose`` without what was not given. Raises BadOption for what is no address and for control characters."""
     if diagnose is None:
         return None
-    found: Dict[str, Any] = {}
-    for name in ("address", "account"):
-        if diagnose.get(name) is not None:
-            found[name] = _written("diagnose." + name, diagnose[name])
+    found: Question = {}
+    if diagnose.get("address") is not None:
+        found["address"] = _written("diagnose.address", diagnose["address"])
+    if diagnose.get("account") is not None:
+        found["account"] = _written("diagnose.account", diagnose["account"])
     if "address" in found:
         if address_of(found["address"]) is None:
             raise BadOption(
@@ -123,7 +143,7 @@ def question_of(diagnose: Optional[Mapping[str, Any]]) -> Optional[Dict[str, Any
     return found
 
 
-def recorded_of(given: Optional[Mapping[str, Any]]) -> Optional[Dict[str, Any]]:
+def recorded_of(given: Optional[Mapping[str, Any]]) -> Optional[RecordedQuestion]:
     """``recorded``, its proxies as ranges. Raises BadOption for what is no address."""
     if given is None:
         return None
@@ -150,32 +170,39 @@ def run(call: Call) -> Dict[str, Any]:
     return replanned(call, lambda: _once(call, request))
 
 
-def _images(call: Call, request: Mapping[str, Any]) -> List[Image]:
+def _images(call: Call, request: PolicyRequest) -> List[Image]:
     """What the snapshot holds, once it is known to be of this database. Raises SnapshotUnusable."""
     content = _snapshot.load(call.params["snapshot"], MODULE)
     if not request["force"]:
-        question = dict(request, state="info", organisation=None, diagnose=None)
-        seen = call.target.run(network_policy.plan, question, call.report)
+        question: PolicyRequest = {**request, "state": "info", "organisation": None, "diagnose": None}
+        seen = call.run(network_policy.plan, question)
         _snapshot.check_database(content, seen["database"])
     return _snapshot.images_of(content)
 
 
-def _once(call: Call, request: Dict[str, Any]) -> Dict[str, Any]:
-    plan = call.target.run(network_policy.plan, request, call.report)
+def _once(call: Call, request: PolicyRequest) -> Dict[str, Any]:
+    plan = call.run(network_policy.plan, request)
     for text in warnings(plan):
         call.warn(text)
+    if plan["kept_out"] and request["state"] == "reset" and call.params["lockout"] == "stop":
+        raise WouldKeepOut(
+            " ".join(sentence(one) for one in plan["kept_out"][:NAMED]),
+            "Let an address in instead (state=allowed, with allow and diagnose.account), or detach those policies too"
+            " (account_policies), or set lockout=warn to go on.",
+            partial=dict(predicted(plan), changed=False),
+        )
     if call.check or not plan["images"]:
         return predicted(plan)
     content = _snapshot.body(
         MODULE, plan["database"], scope(plan), plan["images"], now=call.now(), reason=request["reason"]
     )
-    change = {"images": plan["images"], "events": plan["events"]}
-    path, _done = with_snapshot(call, content, lambda: call.target.run(network_policy.apply, change, call.report))
+    change: PolicyChange = {"images": plan["images"], "events": plan["events"]}
+    path, _done = with_snapshot(call, content, lambda: call.run(network_policy.apply, change))
     return dict(predicted(plan), snapshot=path)
 
 
 def warnings(plan: Plan) -> List[str]:
-    found = list(plan["notes"])
+    found = list(plan["notes"]) + [sentence(one) for one in plan["kept_out"]]
     counts = plan["recorded"]["counts"] if plan["recorded"] else {"private": 0}
     if counts["private"] and counts["private"] + counts["proxies"] == counts["addresses"]:
         found.append(
@@ -196,24 +223,29 @@ def scope(plan: Plan) -> str:
     return names[0] if len(names) == 1 else "%d organisations" % len(names)
 
 
-def rows(images: List[Image], side: str) -> Dict[str, List[Dict[str, Any]]]:
-    """The rows before or after, by table."""
-    found: Dict[str, List[Dict[str, Any]]] = {}
+def rows(images: List[Image]) -> Tuple[Dict[str, List[Row]], Dict[str, List[Row]]]:
+    """The rows before and after, by table."""
+    before: Dict[str, List[Row]] = {}
+    after: Dict[str, List[Row]] = {}
     for one in images:
-        if one[side] is not None:
-            found.setdefault(one["table"], []).append(one[side])
-    return found
+        for found, row in ((before, one["before"]), (after, one["after"])):
+            if row is not None:
+                found.setdefault(one["table"], []).append(row)
+    return before, after
 
 
 def predicted(plan: Plan) -> Dict[str, Any]:
     """The result that check mode returns; after the change ``snapshot`` comes to it."""
+    before, after = rows(plan["images"])
     result = {
         "changed": bool(plan["images"]),
         "supported": plan["supported"],
         "organisations": plan["organisations"],
         "policies": plan["policies_after"],
-        "before": rows(plan["images"], "before"),
-        "after": rows(plan["images"], "after"),
+        "before": before,
+        "after": after,
+        "summary": summary(plan),
+        "kept_out": plan["kept_out"],
         "audit": plan["events"] if plan["audit"] else [],
         "diff": diff(plan),
     }
@@ -222,6 +254,31 @@ def predicted(plan: Plan) -> Dict[str, Any]:
     if plan["recorded"]:
         result["recorded"] = dict(plan["recorded"], summary=summary_of_recorded(plan["recorded"]))
     return result
+
+
+def summary(plan: Plan) -> List[str]:
+    """The change in sentences, or that there is none."""
+    after = {one["id"]: one for one in plan["policies_after"]}
+    said = []
+    for old in plan["policies"]:
+        new = after.get(old["id"])
+        name = "Policy %s of %s" % (quoted(old["name"]), quoted(old["organisation"]["name"]))
+        if new is None:
+            said.append("%s is removed." % name)
+            continue
+        added = [one for one in new["entries"] if one not in old["entries"]]
+        removed = [one for one in old["entries"] if one not in new["entries"]]
+        said += ["%s: %s is added." % (name, _some(added))] if added else []
+        said += ["%s: %s is removed." % (name, _some(removed))] if removed else []
+        if old["is_global"] != new["is_global"]:
+            said.append("%s is %s global." % (name, "now" if new["is_global"] else "no longer"))
+        for there, word in ((old["accounts"], "detached from"), (new["accounts"], "attached to")):
+            other = new["accounts"] if there is old["accounts"] else old["accounts"]
+            names = [quoted(one["name"]) for one in there if one not in other]
+            said += ["%s is %s %s." % (name, word, _some(names))] if names else []
+    known = {one["id"] for one in plan["policies"]}
+    said += ["Policy %s is put back." % quoted(one["name"]) for one in plan["policies_after"] if one["id"] not in known]
+    return said + [sentence(one) for one in plan["kept_out"]] or ["Nothing to do."]
 
 
 def diff(plan: Plan) -> Dict[str, str]:
@@ -243,7 +300,7 @@ def _on_a_line(text: str) -> str:
     return text if text.isprintable() else quoted(text)
 
 
-def shown(policy: Mapping[str, Any]) -> str:
+def shown(policy: Policy) -> str:
     """A policy as lines, with a line for each entry, so that a diff shows the entries that come and go."""
     accounts = ", ".join(quoted(one["name"]) for one in policy["accounts"]) or "none"
     entries = "".join("    %s\n" % _on_a_line(one.strip()) for one in policy["allowed_ips"].split(","))
@@ -274,7 +331,7 @@ def _accounts(items: Sequence[Mapping[str, Any]]) -> List[str]:
     return ["%s (%s)" % pair for pair in found.items()]
 
 
-def summary_of_recorded(found: Mapping[str, Any]) -> List[str]:
+def summary_of_recorded(found: Recorded) -> List[str]:
     """A sentence for each kind of danger; none where every recorded address is let in."""
     said = []
     own = ["%s (%s)" % (one["address"], one["organisation"]) for one in found["own_addresses"] if not one["allowed"]]

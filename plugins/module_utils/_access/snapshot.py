@@ -18,16 +18,27 @@ import re
 import secrets
 import socket
 import time
-from typing import Any, Dict, List, Mapping, Optional, Sequence
+from typing import Any, Dict, List, Mapping, Optional, Sequence, TypedDict, cast
 
 from .._call.argspec import ArgumentSpec
 from .._call.files import write_private
 from .._errors import BadOption, PhaseError
-from .._operations.core.rows import Image
+from .._operations.core.rows import Identity, Image
 
 FORMAT = "phase.console snapshot"
 VERSION = 1
-Body = Dict[str, Any]
+
+
+class Body(TypedDict):
+    """What a snapshot says. ``of`` is in words and gives the file its name; ``more`` is the module's own."""
+
+    module: str
+    created: str
+    database: Identity
+    of: str
+    reason: str
+    images: List[Image]
+    more: Dict[str, Any]
 
 
 class SnapshotFailed(PhaseError):
@@ -85,7 +96,7 @@ def default_folder(environment: Mapping[str, str]) -> str:
 
 def body(
     module: str,
-    database: Mapping[str, Any],
+    database: Identity,
     of: str,
     images: Sequence[Image],
     *,
@@ -93,11 +104,10 @@ def body(
     reason: str = "",
     more: Optional[Mapping[str, Any]] = None,
 ) -> Body:
-    """What a snapshot says. ``of`` is in words and gives the file its name; ``more`` is the module's own."""
     return {
         "module": module,
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now)),
-        "database": dict(database),
+        "database": database,
         "of": of,
         "reason": reason,
         "images": list(images),
@@ -105,7 +115,7 @@ def body(
     }
 
 
-def _checksum(content: Body) -> str:
+def _checksum(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
@@ -160,17 +170,18 @@ def load(path: str, module: str) -> Body:
             "%s has version %s, and this release reads version %d." % (path, whole.get("version"), VERSION),
             "Restore it with the release of the collection that wrote it.",
         )
-    content = whole.get("body")
-    if not isinstance(content, dict) or _checksum(content) != whole.get("sha256"):
+    found = whole.get("body")
+    if not isinstance(found, dict) or _checksum(found) != whole.get("sha256"):
         raise SnapshotUnusable("%s is damaged: its checksum is not that of its content." % path, again)
-    if not _known_shape(content):
-        raise SnapshotUnusable("%s lacks what a snapshot says, or says it otherwise." % path, again)
+    if not _known_shape(found):
+        raise SnapshotUnusable("%s has not the content of a snapshot." % path, again)
+    content = cast(Body, found)
     if content["module"] != module:
         raise SnapshotUnusable("%s is a snapshot of %s." % (path, content["module"]), "Restore it with that module.")
     return content
 
 
-def _known_shape(content: Body) -> bool:
+def _known_shape(content: Mapping[str, Any]) -> bool:
     """Whether it is what ``body`` makes, as whoever reads it relies on."""
     parts = {"module": str, "created": str, "database": dict, "of": str, "images": list, "more": dict}
     return all(isinstance(content.get(name), kind) for name, kind in parts.items()) and all(
@@ -183,19 +194,19 @@ def _known_shape(content: Body) -> bool:
     )
 
 
-def check_database(content: Body, database: Mapping[str, Any]) -> None:
+def check_database(content: Body, database: Identity) -> None:
     """Raise SnapshotUnusable when the snapshot is of another database than ``_rows.identity`` says this one is."""
+    then: Mapping[str, Any] = content["database"]
+    now: Mapping[str, Any] = database
     other = [
         name
-        for name, value in sorted(content["database"].items())
-        if value is not None and database.get(name) is not None and database[name] != value
+        for name, value in sorted(then.items())
+        if value is not None and now.get(name) is not None and now[name] != value
     ]
     if other:
         raise SnapshotUnusable(
             "The snapshot is of another database: its %s."
-            % " and its ".join(
-                "%s is %s, and here it is %s" % (name, content["database"][name], database[name]) for name in other
-            ),
+            % " and its ".join("%s is %s, and here it is %s" % (name, then[name], now[name]) for name in other),
             "Check the target options. If this is the same data, moved or restored from a dump, set force.",
         )
 

@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import contextlib
 import os
-from typing import Any, Dict, List, Mapping, Optional
+from typing import Any, Callable, Dict, List, Mapping, Optional
 
 from .._call.argspec import ArgumentSpec
 from .._call.module import Call
 from .._errors import BadOption, NotSupported, PhaseError
 from .._operations.access import sso
+from .._operations.access.shapes import Doctor, SsoChange, SsoDone, SsoPlan, SsoRequest, SsoState
 from .._operations.access.sso_doctor import DECISION_SECONDS
 from .._operations.access.sso_plan import CHANGES, lines
 from .._operations.core import audit as _audit
 from .._operations.core import rows as _rows
-from .._operations.core.api import Operation
+from .._operations.core.api import Context
 from .._operations.core.words import quoted
 from . import snapshot as _snapshot
 from .change import replanned, with_snapshot
@@ -48,9 +49,9 @@ def run(call: Call) -> Facts:
     return replanned(call, lambda: _once(call, request))
 
 
-def _once(call: Call, request: Facts) -> Facts:
+def _once(call: Call, request: SsoRequest) -> Facts:
     params, state = call.params, call.params["state"]
-    plan = call.target.run(sso.plan, request, call.report)
+    plan = call.run(sso.plan, request)
     _check_organisation(params["organisation"], plan)
     if state == "info":
         return {"changed": False, "organisation": plan["organisation"], "sso": plan["before"], "doctor": plan["doctor"]}
@@ -81,7 +82,7 @@ def _once(call: Call, request: Facts) -> Facts:
     return _finished(call, plan, outcome, path)
 
 
-def _check_confirmed(confirm: Optional[str], plan: Facts, result: Facts) -> None:
+def _check_confirmed(confirm: Optional[str], plan: SsoPlan, result: Facts) -> None:
     name = plan["organisation"]["name"]
     if any(one["after"] is None for one in plan["images"]) and confirm != name:
         raise ConfirmationMissing(
@@ -111,10 +112,10 @@ def reason_of(params: Mapping[str, Any]) -> str:
     return _snapshot.plain("reason", " ".join(params["reason"].split()))
 
 
-def _request(call: Call) -> Facts:
+def _request(call: Call) -> SsoRequest:
     """What the plan is asked; for a restore, with what the snapshot holds, once it is known to be of this database."""
     params = call.params
-    request = {
+    request: SsoRequest = {
         "state": params["state"],
         "organisation": params["organisation"],
         "backend": params["deployment"] != "database",
@@ -123,7 +124,7 @@ def _request(call: Call) -> Facts:
         return request
     content = _snapshot.load(params["snapshot"], MODULE)
     if not params["force"]:
-        _snapshot.check_database(content, call.target.run(sso.database, {}, call.report))
+        _snapshot.check_database(content, call.run(sso.database, {}))
     organisation = content["more"].get("organisation")
     if not isinstance(organisation, dict) or not isinstance(organisation.get("id"), str):
         raise _snapshot.SnapshotUnusable(
@@ -131,10 +132,10 @@ def _request(call: Call) -> Facts:
             "Name the file that a run of %s returned as snapshot." % MODULE,
         )
     images = _snapshot.images_of(content)
-    return dict(request, images=images, organisation_id=organisation["id"], force=params["force"])
+    return {**request, "images": images, "organisation_id": organisation["id"], "force": params["force"]}
 
 
-def _check_organisation(name: Optional[str], plan: Facts) -> None:
+def _check_organisation(name: Optional[str], plan: SsoPlan) -> None:
     if name is not None and name != plan["organisation"]["name"]:
         raise BadOption(
             "The snapshot is of organisation %s, and organisation is %s."
@@ -143,8 +144,8 @@ def _check_organisation(name: Optional[str], plan: Facts) -> None:
         )
 
 
-def _apply(call: Call, plan: Facts, operation: Operation) -> Facts:
-    request = {
+def _apply(call: Call, plan: SsoPlan, operation: Callable[[Context, SsoChange], SsoDone]) -> SsoDone:
+    request: SsoChange = {
         "state": call.params["state"],
         "organisation": plan["organisation"],
         "images": plan["images"],
@@ -152,18 +153,18 @@ def _apply(call: Call, plan: Facts, operation: Operation) -> Facts:
         "event": event(plan, reason_of(call.params), _snapshot.operator(os.environ)),
         "backend": call.params["deployment"] != "database",
     }
-    return call.target.run(operation, request, call.report)
+    return call.run(operation, request)
 
 
-def _with_what_became(call: Call, path: str, content: Facts, rows: List[_rows.Row]) -> str:
+def _with_what_became(call: Call, path: str, content: _snapshot.Body, rows: List[_rows.Row]) -> str:
     """The snapshot again, with the rows as the application's command left them: it sets times of its own.
 
     Where that cannot be written the first one stays. The change was made, so it is no failure.
     """
     found = {str(row["id"]): row for row in rows}
-    images = [dict(one, after=found.get(one["key"])) for one in content["images"]]
+    images: List[_rows.Image] = [{**one, "after": found.get(one["key"])} for one in content["images"]]
     try:
-        again = _snapshot.save(call.params["snapshot_dir"], dict(content, images=images), os.environ)
+        again = _snapshot.save(call.params["snapshot_dir"], {**content, "images": images}, os.environ)
     except _snapshot.SnapshotFailed as error:
         call.warn(
             "The change was made. What undoes it is %s, with force, since it does not know the times that"
@@ -175,11 +176,11 @@ def _with_what_became(call: Call, path: str, content: Facts, rows: List[_rows.Ro
     return again
 
 
-def event(plan: Facts, reason: str, operator: str) -> _audit.Event:
+def event(plan: SsoPlan, reason: str, operator: str) -> _audit.Event:
     """The audit row. Phase has no type for SSO, and an unknown one would break its console's list: it is a policy."""
     name = plan["organisation"]["name"]
 
-    def values(state: Facts) -> Facts:
+    def values(state: SsoState) -> Facts:
         providers = {row["name"]: "enabled" if row["enabled"] else "disabled" for row in state["providers"]}
         return {"require_sso": state["require_sso"], "providers": providers}
 
@@ -200,7 +201,7 @@ def event(plan: Facts, reason: str, operator: str) -> _audit.Event:
 # For people
 
 
-def predicted(plan: Facts, state: str) -> Facts:
+def predicted(plan: SsoPlan, state: str) -> Facts:
     """The result as far as it is known before anything is changed, which is what check mode returns."""
     return {
         "changed": bool(_rows.real(plan["images"]) or plan["stale"]),
@@ -215,7 +216,7 @@ def predicted(plan: Facts, state: str) -> Facts:
     }
 
 
-def summary(plan: Facts, state: str) -> List[str]:
+def summary(plan: SsoPlan, state: str) -> List[str]:
     """The change in sentences, or why there is nothing to do."""
     name, providers = plan["organisation"]["name"], plan["before"]["providers"]
     if plan["told"]:
@@ -230,8 +231,8 @@ def summary(plan: Facts, state: str) -> List[str]:
     return ["Nothing to do: %s does not require SSO, and %s." % (name, left)]
 
 
-def difference(name: str, before: Facts, after: Facts) -> Dict[str, str]:
-    def text(state: Facts) -> str:
+def difference(name: str, before: SsoState, after: SsoState) -> Dict[str, str]:
+    def text(state: SsoState) -> str:
         kept = {None: "none", True: "SSO is required", False: "SSO is not required"}[state["cached_decision"]]
         return "".join(line + "\n" for line in lines(state) + ["decision kept in redis: %s" % kept])
 
@@ -239,7 +240,7 @@ def difference(name: str, before: Facts, after: Facts) -> Dict[str, str]:
     return {"before_header": header, "after_header": header, "before": text(before), "after": text(after)}
 
 
-def _finished(call: Call, plan: Facts, outcome: Facts, path: Optional[str]) -> Facts:
+def _finished(call: Call, plan: SsoPlan, outcome: SsoDone, path: Optional[str]) -> Facts:
     result = predicted(plan, call.params["state"])
     result.update(sso=outcome["state"], after=outcome["state"], doctor=outcome["doctor"])
     result["diff"] = difference(plan["organisation"]["name"], plan["before"], outcome["state"])
@@ -259,6 +260,6 @@ def _finished(call: Call, plan: Facts, outcome: Facts, path: Optional[str]) -> F
     return result
 
 
-def _warn_of_lockout(call: Call, doctor: Facts) -> None:
+def _warn_of_lockout(call: Call, doctor: Doctor) -> None:
     if doctor["locked_out"]:
         call.warn(doctor["sentence"])

@@ -82,6 +82,9 @@ CLOUDFLARE = (
     "2c0f:f248::/32"
 )
 
+# Ranges that Cloudflare has given up and that old lists still have; whoever holds them now could forge addresses.
+STALE = {"cloudflare": ("104.16.0.0/12", "199.27.128.0/21")}
+
 PUBLISHERS: Dict[str, Publisher] = {
     "cloudflare": Publisher(
         urls=(
@@ -113,7 +116,7 @@ def parse(url: str, body: bytes) -> List[Tuple[str, Optional[int]]]:
     """The entries of a document with the family they should have: Cloudflare's API, AWS's ip-ranges.json, or a text
     list."""
     try:
-        text = body.decode("utf-8")
+        text = body.decode("utf-8-sig")  # some editors and proxies put a byte-order mark before it
     except UnicodeDecodeError:
         raise refuse(url, "it is not text") from None
     start = text.lstrip()[:1]
@@ -178,6 +181,16 @@ def _judge_one(url: str, entry: Any, family: Optional[int], publisher: Publisher
     if any(found.version == special.version and found.overlaps(special) for special in SPECIAL):
         raise refuse(url, "%s is not public" % found)
     return found
+
+
+def stale(source: str, ranges: Sequence[str]) -> List[str]:
+    """A sentence for each range that the publisher has given up."""
+    return [
+        "%s is in a stale list of %s; the publisher has given it up. Take the list from the publisher's page."
+        % (one, source)
+        for one in ranges
+        if one in STALE.get(source, ())
+    ]
 
 
 def compare(previous: Sequence[str], current: Sequence[str]) -> Tuple[List[str], List[str]]:
@@ -294,6 +307,8 @@ def refresh(
         entries = [entry for url, answer in (answers or {}).items() for entry in parse(url, answer.body or b"")]
         where = " and ".join(urls)
         ranges = judge(where, entries, publisher)
+        for text in stale(source, ranges):
+            warn(text)
         if not params["accept_change"]:
             check_change(where, cache["ranges"] if cache else publisher.bundled, ranges, most)
         accepted = now().strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Any, Callable, Dict, List, Mapping, Tuple
 
+from . import ranges, values
 from . import timer as _timer
-from . import values
 from .layout import FORWARDED_FOR, BadChain, Trust, trust
 
 PREFIX = "phase_realip_"  # of the role's variables, for messages
@@ -104,7 +104,7 @@ def _check_proxy(proxy: str, scope: str, model: Trust) -> None:
 
 def notes(found: Mapping[str, Any], model: Trust) -> List[str]:
     """What an operator should know about this choice."""
-    said: List[str] = []
+    said: List[str] = [text for hop in model.hops for text in ranges.stale(hop.source, hop.ranges)]
     shared = sorted({hop.source for hop in model.hops if hop.source in ("cloudflare", "cloudfront")})
     if shared and not found["tls_client_ca"]:
         said.append(

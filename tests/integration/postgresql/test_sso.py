@@ -232,6 +232,15 @@ def test_who_was_locked_out_gets_in_at_once(
     assert not direct(back)["changed"]
 
 
+def test_a_switch_in_the_environment_hides_no_word(
+    ansible: Ansible, instance: LocalInstance, options: dict[str, Any]
+) -> None:
+    lock_out(instance)
+    given = {**options, "environment": {"ENABLE_PASSWORD_AUTH": "true"}, "state": "enforcement_disabled"}
+    checked = ansible.module("phase_sso", given, check=True, diff=True)
+    assert "require_sso: true" in checked["diff"]["before"] and "require_sso: false" in checked["diff"]["after"]
+
+
 def test_the_configuration_is_seen_nowhere_but_in_the_snapshot(
     ansible: Ansible, instance: LocalInstance, options: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -374,6 +383,8 @@ CASES = {
     ),
     "unusable": (everyone("password = '!x'"), {"no_password"}),
     "empty": (everyone("password = ''"), {"no_password"}),
+    "unknown algorithm": (everyone("password = 'phase_md5$1$salt$hash'"), {"no_password"}),
+    "malformed": (everyone("password = 'pbkdf2_sha256$secret'"), {"no_password"}),
     "damaged": (everyone("password = 'secret'"), {"no_password"}),
     "not active": (everyone("active = false"), {"user_disabled"}),
     "capitals": (everyone("email = upper(email)"), {"address_not_lower_case"}),

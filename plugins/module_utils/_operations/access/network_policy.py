@@ -11,15 +11,14 @@ from ..._errors import BadOption
 from ..core import audit as _audit
 from ..core import references as _references
 from ..core import rows as _rows
-from ..core.api import Context, Request, Result
+from ..core.api import Context
 from ..core.words import quoted
 from . import recorded
 from . import rule as _access
+from .admission import newly_kept_out
 from .policies import (
     ATTACHED,
     POLICY,
-    Data,
-    Item,
     NoSuchThing,
     find_organisation,
     find_policies,
@@ -29,21 +28,30 @@ from .policies import (
     unsupported,
     with_images,
 )
-from .policy_diagnosis import diagnose, in_force, narrowest, subject
+from .policy_diagnosis import address_in_question, diagnose, in_force, narrowest, subject
+from .shapes import (
+    Data,
+    OrganisationShown,
+    Policy,
+    PolicyChange,
+    PolicyDone,
+    PolicyPlan,
+    PolicyRequest,
+)
 
 Images = List[_rows.Image]
 Planned = Tuple[Images, List[str]]
 
 
-def plan(context: Context, request: Request) -> Result:
+def plan(context: Context, request: PolicyRequest) -> PolicyPlan:
     """What is, what would be, and the images that lead there. Reads only.
 
     Request: ``state`` (info, allowed, reset, restored), ``organisation``, ``policies``, ``account_policies``,
     ``allow``, ``diagnose``, ``recorded`` (as ``recorded.look`` takes it), ``reason``, ``operator``, ``images`` and
     ``force`` (restored).
     Result: ``supported``, ``database``, ``organisations``, ``policies`` and ``policies_after``, ``diagnosis`` and
-    ``diagnosis_after``, ``recorded``, ``images``, ``events`` (audit rows), ``audit`` (whether the schema has them),
-    ``notes`` (what to warn of).
+    ``diagnosis_after``, ``recorded``, ``kept_out`` (``shapes.KeptOut``), ``images``, ``events`` (audit rows),
+    ``audit`` (whether the schema has them), ``notes`` (what to warn of).
 
     Raises NoSuchThing for names that stand for nothing, NotSupported where there are no policies to change, and
     RowsChanged where a restore would undo more than the change it is of.
@@ -70,6 +78,7 @@ def plan(context: Context, request: Request) -> Result:
         "diagnosis": diagnose(data, question, request.get("organisation")) if question else None,
         "diagnosis_after": diagnose(after, question, request.get("organisation")) if question else None,
         "recorded": seen,
+        "kept_out": newly_kept_out(data, after, _address(request)) if images else [],
         "images": images,
         "events": events(data, after, images, request.get("reason") or "", request.get("operator") or ""),
         "audit": audit,
@@ -77,7 +86,12 @@ def plan(context: Context, request: Request) -> Result:
     }
 
 
-def apply(context: Context, request: Request) -> Result:
+def _address(request: PolicyRequest) -> Optional[str]:
+    question = request.get("diagnose") or {}
+    return address_in_question(question)[0]
+
+
+def apply(context: Context, request: PolicyChange) -> PolicyDone:
     """Write ``images`` and ``events`` in one transaction; ``audit`` tells whether there was a log to write to.
 
     Raises RowsChanged, with nothing written, when a row is not what the plan saw.
@@ -93,12 +107,12 @@ def apply(context: Context, request: Request) -> Result:
         connection.close()
 
 
-def organisations(data: Data, wanted: Optional[str]) -> List[Item]:
+def organisations(data: Data, wanted: Optional[str]) -> List[OrganisationShown]:
     chosen = [find_organisation(data, wanted)] if wanted else data["organisations"]
-    return [dict(one, plan_name=plan_name(one["plan"])) for one in chosen]
+    return [{**one, "plan_name": plan_name(one["plan"])} for one in chosen]
 
 
-def view(data: Data, organisation: Optional[str]) -> List[Item]:
+def view(data: Data, organisation: Optional[str]) -> List[Policy]:
     """The policies of one organisation, or of all."""
     known = policies(data)
     if organisation is None:
@@ -107,7 +121,7 @@ def view(data: Data, organisation: Optional[str]) -> List[Item]:
     return [one for one in known if one["organisation"]["id"] == within["id"]]
 
 
-def _plan(connection: Any, data: Data, request: Request) -> Planned:
+def _plan(connection: Any, data: Data, request: PolicyRequest) -> Planned:
     state = request["state"]
     if state == "info":
         return [], []
@@ -124,7 +138,7 @@ def _plan(connection: Any, data: Data, request: Request) -> Planned:
 # Switching off
 
 
-def changed_policy(data: Data, policy: Item, **values: str) -> _rows.Image:
+def changed_policy(data: Data, policy: Policy, **values: str) -> _rows.Image:
     """The image of a policy with other values. ``updated_at`` is the time of the plan, as the application's auto_now.
 
     ``updated_by`` is emptied: none of Phase's members made this change, and its console shows nobody then.
@@ -138,7 +152,7 @@ def changed_policy(data: Data, policy: Item, **values: str) -> _rows.Image:
     return _rows.image(POLICY, row, after)
 
 
-def reset(data: Data, request: Request) -> Planned:
+def reset(data: Data, request: PolicyRequest) -> Planned:
     """Global policies switched off: the named ones, else all in scope; ``account_policies`` detached from accounts."""
     known = view(data, request.get("organisation"))
     named = request.get("policies")
@@ -151,7 +165,7 @@ def reset(data: Data, request: Request) -> Planned:
         ]
     left = [one for one in known if one["accounts"] and one["id"] not in detached]
     notes = [
-        "In %s, policy %s still holds for the accounts it is attached to: name it in account_policies to detach it."
+        "In %s, policy %s stays in force for the accounts it is attached to: name it in account_policies to detach it."
         % (quoted(one["organisation"]["name"]), quoted(one["name"]))
         for one in left
         if one["organisation"]["plan"] != _access.FREE
@@ -162,7 +176,7 @@ def reset(data: Data, request: Request) -> Planned:
 # Letting in
 
 
-def allowed(data: Data, request: Request) -> Planned:
+def allowed(data: Data, request: PolicyRequest) -> Planned:
     """The addresses added where they are kept out, each to as few policies as let it in.
 
     With ``policies``, each of those gets what it does not cover. Else, with an account in ``diagnose``, the narrowest
@@ -172,8 +186,9 @@ def allowed(data: Data, request: Request) -> Planned:
     wanted = [_access.parse_entry(text) for text in request["allow"]]
     known = view(data, request.get("organisation"))
     question = request.get("diagnose") or {}
-    if request.get("policies") is not None:
-        chosen = find_policies(known, request["policies"])
+    named = request.get("policies")
+    if named is not None:
+        chosen = find_policies(known, named)
         notes = [
             "Policy %s of %s is enforced on nobody." % (quoted(one["name"]), quoted(one["organisation"]["name"]))
             for one in chosen
@@ -186,43 +201,43 @@ def allowed(data: Data, request: Request) -> Planned:
         return _widen(data, _access.enforced(organisation["plan"], own, everywhere), own, wanted), []
     images: Images = []
     notes = []
-    for organisation in organisations(data, request.get("organisation")):
-        of_it = [one for one in known if one["organisation"]["id"] == organisation["id"]]
+    for within in organisations(data, request.get("organisation")):
+        of_it = [one for one in known if one["organisation"]["id"] == within["id"]]
         images += _widen(data, [one for one in of_it if one["enforced_on"] == "everybody"], [], wanted)
         left = [one["name"] for one in of_it if one["enforced_on"] == "its accounts"]
         if left:
             notes.append(
                 "In %s, accounts with policies of their own may still be kept out: name one, or the policies (%s)."
-                % (quoted(organisation["name"]), ", ".join(map(quoted, left[:5])))
+                % (quoted(within["name"]), ", ".join(map(quoted, left[:5])))
             )
     return images, notes
 
 
-def _widen(data: Data, force: Sequence[_access.Policy], own: List[Item], wanted: Sequence[str]) -> Images:
+def _widen(data: Data, force: Sequence[Policy], own: List[Policy], wanted: Sequence[str]) -> Images:
     """The one policy to widen, with what the union of those in force does not cover; nothing when there is none."""
     networks = [network for one in force for network in _access.entries(one["allowed_ips"])[0]]
     lacking = [text for text in wanted if not _access.covered(_access.range_of(text), networks)]
     if not force or not lacking:
         return []
-    in_reach = [dict(one) for one in force]
-    return [add(data, narrowest(own, [one for one in in_reach if one["enforced_on"] == "everybody"]), lacking)]
+    return [add(data, narrowest(own, [one for one in force if one["enforced_on"] == "everybody"]), lacking)]
 
 
-def add(data: Data, policy: Item, wanted: Sequence[str]) -> _rows.Image:
+def add(data: Data, policy: Policy, wanted: Sequence[str]) -> _rows.Image:
     return changed_policy(data, policy, allowed_ips=_access.with_entries(policy["allowed_ips"], wanted))
 
 
 # Putting back
 
 
-def _check_organisation(data: Data, request: Request) -> None:
+def _check_organisation(data: Data, request: PolicyRequest) -> None:
     """Raise BadOption where the snapshot is of another organisation than the one that is named."""
-    if request.get("organisation") is None:
+    wanted = request.get("organisation")
+    if wanted is None:
         return
-    within = find_organisation(data, request["organisation"])
+    within = find_organisation(data, wanted)
     names = {one["id"]: one["name"] for one in data["organisations"]}
     of_policy = {row["id"]: row["organisation_id"] for row in data["rows"][POLICY]}
-    states = [(one["table"], one["before"] or one["after"]) for one in request["images"]]
+    states = [(one["table"], _rows.row_of(one)) for one in request["images"]]
     of_policy.update({row["id"]: row["organisation_id"] for table, row in states if table == POLICY})
     policy_ids = [row["id"] if table == POLICY else row["networkaccesspolicy_id"] for table, row in states]
     others = sorted({str(of_policy[one]) for one in policy_ids if one in of_policy} - {within["id"]})
@@ -234,7 +249,7 @@ def _check_organisation(data: Data, request: Request) -> None:
         )
 
 
-def restored(connection: Any, data: Data, request: Request) -> Planned:
+def restored(connection: Any, data: Data, request: PolicyRequest) -> Planned:
     """The images that undo those of a snapshot, and what could not be undone. Rows that are back are left alone.
 
     Raises RowsChanged where a row is neither as the change left it nor as it was before, or refers to what is gone,
@@ -276,7 +291,7 @@ def events(data: Data, after: Data, images: Sequence[_rows.Image], reason: str, 
     by: Dict[str, Any] = {"reason": reason, "operator": operator}
     found = [_policy_event(one, by) for one in images if one["table"] == POLICY]
     for kind, (table, column) in ATTACHED.items():
-        touched = sorted({(one["before"] or one["after"])[column] for one in images if one["table"] == table})
+        touched = {_rows.row_of(one)[column] for one in images if one["table"] == table}
         for account in data["accounts"]:
             if account["type"] != kind or account["id"] not in touched:
                 continue
@@ -302,17 +317,17 @@ def events(data: Data, after: Data, images: Sequence[_rows.Image], reason: str, 
 
 def _policy_event(one: _rows.Image, by: Dict[str, Any]) -> _audit.Event:
     before, after = one["before"], one["after"]
-    row = after or before
+    row = _rows.row_of(one)
     verb, event_type = ("Updated", "U") if before and after else ("Created", "C") if after else ("Deleted", "D")
     return _audit.event(
-        organisation=row["organisation_id"],
+        organisation=str(row["organisation_id"]),
         event_type=event_type,
         resource_type="policy",
-        resource_id=row["id"],
-        name=row["name"],
+        resource_id=str(row["id"]),
+        name=str(row["name"]),
         description="%s network access policy '%s'" % (verb, row["name"]),
-        old_values=_values(before) if event_type == "U" else None,
-        new_values=_values(after) if event_type == "U" else None,
+        old_values=_values(before) if before and after else None,
+        new_values=_values(after) if before and after else None,
         **by,
     )
 

@@ -8,15 +8,16 @@ Tables of Phase v2.41.0 to v2.73.2; v2.40 and older have no network policies.
 
 from __future__ import annotations
 
-import copy
 from typing import Any, Dict, List, Optional, Sequence
 
 from ..._errors import BadOption, NotPhase, NotSupported
 from ..core import rows as _rows
 from ..core.database import require_phase
 from ..core.organisations import choose
+from ..core.types import Connection
 from ..core.words import quoted
 from . import rule as _access
+from .shapes import Account, Data, Named, Organisation, Policy
 
 POLICY = "api_networkaccesspolicy"
 ATTACHED = {
@@ -24,10 +25,9 @@ ATTACHED = {
     "service_account": ("api_serviceaccount_network_policies", "serviceaccount_id"),
 }
 WORDS = {"member": "member", "service_account": "service account"}
+# Migrations of v2.54.0 and v2.59.0.
+AROUND_REAL_IP = ("0112_secretevent_secret_event_history_idx_and_more", "0113_organisation_pricing_version")
 NEEDED = {"id", "name", "organisation_id", "allowed_ips", "is_global", "updated_at"}
-
-Data = Dict[str, Any]
-Item = Dict[str, Any]
 
 
 class NoSuchThing(BadOption):
@@ -43,18 +43,18 @@ def unsupported() -> NotSupported:
     )
 
 
-def _select(connection: Any, statement: str) -> List[Item]:
+def _select(connection: Connection, statement: str) -> List[Any]:
     with connection.cursor() as cursor:
         cursor.execute(statement)
-        names = [column[0] for column in cursor.description]
+        names = [column[0] for column in cursor.description or ()]
         return [dict(zip(names, row)) for row in cursor.fetchall()]
 
 
-def read(connection: Any) -> Data:
+def read(connection: Connection) -> Data:
     """All there is to know, from the snapshot of a ``_rows.transaction``.
 
     ``supported``, ``organisations``, ``accounts`` (live ones), ``rows`` (by table, of policies and attachments),
-    ``now`` (the server's time as text), ``database``.
+    ``real_ip`` (whether this release looks at X-Real-IP), ``now`` (the server's time as text), ``database``.
 
     Raises NotPhase for another database, and for a table of policies of another shape than is known.
     """
@@ -71,12 +71,23 @@ def read(connection: Any) -> Data:
         "organisations": _select(connection, "select id, name, plan from api_organisation order by name, id"),
         "accounts": _accounts(connection),
         "rows": {table: _rows.fetch(connection, table) for table in tables},
+        "real_ip": looks_at_real_ip(connection),
         "now": _select(connection, "select clock_timestamp()::text as now")[0]["now"],
         "database": _rows.identity(connection),
     }
 
 
-def _accounts(connection: Any) -> List[Item]:
+def looks_at_real_ip(connection: Connection) -> Optional[bool]:
+    """Whether the release looks at X-Real-IP, as since v2.54.2.
+
+    None where the migrations fit both: those of v2.54.0 are the last ones before v2.59.0.
+    """
+    names = {row["name"] for row in _select(connection, "select name from django_migrations where app = 'api'")}
+    old, new = (name in names for name in AROUND_REAL_IP)
+    return True if new else None if old else False
+
+
+def _accounts(connection: Connection) -> List[Account]:
     found = _select(
         connection,
         "select 'member' as type, m.id, u.email as name, m.organisation_id"
@@ -94,58 +105,63 @@ def _accounts(connection: Any) -> List[Item]:
 
 def with_images(data: Data, images: Sequence[_rows.Image]) -> Data:
     """The data as they are once the images are written."""
-    changed = copy.copy(data)
-    rows = {table: {row["id"]: row for row in known} for table, known in data["rows"].items()}
+    rows = {table: {str(row["id"]): row for row in known} for table, known in data["rows"].items()}
     for one in images:
         if one["after"] is None:
             rows[one["table"]].pop(one["key"], None)
         else:
             rows[one["table"]][one["key"]] = one["after"]
-    changed["rows"] = {table: [known[key] for key in sorted(known)] for table, known in rows.items()}
-    return changed
+    return {**data, "rows": {table: [known[key] for key in sorted(known)] for table, known in rows.items()}}
 
 
-def policies(data: Data) -> List[Item]:
+def policies(data: Data) -> List[Policy]:
     """Every policy with its organisation, entries, accounts and on whom it is enforced; oldest first in each."""
     organisations = {one["id"]: one for one in data["organisations"]}
     accounts = {(one["type"], one["id"]): one for one in data["accounts"]}
-    attached: Dict[str, List[Item]] = {}
+    attached: Dict[str, List[Account]] = {}
     for kind, (table, column) in ATTACHED.items():
         for row in data["rows"][table]:
-            account = accounts.get((kind, row[column]))
+            account = accounts.get((kind, str(row[column])))
             if account is not None:  # a deleted account keeps its rows
-                attached.setdefault(row["networkaccesspolicy_id"], []).append(account)
-    members = {one["id"]: one["name"] for one in data["accounts"] if one["type"] == "member"}
-    found = []
+                attached.setdefault(str(row["networkaccesspolicy_id"]), []).append(account)
+    members: Dict[Optional[str], str] = {one["id"]: one["name"] for one in data["accounts"] if one["type"] == "member"}
+    found: List[Policy] = []
     for row in data["rows"][POLICY]:
-        organisation = organisations[row["organisation_id"]]
-        of = sorted(attached.get(row["id"], []), key=lambda one: (one["type"], one["name"], one["id"]))
-        networks, invalid = _access.entries(row["allowed_ips"])
-        item = {
-            "id": row["id"],
-            "name": row["name"],
-            "organisation": dict(organisation),
-            "allowed_ips": row["allowed_ips"],
-            "entries": _access.split(row["allowed_ips"]),
-            "invalid": invalid,
-            "networks": [_access.short(network) for network in networks],
-            "is_global": row["is_global"] == "true",
-            "accounts": [{key: one[key] for key in ("type", "id", "name")} for one in of],
-            "created_at": row.get("created_at"),
-            "updated_at": row["updated_at"],
-            "updated_by": members.get(row.get("updated_by_id"), row.get("updated_by_id")),
-        }
-        item["enforced_on"] = enforced_on(item)
-        found.append(item)
+        organisation = organisations[str(row["organisation_id"])]
+        of = sorted(attached.get(str(row["id"]), []), key=lambda one: (one["type"], one["name"], one["id"]))
+        allowed, is_global = str(row["allowed_ips"]), row["is_global"] == "true"
+        networks, invalid = _access.entries(allowed)
+        found.append(
+            {
+                "id": str(row["id"]),
+                "name": str(row["name"]),
+                "organisation": organisation,
+                "allowed_ips": allowed,
+                "entries": _access.split(allowed),
+                "invalid": invalid,
+                "networks": [_access.short(network) for network in networks],
+                "is_global": is_global,
+                "accounts": [named(one) for one in of],
+                "created_at": row.get("created_at"),
+                "updated_at": row["updated_at"],
+                "updated_by": members.get(row.get("updated_by_id"), row.get("updated_by_id")),
+                "enforced_on": enforced_on(
+                    organisation["plan"], is_global=is_global, accounts=[named(one) for one in of]
+                ),
+            }
+        )
     return sorted(found, key=lambda item: (item["organisation"]["name"], item["created_at"] or "", item["id"]))
 
 
-def enforced_on(policy: Item) -> str:
-    """``everybody``, ``its accounts`` or ``nobody``: what the plan makes of it."""
-    plan = policy["organisation"]["plan"]
-    if plan == _access.ENTERPRISE and policy["is_global"]:
+def named(account: Account) -> Named:
+    return {"type": account["type"], "id": account["id"], "name": account["name"]}
+
+
+def enforced_on(plan: str, *, is_global: bool, accounts: Sequence[Named]) -> str:
+    """``everybody``, ``its accounts`` or ``nobody``: what the plan makes of a policy."""
+    if plan == _access.ENTERPRISE and is_global:
         return "everybody"
-    return "its accounts" if plan != _access.FREE and policy["accounts"] else "nobody"
+    return "its accounts" if plan != _access.FREE and accounts else "nobody"
 
 
 def plan_name(plan: str) -> str:
@@ -155,11 +171,11 @@ def plan_name(plan: str) -> str:
 # From what people write to what is meant
 
 
-def find_organisation(data: Data, wanted: str) -> Item:
+def find_organisation(data: Data, wanted: str) -> Organisation:
     """The organisation of this name or id. Names are unique in Phase, and their case counts."""
     by_id = {one["id"]: one for one in data["organisations"]}
     by_name = {one["name"]: one for one in data["organisations"]}
-    return dict(by_id[wanted] if wanted in by_id else by_name[choose(wanted, list(by_name))])
+    return by_id[wanted] if wanted in by_id else by_name[choose(wanted, list(by_name))]
 
 
 def _some(names: Sequence[str]) -> str:
@@ -167,9 +183,9 @@ def _some(names: Sequence[str]) -> str:
     return (", ".join(map(quoted, names[:10])) or "none") + more
 
 
-def find_policies(known: Sequence[Item], wanted: Sequence[str]) -> List[Item]:
+def find_policies(known: Sequence[Policy], wanted: Sequence[str]) -> List[Policy]:
     """The policies of these names or ids. A name that several have is refused, since Phase lets them have it."""
-    found: Dict[str, Item] = {}
+    found: Dict[str, Policy] = {}
     for text in wanted:
         matching = [one for one in known if one["id"] == text] or [one for one in known if one["name"] == text]
         if not matching:
@@ -187,7 +203,7 @@ def find_policies(known: Sequence[Item], wanted: Sequence[str]) -> List[Item]:
     return list(found.values())
 
 
-def find_account(data: Data, wanted: str, organisation: Optional[Item]) -> Item:
+def find_account(data: Data, wanted: str, organisation: Optional[Organisation]) -> Account:
     """The member (by email or id) or service account (by name or id), of the organisation if one is given."""
     known = [one for one in data["accounts"] if organisation is None or one["organisation_id"] == organisation["id"]]
     where = " in %s" % quoted(organisation["name"]) if organisation else ""
@@ -211,4 +227,4 @@ def find_account(data: Data, wanted: str, organisation: Optional[Item]) -> Item:
                 for one in matching
             ),
         )
-    return dict(matching[0])
+    return matching[0]

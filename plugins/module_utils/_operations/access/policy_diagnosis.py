@@ -6,38 +6,37 @@
 from __future__ import annotations
 
 import ipaddress
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Dict, List, Optional, Tuple
 
 from ..._errors import BadOption
 from ..core.words import quoted
 from . import rule as _access
-from .policies import WORDS, Data, Item, NoSuchThing, find_account, find_organisation, plan_name, policies
+from .policies import WORDS, NoSuchThing, find_account, find_organisation, named, plan_name, policies
+from .shapes import Account, Change, Data, Diagnosis, Organisation, Policy, Question
 
-Question = Dict[str, Any]  # address, account, headers
 
-
-def address_in_question(question: Question) -> Tuple[Optional[str], str]:
+def address_in_question(question: Question, *, real_ip: bool = True) -> Tuple[Optional[str], str]:
     """The address that Phase would see and what gave it. Raises BadOption for an ``address`` that is none."""
     address = question.get("address")
     if address is not None and _access.address_of(address) is None:
         raise BadOption("diagnose.address is no address: %r." % address[:80], "Write 192.0.2.1 or 2001:db8::1.")
-    return _access.client_address(question.get("headers") or {}, address)
+    return _access.client_address(question.get("headers") or {}, address, real_ip=real_ip)
 
 
-def subject(data: Data, question: Question, organisation: Optional[str]) -> Tuple[Optional[Item], Item]:
+def subject(data: Data, question: Question, organisation: Optional[str]) -> Tuple[Optional[Account], Organisation]:
     """The account in question (None: one without policies of its own) and its organisation."""
     within = find_organisation(data, organisation) if organisation else None
     if question.get("account"):
         account = find_account(data, question["account"], within)
         return account, find_organisation(data, account["organisation_id"])
     if within is None and len(data["organisations"]) == 1:
-        within = dict(data["organisations"][0])
+        within = data["organisations"][0]
     if within is None:
         raise NoSuchThing("diagnose has neither an account nor an organisation.", "Name one of them.")
     return None, within
 
 
-def attached_to(known: List[Item], account: Optional[Item]) -> List[Item]:
+def attached_to(known: List[Policy], account: Optional[Account]) -> List[Policy]:
     if account is None:
         return []
     return [
@@ -47,14 +46,14 @@ def attached_to(known: List[Item], account: Optional[Item]) -> List[Item]:
     ]
 
 
-def in_force(data: Data, account: Optional[Item], organisation: Item) -> Tuple[List[Item], List[Item]]:
+def in_force(data: Data, account: Optional[Account], organisation: Organisation) -> Tuple[List[Policy], List[Policy]]:
     """The policies attached to the account, and the organisation's global ones, whatever its plan."""
     known = policies(data)
     everywhere = [one for one in known if one["is_global"] and one["organisation"]["id"] == organisation["id"]]
     return attached_to(known, account), everywhere
 
 
-def narrowest(own: List[Item], everywhere: List[Item]) -> Item:
+def narrowest(own: List[Policy], everywhere: List[Policy]) -> Policy:
     """The policy to add an entry to: the one that lets the fewest others in with it.
 
     An attached one that is not global, of the fewest accounts; else a global one, the oldest.
@@ -65,9 +64,9 @@ def narrowest(own: List[Item], everywhere: List[Item]) -> Item:
     return min(everywhere or own, key=lambda one: (one["created_at"] or "", one["id"]))
 
 
-def smallest_change(verdict: _access.Verdict, address: str, own: List[Item]) -> Item:
+def smallest_change(verdict: _access.Verdict, address: str, own: List[Policy]) -> Change:
     """Options of ``state=allowed`` that let in. The policy is seldom of another organisation, but Phase allows it."""
-    global_ones = [dict(one) for one in verdict.policies if one["enforced_on"] == "everybody"]
+    global_ones = [one for one in verdict.policies if one["enforced_on"] == "everybody"]
     policy = narrowest(own, global_ones)
     return {
         "state": "allowed",
@@ -77,11 +76,27 @@ def smallest_change(verdict: _access.Verdict, address: str, own: List[Item]) -> 
     }
 
 
-def diagnose(data: Data, question: Question, organisation: Optional[str]) -> Item:
-    """``blocked``, ``sentence``, ``rule``, ``change`` (None when there is none), and what they were found from."""
-    address, source = address_in_question(question)
+def diagnose(data: Data, question: Question, organisation: Optional[str]) -> Diagnosis:
+    """``blocked``, ``sentence``, ``rule``, ``change`` (None when there is none), and what they were found from.
+
+    Where the tables fit releases that look at X-Real-IP and releases that do not, and only one of the two lets the
+    account in, it counts as blocked, and the sentence says so.
+    """
+    found = _diagnosed(data, question, organisation, real_ip=data["real_ip"] is not False)
+    if data["real_ip"] is not None or address_in_question(question) == address_in_question(question, real_ip=False):
+        return found
+    older = _diagnosed(data, question, organisation, real_ip=False)
+    if found["blocked"] == older["blocked"]:
+        return found
+    blocked, other = (found, older) if found["blocked"] else (older, found)
+    note = "That depends on the release: Phase looks at X-Real-IP since v2.54.2, which the database does not show."
+    return {**blocked, "sentence": "%s %s Else: %s" % (blocked["sentence"], note, other["sentence"])}
+
+
+def _diagnosed(data: Data, question: Question, organisation: Optional[str], *, real_ip: bool) -> Diagnosis:
+    address, source = address_in_question(question, real_ip=real_ip)
     account, within = subject(data, question, organisation)
-    own: List[Item] = []
+    own: List[Policy] = []
     verdict = _access.Verdict(True, "no_policies")
     if data["supported"]:
         own, everywhere = in_force(data, account, within)
@@ -96,7 +111,7 @@ def diagnose(data: Data, question: Question, organisation: Optional[str]) -> Ite
         "sentence": _sentence(verdict, address, source, account, within, own, change, names),
         "address": address,
         "address_from": source,
-        "account": {key: account[key] for key in ("type", "id", "name")} if account else None,
+        "account": named(account) if account else None,
         "organisation": within,
         "policies": [
             {
@@ -115,10 +130,10 @@ def _sentence(
     verdict: _access.Verdict,
     address: Optional[str],
     source: str,
-    account: Optional[Item],
-    organisation: Item,
-    own: List[Item],
-    change: Optional[Item],
+    account: Optional[Account],
+    organisation: Organisation,
+    own: List[Policy],
+    change: Optional[Change],
     names: Dict[str, str],
 ) -> str:
     who = "%s %s" % (WORDS[account["type"]], quoted(account["name"])) if account else "an account without policies"

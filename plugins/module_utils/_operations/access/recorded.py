@@ -11,12 +11,15 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from ..core import rows as _rows
-from ..core.api import Result
+from ..core.types import Connection
 from . import rule as _access
-from .policies import Data, Item, find_account, find_organisation, policies
+from .policies import find_account, find_organisation, policies
+from .shapes import Account, Data, Organisation, Policy, Recorded, RecordedQuestion
+
+Item = Dict[str, Any]  # an account that came from an address
 
 NEWEST = 2000  # events looked at in each environment; the index on (environment_id, timestamp desc) makes that cheap
 
@@ -44,7 +47,7 @@ _AUDIT = """
 """
 
 
-def look(connection: Any, data: Data, question: Mapping[str, Any], organisation: Optional[str]) -> Result:
+def look(connection: Connection, data: Data, question: RecordedQuestion, organisation: Optional[str]) -> Recorded:
     """What ``judge`` says, and ``truncated``: whether there are older events of those days that were not looked at.
 
     ``question``: ``proxies`` (ranges whose word about the client will be taken), ``addresses`` (the operator's own),
@@ -56,10 +59,10 @@ def look(connection: Any, data: Data, question: Mapping[str, Any], organisation:
         known = [one for one in known if one["organisation"]["id"] == within["id"]]
     wanted = sorted({one["organisation"]["id"] for one in known if one["enforced_on"] != "nobody"})
     seen, truncated = _recorded(connection, wanted, question["days"])
-    return dict(judge(data, known, seen, question, within), truncated=truncated)
+    return {**judge(data, known, seen, question, within), "truncated": truncated}
 
 
-def _recorded(connection: Any, organisations: List[str], days: int) -> Tuple[List[Item], bool]:
+def _recorded(connection: Connection, organisations: List[str], days: int) -> Tuple[List[Item], bool]:
     """Who came from where: ``organisation``, ``type``, ``id``, ``address``, ``events``, ``last``."""
     if not organisations:
         return [], False
@@ -92,8 +95,12 @@ def _recorded(connection: Any, organisations: List[str], days: int) -> Tuple[Lis
 
 
 def judge(
-    data: Data, known: Sequence[Item], seen: Sequence[Item], question: Mapping[str, Any], within: Optional[Item] = None
-) -> Result:
+    data: Data,
+    known: Sequence[Policy],
+    seen: Sequence[Item],
+    question: RecordedQuestion,
+    within: Optional[Organisation] = None,
+) -> Recorded:
     """What the policies say to the addresses.
 
     ``kept_out``: no policy in force lets this account in from an address it came from. ``behind_proxy``: the account
@@ -104,7 +111,8 @@ def judge(
     organisations = {one["id"]: one for one in data["organisations"]}
     accounts = {(one["type"], one["id"]): one for one in data["accounts"]}
     trusted = [ipaddress.ip_network(text, strict=False) for text in question["proxies"]]
-    result: Result = {
+    result: Recorded = {
+        "truncated": False,
         "organisations": sorted({one["organisation"]["name"] for one in known if one["enforced_on"] != "nobody"}),
         "kept_out": [],
         "behind_proxy": [],
@@ -143,7 +151,9 @@ def judge(
     return result
 
 
-def _verdict(address: str, account: Optional[Item], organisation: Item, known: Sequence[Item]) -> _access.Verdict:
+def _verdict(
+    address: str, account: Optional[Account], organisation: Organisation, known: Sequence[Policy]
+) -> _access.Verdict:
     key = (account["type"], account["id"]) if account else None
     own = [one for one in known if key and any((of["type"], of["id"]) == key for of in one["accounts"])]
     everywhere = [one for one in known if one["is_global"] and one["organisation"]["id"] == organisation["id"]]
@@ -163,7 +173,7 @@ def _counts(seen: Sequence[Item], trusted: Sequence[Any]) -> Dict[str, int]:
 
 
 def _own_addresses(
-    data: Data, known: Sequence[Item], question: Mapping[str, Any], within: Optional[Item]
+    data: Data, known: Sequence[Policy], question: RecordedQuestion, within: Optional[Organisation]
 ) -> List[Item]:
     """The operator's addresses, for the operator's account, or for one that has no policies of its own anywhere."""
     account = None

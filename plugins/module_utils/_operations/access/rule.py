@@ -18,10 +18,10 @@ from dataclasses import dataclass, field
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple, Union
 
 from ..._errors import BadOption
+from .shapes import Policy
 
 Address = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
 Network = Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
-Policy = Mapping[str, Any]  # id, name, allowed_ips, is_global
 
 FREE, PRO, ENTERPRISE = "FR", "PR", "EN"
 PLANS = {FREE: "Free", PRO: "Pro", ENTERPRISE: "Enterprise"}
@@ -44,14 +44,16 @@ def address_of(text: Optional[str]) -> Optional[str]:
     return candidate
 
 
-def client_address(headers: Mapping[str, str], peer: Optional[str]) -> Tuple[Optional[str], str]:
+def client_address(
+    headers: Mapping[str, str], peer: Optional[str], *, real_ip: bool = True
+) -> Tuple[Optional[str], str]:
     """The address that policies are held against, and what gave it: the name of a header, or PEER.
 
-    Headers' names are compared without regard to case, as HTTP has it.
+    Headers' names are compared without regard to case, as HTTP has it. ``real_ip``: as since v2.54.2.
     """
     given = {name.lower(): value for name, value in headers.items()}
     candidates = [
-        (HEADERS[0], given.get("x-real-ip")),
+        (HEADERS[0], given.get("x-real-ip") if real_ip else None),
         (HEADERS[1], (given.get("x-forwarded-for") or "").split(",")[0]),
     ]
     for name, text in candidates:
@@ -164,7 +166,7 @@ def parse_entry(text: str) -> str:
     """An address or range to be let in, in its shortest form. Raises BadOption.
 
     Stricter than Phase is with what it finds: host bits, masks written as addresses, zones and surroundings are
-    refused, and so is the whole Internet, for which ``state=reset`` is the honest way.
+    refused, and so is the whole Internet, for which there is ``state=reset``.
     """
     try:
         network = ipaddress.ip_network(text)
@@ -176,10 +178,33 @@ def parse_entry(text: str) -> str:
             "%r is no plain address or range." % text[:80], "Write 192.0.2.1, 192.0.2.0/24 or 2001:db8::/48."
         )
     if network.prefixlen == 0:
-        raise BadOption(
-            "%s would let everybody in." % text, "Name the addresses that need it; state=reset switches policies off."
-        )
+        raise everybody(text)
     return short(network)
+
+
+def everybody(text: str) -> BadOption:
+    return BadOption(
+        "%s would let everybody in." % text, "Name the addresses that need it; state=reset switches policies off."
+    )
+
+
+def everything(networks: Iterable[Network]) -> bool:
+    """Whether the ranges together hold all addresses of IPv4 or of IPv6."""
+    collapsed = [one for version in (4, 6) for one in _collapsed(networks, version)]
+    return any(one.prefixlen == 0 for one in collapsed)
+
+
+def _collapsed(networks: Iterable[Network], version: int) -> List[Network]:
+    alike: List[Any] = [one for one in networks if one.version == version]
+    return list(ipaddress.collapse_addresses(alike))
+
+
+def parse_entries(texts: Sequence[str]) -> List[str]:
+    """``parse_entry`` of each. Raises BadOption also where they let everybody in together, as two halves do."""
+    found = [parse_entry(text) for text in texts]
+    if everything([range_of(text) for text in found]):
+        raise everybody(" with ".join(found[:4]))
+    return found
 
 
 def _advice(text: str) -> str:
@@ -196,10 +221,9 @@ def short(network: Network) -> str:
 
 def covered(network: Network, by: Iterable[Network]) -> bool:
     """Whether every address of a range is in one of the others."""
-    alike: List[Any] = [other for other in by if other.version == network.version]
     return any(
         other.prefixlen <= network.prefixlen and network.network_address in other
-        for other in ipaddress.collapse_addresses(alike)
+        for other in _collapsed(by, network.version)
     )
 
 
@@ -209,6 +233,7 @@ def with_entries(allowed_ips: str, additions: Sequence[str]) -> str:
     What stands there stays as it is, order, spaces and entries that are none included.
     """
     known = entries(allowed_ips)[0]
+    whole = everything(known)
     lacking: List[str] = []
     for text in additions:
         network = ipaddress.ip_network(text)
@@ -217,5 +242,7 @@ def with_entries(allowed_ips: str, additions: Sequence[str]) -> str:
             lacking.append(text)
     if not lacking:
         return allowed_ips
+    if everything(known) and not whole:
+        raise everybody("%s with what the policy has" % " with ".join(lacking[:4]))
     head = allowed_ips.rstrip().rstrip(",").rstrip()
     return ", ".join(([head] if head else []) + lacking)

@@ -17,17 +17,20 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 from ..._errors import PhaseError
 from ..core import audit as _audit
 from ..core import organisations as _organisations
+from ..core import passwords
 from ..core import references as _references
 from ..core import rows as _rows
-from ..core.api import Context, Request, Result
+from ..core.api import Context
 from ..core.database import require_phase
 from ..core.releases import release_of
 from ..core.rows import Row
 from ..core.secrets import masker, secret_values
+from ..core.types import Connection
 from ..core.words import quoted
 from . import sso_backend as _sso_backend
 from . import sso_doctor as _sso_doctor
 from . import sso_plan as planning
+from .shapes import Doctor, SsoChange, SsoDone, SsoPlan, SsoRequest, SsoSettled, SsoShown
 
 COMMAND_SECONDS = 120  # a manage.py of the application starts in about one
 FLAGS = {
@@ -36,12 +39,10 @@ FLAGS = {
     "providers_deleted": ["--disable-enforcement", "--delete-provider"],
 }
 
-# An owner is a member whose role is called so in any case, as Phase's own checks have it. What is told of the password
-# is only whether Django would compare it: a leading ! means unusable, and every hash names its algorithm before a $.
+# An owner is a member whose role is called so in any case, as Phase's own checks have it.
 _OWNERS = """
     select u.email, u.active, {scim},
-           case when u.password like '!%%' or u.password = '' then 'none'
-                when position('$' in u.password) < 2 then 'damaged' else 'set' end,
+           {kind},
            {accounts}
       from api_organisationmember m join api_customuser u on u."userId" = m.user_id
       join api_role r on r.id = m.role_id
@@ -53,7 +54,7 @@ _ACCOUNTS = """array(select distinct a.provider::text from socialaccount_sociala
                       where a.user_id::text = u."userId" order by 1)"""
 
 
-def database(context: Context, request: Request) -> Result:
+def database(context: Context, request: Dict[str, Any]) -> _rows.Identity:
     """Which database this is (``_rows.identity``)."""
     connection = context.connect("sso")
     try:
@@ -72,7 +73,7 @@ class StockCommandFailed(PhaseError):
     kind = "stock_command_failed"
 
 
-def require_sso_tables(connection: Any) -> None:
+def require_sso_tables(connection: Connection) -> None:
     """Raise NoSsoHere for a schema level without them (before v2.67.0)."""
     if "require_sso" in _rows.columns(connection, planning.ORGANISATION) and _rows.columns(
         connection, planning.PROVIDER
@@ -88,17 +89,17 @@ def require_sso_tables(connection: Any) -> None:
     )
 
 
-def owners(connection: Any, organisation: str) -> List[Dict[str, Any]]:
-    """The organisation's living owners, as the doctor takes them."""
+def owners(connection: Connection, organisation: str) -> List[Dict[str, Any]]:
+    """The organisation's living owners, as the doctor takes them; ``hash`` is what ``passwords.KIND`` returns."""
     scim = _SCIM if _rows.columns(connection, "api_scimuser") else "false"
     linked = {"provider", "user_id"} <= set(_rows.columns(connection, "socialaccount_socialaccount"))
-    statement = _OWNERS.format(scim=scim, accounts=_ACCOUNTS if linked else "'{}'::text[]")
+    statement = _OWNERS.format(scim=scim, kind=passwords.KIND, accounts=_ACCOUNTS if linked else "'{}'::text[]")
     with connection.cursor() as cursor:
         cursor.execute(statement, (organisation,))
         return [dict(zip(("email", "active", "scim", "hash", "accounts"), row)) for row in cursor.fetchall()]
 
 
-def _organisation(connection: Any, request: Mapping[str, Any]) -> Row:
+def _organisation(connection: Connection, request: Mapping[str, Any]) -> Row:
     """The organisation's row, by ``organisation_id`` (of a snapshot) or by its name."""
     if request.get("organisation_id") is None:
         wanted = _organisations.find(connection, request["organisation"])["id"]
@@ -113,12 +114,15 @@ def _organisation(connection: Any, request: Mapping[str, Any]) -> Row:
     return found[0]
 
 
-def _providers(connection: Any, organisation: str) -> List[Row]:
+def _providers(connection: Connection, organisation: str) -> List[Row]:
     return _rows.fetch(connection, planning.PROVIDER, [organisation], column="organisation_id")
 
 
-def _examined(name: str, state: Mapping[str, Any], found: Sequence[Any], seen: Mapping[str, Any]) -> Dict[str, Any]:
-    facts = {"organisation": name, "unseen": _sso_backend.UNSEEN, "owners": found}
+def _examined(name: str, state: SsoShown, found: Sequence[Any], seen: Mapping[str, Any]) -> Doctor:
+    backend = seen["backend"] or {}
+    algorithms = backend.get("algorithms") or passwords.ALGORITHMS
+    judged = [dict(owner, hash=passwords.state(owner["hash"], algorithms)) for owner in found]
+    facts = {"organisation": name, "unseen": _sso_backend.UNSEEN, "owners": judged}
     return _sso_doctor.examine(
         dict(facts, **dict(seen, require_sso=state["require_sso"], providers=state["providers"]))
     )
@@ -130,7 +134,7 @@ def _look(organisation: str, backend: bool) -> Dict[str, Any]:
     return {"backend": None, "cache": {"decision": None, "error": None}}
 
 
-def plan(context: Context, request: Request) -> Result:
+def plan(context: Context, request: SsoRequest) -> SsoPlan:
     """What is set, and what would be changed. Changes nothing.
 
     Request: ``state``; ``organisation`` (name), or with ``images`` of a snapshot its ``organisation_id`` and ``force``;
@@ -168,8 +172,8 @@ def plan(context: Context, request: Request) -> Result:
     return {
         "organisation": {"id": key, "name": name},
         "database": identity,
-        "before": dict(before, cached_decision=decision),
-        "after": dict(after, cached_decision=after_seen["cache"]["decision"]),
+        "before": {**before, "cached_decision": decision},
+        "after": {**after, "cached_decision": after_seen["cache"]["decision"]},
         "images": images,
         "known": [row["id"] for row in providers],
         "stale": stale,
@@ -180,7 +184,7 @@ def plan(context: Context, request: Request) -> Result:
     }
 
 
-def _images(request: Request, organisation: Row, providers: Sequence[Row], now: str) -> List[Any]:
+def _images(request: SsoRequest, organisation: Row, providers: Sequence[Row], now: str) -> List[Any]:
     if request["state"] == "info":
         return []
     if request["state"] == "restored":
@@ -188,7 +192,7 @@ def _images(request: Request, organisation: Row, providers: Sequence[Row], now: 
     return planning.intended(request["state"], organisation, providers, now)
 
 
-def apply(context: Context, request: Request) -> Result:
+def apply(context: Context, request: SsoChange) -> SsoDone:
     """Write the planned ``images`` with the audit ``event``, all or nothing, then have the backend forget its decision.
 
     Request: ``organisation`` (id, name), ``images`` and ``known`` of the plan, ``event``, ``backend``. Raises
@@ -204,12 +208,12 @@ def apply(context: Context, request: Request) -> Result:
                 _rows.write(connection, request["images"], planning.HIDDEN)
                 _same_providers(connection, request)
                 audited = _audit.record(connection, [request["event"]])
-        return dict(_settled(context, connection, request), audited=audited)
+        return {**_settled(context, connection, request), "audited": audited}
     finally:
         connection.close()
 
 
-def _same_providers(connection: Any, request: Request) -> None:
+def _same_providers(connection: Connection, request: SsoChange) -> None:
     """Raise RowsChanged for a provider that came after the plan.
 
     One that is being added now comes after this change: its foreign key is checked when it is committed, and that waits
@@ -223,7 +227,7 @@ def _same_providers(connection: Any, request: Request) -> None:
         )
 
 
-def _settled(context: Context, connection: Any, request: Request) -> Dict[str, Any]:
+def _settled(context: Context, connection: Connection, request: SsoChange) -> SsoSettled:
     """After the commit: clear the cached decision, and read everything back."""
     organisation = request["organisation"]
     with _rows.transaction(connection):
@@ -237,13 +241,13 @@ def _settled(context: Context, connection: Any, request: Request) -> Dict[str, A
     return {
         "forgotten": error is None,
         "error": error,
-        "state": dict(state, cached_decision=seen["cache"]["decision"]),
+        "state": {**state, "cached_decision": seen["cache"]["decision"]},
         "doctor": _examined(organisation["name"], state, found, seen),
         "rows": [row] + providers,
     }
 
 
-def stock(context: Context, request: Request) -> Result:
+def stock(context: Context, request: SsoChange) -> SsoDone:
     """As ``apply``, but the application's own ``disable_org_sso`` changes the rows, which are then read back.
 
     It exits with 0 whatever happens, and neither clears redis nor writes an audit row: both is done here. Request and
@@ -268,7 +272,7 @@ def stock(context: Context, request: Request) -> Result:
             )
         with _rows.transaction(connection, write=True):
             audited = _audit.record(connection, [request["event"]])
-        return dict(settled, audited=audited)
+        return {**settled, "audited": audited}
     finally:
         connection.close()
 

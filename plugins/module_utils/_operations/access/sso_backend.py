@@ -15,6 +15,7 @@ import threading
 from typing import Any, Callable, Dict, List, Mapping, Optional, TypeVar
 
 from ..._errors import ApplicationFailed
+from ..core import passwords
 from ..core.api import Context
 from ..core.django import with_django
 from ..core.secrets import masker, secret_values
@@ -88,12 +89,16 @@ def _ask(function: Callable[[Any], T]) -> Dict[str, Any]:
 
 
 def look(organisation: str) -> Dict[str, Any]:
-    """``backend`` (``settings`` and ``sign_in``) and ``cache`` (``decision``, ``error``), as the doctor takes them."""
-    backend = dict(settings(os.environ), sign_in=[])
+    """``backend`` and ``cache`` (``decision``, ``error``), as the doctor takes them.
+
+    ``backend``: ``settings``, ``sign_in``, and ``algorithms`` of passwords, empty where its settings did not load.
+    """
+    backend = dict(settings(os.environ), sign_in=[], algorithms=[])
 
     def read() -> Dict[str, Any]:
         from django.conf import settings as configured
 
+        backend["algorithms"] = passwords.configured()
         backend["sign_in"] = sign_in(getattr(configured, "SOCIALACCOUNT_PROVIDERS", {}))
         return _ask(lambda cache: decision_of(cache.get(_key(organisation))))
 

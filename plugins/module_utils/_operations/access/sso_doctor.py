@@ -15,7 +15,9 @@ What decides in Phase v2.67.0 to v2.73.2 (views auth_password and sso, middlewar
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Mapping, Optional, Sequence
+from typing import Any, List, Mapping, Optional, Sequence
+
+from .shapes import Doctor, Finding, OwnerSeen
 
 Facts = Mapping[str, Any]
 DECISION_SECONDS = 60  # how long the backend keeps the organisation's decision in redis
@@ -32,11 +34,11 @@ def blocked(facts: Facts) -> bool:
     return bool(facts["require_sso"] or facts["cache"]["decision"])
 
 
-def examine(facts: Facts) -> Dict[str, Any]:
+def examine(facts: Facts) -> Doctor:
     """The doctor's word.
 
     Facts: ``organisation`` (name), ``require_sso``, ``providers`` [{"name", "enabled"}], ``owners`` [{"email",
-    "active", "hash" (of the password: set, none, damaged), "scim", "accounts" (sign-in providers it is linked to)}],
+    "active", "hash" (see ``core/passwords``), "scim", "accounts" (sign-in providers it is linked to)}],
     ``backend`` (None where it cannot be seen: {"password_auth", "domains", "sign_in"}), ``unseen`` (why it cannot),
     ``cache`` {"decision" (None: none kept), "error" (None: redis answered)}.
 
@@ -46,8 +48,9 @@ def examine(facts: Facts) -> Dict[str, Any]:
     "through"}].
     """
     general = _of_organisation(facts) + _of_backend(facts)
+    owners: List[OwnerSeen] = []
     stops = [item["finding"] for item in general if item["stops"]]
-    findings, owners, unknown = list(general), [], False
+    findings, unknown = list(general), False
     for owner in facts["owners"]:
         own = _of_owner(facts, owner)
         findings += own
@@ -68,19 +71,33 @@ def examine(facts: Facts) -> Dict[str, Any]:
         "through": through,
         "locked_out": not (inside or through or unknown),
         "sentence": _sentence(facts["organisation"], inside, through, unknown, why),
-        "findings": [{key: value for key, value in item.items() if key != "stops"} for item in findings],
+        "findings": [_shown(item) for item in findings],
         "owners": owners,
     }
 
 
-def _finding(
-    name: str, sentence: str, remedy: str, owner: Optional[str] = None, *, stops: bool = True
-) -> Dict[str, Any]:
+class _Found(Finding):
+    """``stops``: whether it keeps owners out now."""
+
+    stops: bool
+
+
+def _shown(item: _Found) -> Finding:
+    return {
+        "finding": item["finding"],
+        "owner": item["owner"],
+        "sentence": item["sentence"],
+        "remedy": item["remedy"],
+    }
+
+
+def _finding(name: str, sentence: str, remedy: str, owner: Optional[str] = None, *, stops: bool = True) -> _Found:
     return {"finding": name, "owner": owner, "sentence": sentence, "remedy": remedy, "stops": stops}
 
 
-def _of_organisation(facts: Facts) -> List[Dict[str, Any]]:
-    name, found = facts["organisation"], []
+def _of_organisation(facts: Facts) -> List[_Found]:
+    name = facts["organisation"]
+    found: List[_Found] = []
     enabled = [provider for provider in facts["providers"] if provider["enabled"]]
     decision = facts["cache"]["decision"]
     if facts["require_sso"]:
@@ -129,7 +146,7 @@ def _of_organisation(facts: Facts) -> List[Dict[str, Any]]:
     return found
 
 
-def _of_backend(facts: Facts) -> List[Dict[str, Any]]:
+def _of_backend(facts: Facts) -> List[_Found]:
     backend, error = facts["backend"], facts["cache"]["error"]
     if backend is None:
         return [
@@ -159,11 +176,16 @@ def _of_backend(facts: Facts) -> List[Dict[str, Any]]:
     return found
 
 
-def _of_owner(facts: Facts, owner: Facts) -> List[Dict[str, Any]]:
-    email, found = owner["email"], []
+def _of_owner(facts: Facts, owner: Facts) -> List[_Found]:
+    email = owner["email"]
+    found: List[_Found] = []
     domains = facts["backend"]["domains"] if facts["backend"] else []
     if owner["hash"] != "set":
-        how = "has no usable password" if owner["hash"] == "none" else "has a damaged password"
+        how = {
+            "none": "has no usable password",
+            "damaged": "has a damaged password",
+            "unknown": "has a password of an algorithm that the backend does not know (PASSWORD_HASHERS)",
+        }[owner["hash"]]
         found.append(
             _finding(
                 "no_password",

@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Mapping, Sequence
+from typing import Any, List, Sequence
 
-from ..core.rows import Image, Row, RowsChanged, describe, difference, image, real
+from ..core.rows import Image, Row, RowsChanged, describe, difference, image, real, row_of
+from .shapes import SsoShown
 
 ORGANISATION, PROVIDER = "api_organisation", "api_organisationssoprovider"
 HIDDEN = ("config",)  # what never leaves but into a snapshot
@@ -15,17 +16,17 @@ OWN = ("require_sso", "updated_at")  # the organisation's columns that a change 
 CHANGES = ("enforcement_disabled", "providers_disabled", "providers_deleted")
 
 
-def shown(organisation: Row, providers: Sequence[Row]) -> Dict[str, Any]:
+def shown(organisation: Row, providers: Sequence[Row]) -> SsoShown:
     """What results say of the rows: ``require_sso`` and ``providers`` (name, type, enabled, id, updated_at)."""
     return {
         "require_sso": organisation["require_sso"] == "true",
         "updated_at": organisation["updated_at"],
         "providers": [
             {
-                "name": row["name"],
-                "type": row["provider_type"],
+                "name": str(row["name"]),
+                "type": str(row["provider_type"]),
                 "enabled": row["enabled"] == "true",
-                "id": row["id"],
+                "id": str(row["id"]),
                 "updated_at": row["updated_at"],
             }
             for row in sorted(providers, key=lambda row: (str(row["name"]), str(row["id"])))
@@ -67,8 +68,8 @@ def restoring(
     for one in snapshot:
         if one["table"] == ORGANISATION:
             found: Any = organisation
-            wanted: Any = dict(organisation, **{name: one["before"][name] for name in OWN})
-            expected: Any = dict(organisation, **{name: one["after"][name] for name in OWN})
+            wanted: Any = dict(organisation, **{name: (one["before"] or {})[name] for name in OWN})
+            expected: Any = dict(organisation, **{name: (one["after"] or {})[name] for name in OWN})
             images[0] = image(ORGANISATION, organisation, wanted)
         else:
             found, wanted, expected = now.get(one["key"]), one["before"], one["after"]
@@ -91,7 +92,7 @@ def restoring(
     return images
 
 
-def outcome(images: Sequence[Image], organisation: Row, providers: Sequence[Row]) -> Dict[str, Any]:
+def outcome(images: Sequence[Image], organisation: Row, providers: Sequence[Row]) -> SsoShown:
     """What ``shown`` will say once the images are written."""
     rows = {(PROVIDER, str(row["id"])): row for row in providers}
     rows[ORGANISATION, str(organisation["id"])] = organisation
@@ -107,7 +108,7 @@ def _on_a_line(name: str) -> str:
     return name if name.isprintable() else repr(name)
 
 
-def lines(state: Mapping[str, Any]) -> List[str]:
+def lines(state: SsoShown) -> List[str]:
     """What ``shown`` says, for a diff, a row a line."""
     said = ["require_sso: %s, updated_at: %s" % (str(state["require_sso"]).lower(), state["updated_at"])]
     for row in state["providers"]:
@@ -124,10 +125,11 @@ def told(images: Sequence[Image]) -> List[str]:
     for one in real(images):
         before, after = one["before"], one["after"]
         if one["table"] == ORGANISATION:
-            if before["require_sso"] != after["require_sso"]:
-                said.append("SSO is %s required." % ("no longer" if after["require_sso"] == "false" else "again"))
+            if (before or {})["require_sso"] != row_of(one)["require_sso"]:
+                required = row_of(one)["require_sso"] != "false"
+                said.append("SSO is %s required." % ("again" if required else "no longer"))
             continue
-        name = "Provider %s (%s)" % (_on_a_line((after or before)["name"]), (after or before)["provider_type"])
+        name = "Provider %s (%s)" % (_on_a_line(str(row_of(one)["name"])), row_of(one)["provider_type"])
         if after is None:
             said.append("%s is deleted." % name)
         elif before is None:

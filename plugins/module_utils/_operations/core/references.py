@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
 
-from .rows import Image, RowsChanged
+from .rows import Image, RowsChanged, row_of
 
 # Foreign keys of one column, which are all that Django makes.
 _KEYS = """
@@ -50,7 +50,7 @@ def fitting(connection: Any, images: Sequence[Image], *, force: bool) -> Tuple[L
                     partial={"changed_since": [_difference(one, key) for key in lost]},
                 )
             if all(key.nullable for key in lost):
-                left.append(dict(one, after=dict(one["after"], **{key.column: None for key in lost})))
+                left.append({**one, "after": {**(one["after"] or {}), **{key.column: None for key in lost}}})
                 told += ["%s: its %s is left empty." % (_said(one, key), key.column) for key in lost]
             else:
                 gone = [key for key in lost if not key.nullable]
@@ -91,13 +91,13 @@ def _exists(connection: Any, key: Key, value: str) -> bool:
 
 def _said(one: Image, key: Key) -> str:
     said = "Row %s of %s refers by %s to %s of %s, which was deleted"
-    return said % (one["key"], one["table"], key.column, one["after"][key.column], key.table)
+    return said % (one["key"], one["table"], key.column, row_of(one)[key.column], key.table)
 
 
 def _difference(one: Image, key: Key) -> Dict[str, Any]:
     return {
         "table": key.table,
-        "key": one["after"][key.column],
+        "key": row_of(one)[key.column],
         "column": None,
         "expected": "a row",
         "found": "no such row",

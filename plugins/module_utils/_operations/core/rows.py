@@ -19,12 +19,38 @@ the text of the primary key. A list of images is a change that can be predicted,
 from __future__ import annotations
 
 import contextlib
-from typing import Any, Collection, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Collection, Dict, Iterator, List, Optional, Sequence, Tuple, TypedDict
 
 from ..._errors import PhaseError
 
 Row = Dict[str, Optional[str]]
-Image = Dict[str, Any]
+
+
+class Image(TypedDict):
+    """One row before and after a change; None stands for no such row. ``key`` is the text of the primary key."""
+
+    table: str
+    key: str
+    before: Optional[Row]
+    after: Optional[Row]
+
+
+class Difference(TypedDict):
+    """A column that is not as expected; ``column`` is None where the whole row is there or not."""
+
+    table: str
+    key: str
+    column: Optional[str]
+    expected: Optional[str]
+    found: Optional[str]
+
+
+class Identity(TypedDict):
+    """Which database it is; ``cluster`` is None where the role may not read PostgreSQL's identifier."""
+
+    database: Optional[str]
+    cluster: Optional[str]
+
 
 HIDDEN = "(not shown)"
 
@@ -70,7 +96,7 @@ def transaction(connection: Any, *, write: bool = False) -> Iterator[None]:
             ) from error
 
 
-def identity(connection: Any) -> Dict[str, Optional[str]]:
+def identity(connection: Any) -> Identity:
     """Which database this is: its name, and PostgreSQL's identifier of the cluster where the role may read that.
 
     A copy made by dump and restore is another database. ``pg_control_system`` is there since PostgreSQL 9.6.
@@ -142,12 +168,20 @@ def image(table: str, before: Optional[Row], after: Optional[Row], key: str = "i
     row = before if before is not None else after
     if row is None:
         raise ValueError("a row that is neither before nor after")
-    return {"table": table, "key": row[key], "before": before, "after": after}
+    return {"table": table, "key": str(row[key]), "before": before, "after": after}
+
+
+def row_of(one: Image) -> Row:
+    """The row after the change, or before it where it is gone after it."""
+    row = one["after"] if one["after"] is not None else one["before"]
+    if row is None:
+        raise ValueError("an image without a row")
+    return row
 
 
 def reverse(images: Sequence[Image]) -> List[Image]:
     """What undoes them."""
-    return [dict(one, before=one["after"], after=one["before"]) for one in images]
+    return [{**one, "before": one["after"], "after": one["before"]} for one in images]
 
 
 def real(images: Sequence[Image]) -> List[Image]:
@@ -171,12 +205,12 @@ def current(connection: Any, images: Sequence[Image], *, lock: bool = False) -> 
 def rebase(connection: Any, images: Sequence[Image]) -> List[Image]:
     """The images that lead from the rows as they are now to the same ``after``, whatever was expected before."""
     now = current(connection, images)
-    return [dict(one, before=now.get((one["table"], one["key"]))) for one in images]
+    return [{**one, "before": now.get((one["table"], one["key"]))} for one in images]
 
 
 def difference(
     table: str, key: str, expected: Optional[Row], found: Optional[Row], hidden: Collection[str] = ()
-) -> List[Dict[str, Optional[str]]]:
+) -> List[Difference]:
     """What differs between two states of a row, a column each: ``table``, ``key``, ``column``, ``expected``, ``found``.
 
     A row that is there in one of them only has ``column`` None. Values of ``hidden`` columns are not told.
@@ -199,7 +233,7 @@ def difference(
     ]
 
 
-def describe(differences: Sequence[Dict[str, Optional[str]]]) -> str:
+def describe(differences: Sequence[Difference]) -> str:
     """The first few differences as a clause: ``allowed_ips of api_networkaccesspolicy 1 is 'b' instead of 'a'``."""
     said = []
     for one in differences[:3]:
@@ -208,12 +242,10 @@ def describe(differences: Sequence[Dict[str, Optional[str]]]) -> str:
         elif one["found"] == HIDDEN:
             said.append("%(column)s of %(table)s %(key)s is another" % one)
         else:
-            said.append("%s of %s %s is %r instead of %r" % tuple(one[name] for name in _TOLD))
+            told = (one["column"], one["table"], one["key"], one["found"], one["expected"])
+            said.append("%s of %s %s is %r instead of %r" % told)
     more = len(differences) - len(said)
     return "; ".join(said) + ("; and %d more" % more if more > 0 else "")
-
-
-_TOLD = ("column", "table", "key", "found", "expected")
 
 
 def expect(connection: Any, images: Sequence[Image], hidden: Collection[str] = (), *, lock: bool = False) -> None:

@@ -9,6 +9,12 @@ import re
 from typing import Callable, Iterable, List, Mapping
 
 _NAMES = re.compile(r"PASSWORD|PASSWD|SECRET|TOKEN|PRIVATE|CREDENTIAL|(^|_)(KEY|URL|DSN|PASS)($|_)", re.IGNORECASE)
+# Switches whose names sound secret, such as ENABLE_PASSWORD_AUTH, have such values. Hiding them would blank ordinary
+# words in every result. Numbers of so few digits are ports, seconds and counts.
+_ORDINARY = re.compile(
+    r"(true|false|yes|no|on|off|none|null|enabled?|disabled?|required?|optional|default|auto|always|never|\d{1,5})$",
+    re.IGNORECASE,
+)
 _USERINFO = re.compile(r"(?<=://)([^/\s:@]*):([^/\s@]+)@")
 MASK = "********"
 
@@ -22,12 +28,18 @@ def _read(path: str) -> str:
 
 
 def secret_values(environment: Mapping[str, str], read: Callable[[str], str] = _read) -> List[str]:
-    """Values of the variables whose names sound secret, and the content of the files that ``*_FILE`` names."""
+    """Values of the variables whose names sound secret, and the content of the files that ``*_FILE`` names.
+
+    Values of fewer than four characters and ordinary words are no secrets.
+    """
     found = set()
     for name, value in environment.items():
         if _NAMES.search(name):
             found.add(read(value) if name.endswith("_FILE") else value)
-    return sorted((value for value in found if len(value) >= 4), key=lambda value: (-len(value), value))
+    return sorted(
+        (value for value in found if len(value) >= 4 and not _ORDINARY.match(value)),
+        key=lambda value: (-len(value), value),
+    )
 
 
 def masker(values: Iterable[str]) -> Callable[[str], str]:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any, Dict, List, Optional, TypedDict
 
+from ..core.rows import Identity
+
 READ_EVENTS = "read_events"  # the name of the log that has strategies; the others are in ``purge/log_table``
 
 
@@ -172,7 +174,7 @@ class Plan(TypedDict):
     obstacles: List[Finding]
     recovery: Optional[Recovery]
     release: str
-    database: Dict[str, Optional[str]]
+    database: Identity
 
 
 class PlanRequest(TypedDict):

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
+from ansible_collections.phase.console.plugins.module_utils._access.network_policy import WouldKeepOut
 from ansible_collections.phase.console.plugins.module_utils._call.module import Call
 from ansible_collections.phase.console.plugins.module_utils._errors import BadOption, DatabaseFailed
 from ansible_collections.phase.console.plugins.module_utils._operations.access import network_policy
@@ -20,6 +21,7 @@ SEEN = {
     "name": "Office",
     "organisation": {"id": "o1", "name": "SpaceX", "plan": "EN"},
     "allowed_ips": "",
+    "entries": [],
     "is_global": True,
     "accounts": [],
     "enforced_on": "everybody",
@@ -33,6 +35,7 @@ PLAN = {
     "diagnosis": None,
     "diagnosis_after": None,
     "recorded": None,
+    "kept_out": [],
     "images": [{"table": "t", "key": "p1", "before": ROW, "after": dict(ROW, is_global="false")}],
     "events": [{"organisation_id": "o1"}],
     "audit": False,
@@ -107,6 +110,38 @@ def test_somebody_elses_change_is_planned_around(run, tmp_path):
     assert names(tmp_path / "other") == []
 
 
+KEPT_OUT = {
+    "organisation": "SpaceX",
+    "account": {"type": "member", "id": "m1", "name": "al@example.com"},
+    "loses": ["198.51.100.0/24"],
+    "address": None,
+    "left": ["Mine"],
+}
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_a_reset_that_keeps_somebody_out_is_refused_unless_wanted(run, tmp_path, check):
+    target = Known(dict(PLAN, kept_out=[KEPT_OUT]))
+    with pytest.raises(WouldKeepOut) as refused:
+        run(target, check=check, state="reset")
+    assert 'member "al@example.com" is newly kept out from 198.51.100.0/24, by "Mine"' in refused.value.message
+    assert "state=allowed" in refused.value.next_step and refused.value.partial["kept_out"] == [KEPT_OUT]
+    assert (applied(target), names(tmp_path), refused.value.partial["changed"]) == ([], [], False)
+    result, warnings = run(target, check=check, state="reset", lockout="warn")
+    assert result["changed"] and len(applied(target)) == (0 if check else 1)
+    assert any("newly kept out" in text for text in warnings) and "newly kept out" in result["summary"][-1]
+
+
+def test_the_summary(run):
+    result, _warnings = run(Known(), check=True, state="reset")
+    assert result["summary"] == ['Policy "Office" of "SpaceX" is no longer global.']
+    other = dict(SEEN, entries=["192.0.2.1"], accounts=[{"type": "member", "id": "m1", "name": "al"}])
+    result, _warnings = run(Known(dict(PLAN, policies_after=[other])), check=True, state="reset")
+    name = 'Policy "Office" of "SpaceX"'
+    assert result["summary"] == [name + ": 192.0.2.1 is added.", name + ' is attached to "al".']
+    assert run(Known(dict(PLAN, images=[], policies_after=[SEEN])), state="reset")[0]["summary"] == ["Nothing to do."]
+
+
 def test_a_change_that_failed_names_its_snapshot(run, tmp_path):
     with pytest.raises(DatabaseFailed) as failed:
         run(Known(trouble=[DatabaseFailed("it broke")]), state="reset")
@@ -136,6 +171,8 @@ def test_a_restore_sends_what_the_snapshot_holds(run, tmp_path):
         {"state": "allowed", "allow": ["192.0.2.1"], "account_policies": ["Office"]},
         {"state": "reset", "snapshot": "/tmp/file"},
         {"state": "allowed", "allow": ["everywhere"]},
+        {"state": "allowed", "allow": ["0.0.0.0/1", "128.0.0.0/1"]},
+        {"state": "allowed", "allow": ["8000::/1", "192.0.2.1", "::/2", "4000::/2"]},
         {"state": "allowed", "diagnose": {"account": "a", "headers": {"X-Real-IP": "192.0.2.1"}}},
         {"diagnose": {"address": "somewhere"}},
         {"diagnose": {"address": "192.0.2.1", "account": ""}},

@@ -44,7 +44,15 @@ class Known(Target):
         assert operation is operations.plan
         data = {"organisations": [SPACEX], "accounts": [ALICE, BOB]}
         found = dict(recorded.judge(data, self.policies, self.seen, request["recorded"]), truncated=False)
-        empty = {"supported": True, "images": [], "notes": [], "audit": True, "events": [], "diagnosis": None}
+        empty = {
+            "supported": True,
+            "images": [],
+            "notes": [],
+            "audit": True,
+            "events": [],
+            "diagnosis": None,
+            "kept_out": [],
+        }
         return dict(empty, organisations=[], policies=[], policies_after=[], recorded=found)
 
 

@@ -95,7 +95,7 @@ def test_a_right_checksum_of_something_else(tmp_path, change):
         text = json.dumps(kept, sort_keys=True, separators=(",", ":"))
         whole.update(body=kept, sha256=hashlib.sha256(text.encode()).hexdigest())
         Path(path).write_text(json.dumps(whole), encoding="utf-8")
-        assert "lacks what a snapshot says" in refusal(path)
+        assert "has not the content" in refusal(path)
 
 
 def test_two_of_the_same_are_two_files(tmp_path):

@@ -14,6 +14,7 @@ from ansible_collections.phase.console.plugins.module_utils._realip.ranges impor
     compare,
     judge,
     parse,
+    stale,
 )
 from ansible_collections.phase.console.plugins.module_utils._realip.values import BadValue
 
@@ -79,3 +80,14 @@ def test_a_text_list_has_the_family_of_its_name():
 def test_urls_that_are_not_read(url):
     with pytest.raises(BadValue, match="not safe"):
         fetcher(1, None)(url, None)
+
+
+def test_a_byte_order_mark_is_no_part_of_a_list():
+    assert parse(URL, b"\xef\xbb\xbf8.8.8.0/24\n9.9.9.0/24\n") == [("8.8.8.0/24", 4), ("9.9.9.0/24", 4)]
+
+
+def test_ranges_that_the_publisher_has_given_up_are_named():
+    assert stale("cloudflare", PUBLISHERS["cloudflare"].bundled) == []
+    (said,) = stale("cloudflare", ["104.16.0.0/12", "173.245.48.0/20"])
+    assert "104.16.0.0/12 is in a stale list of cloudflare" in said
+    assert stale("custom", ["104.16.0.0/12"]) == []

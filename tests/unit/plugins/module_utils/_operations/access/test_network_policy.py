@@ -5,8 +5,11 @@
 
 from __future__ import annotations
 
+import ipaddress
+
 import pytest
-from ansible_collections.phase.console.plugins.module_utils._operations.access import network_policy
+from ansible_collections.phase.console.plugins.module_utils._errors import BadOption
+from ansible_collections.phase.console.plugins.module_utils._operations.access import admission, network_policy, rule
 from ansible_collections.phase.console.plugins.module_utils._operations.access.policies import (
     NoSuchThing,
     find_account,
@@ -50,6 +53,7 @@ def account(kind, identifier, name, organisation="o1"):
 def data():
     return {
         "supported": True,
+        "real_ip": True,
         "now": "now",
         "database": {},
         "organisations": [
@@ -182,3 +186,87 @@ def test_names_that_stand_for_nothing_or_too_much(data):
         assert step in refused.value.next_step
     assert find_account(data, "AL@example.com", data["organisations"][1])["id"] == "m3"
     assert find_policies(known, ["p1", "p1"])[0]["id"] == "p1"
+
+
+# Who gets in before and after
+
+
+def kept_out(data, request, address=None):
+    images, _notes = network_policy.reset(data, request)
+    return admission.newly_kept_out(data, with_images(data, images), address)
+
+
+def test_an_account_that_a_global_policy_let_in_is_kept_out_by_its_own(data):
+    data["rows"][POLICY][1]["allowed_ips"] = "192.0.2.0/24"  # Mine, of m1, beside Office and Ours with 10.0.0.0/8
+    data["rows"][POLICY][2]["allowed_ips"] = "192.0.2.0/24"
+    found = kept_out(data, {"organisation": "Orbit"}, "10.1.1.1")
+    assert [(one["account"]["id"], one["loses"], one["address"]) for one in found] == [
+        ("m1", ["10.0.0.0/8"], "10.1.1.1"),
+        ("s1", ["10.0.0.0/8"], "10.1.1.1"),
+    ]
+    assert admission.sentence(found[0]) == (
+        'In "Orbit", member "al@example.com" is newly kept out from 10.1.1.1, by "Mine", "Ours".'
+    )
+    assert kept_out(data, {"organisation": "Orbit"}, "192.0.2.1")[0]["address"] is None
+
+
+def test_nobody_is_kept_out_where_their_own_policies_let_in_as_much(data):
+    assert kept_out(data, {}) == []
+    detached = {"organisation": "Orbit", "account_policies": ["Mine", "Ours"]}
+    data["rows"][POLICY][1]["allowed_ips"] = data["rows"][POLICY][2]["allowed_ips"] = "192.0.2.0/24"
+    assert kept_out(data, detached) == []  # nothing is in force for them any more
+
+
+def test_a_policy_that_comes_back_keeps_everybody_else_out(data):
+    images, _notes = network_policy.reset(data, {"organisation": "Orbit"})
+    found = admission.newly_kept_out(with_images(data, images), data)
+    (everyone,) = [one for one in found if one["account"] is None]
+    assert "0.0.0.0/5" in everyone["loses"] and "10.0.0.0/8" not in everyone["loses"] and everyone["left"] == ["Office"]
+    assert "every account without policies" in admission.sentence(everyone)
+
+
+@pytest.mark.parametrize(
+    ("networks", "others", "left"),
+    [
+        (["10.0.0.0/8"], [], ["10.0.0.0/8"]),
+        (["10.0.0.0/8"], ["0.0.0.0/0"], []),
+        (["10.0.0.0/30"], ["10.0.0.1"], ["10.0.0.0", "10.0.0.2/31"]),
+        (["10.0.0.0/8", "::/0"], ["10.0.0.0/9", "::/1"], ["10.128.0.0/9", "8000::/1"]),
+        (["10.0.0.0/8"], ["::/0"], ["10.0.0.0/8"]),
+    ],
+)
+def test_what_is_left_of_ranges(networks, others, left):
+    ranges = [[ipaddress.ip_network(text) for text in texts] for texts in (networks, others)]
+    found = set(admission.without(*ranges))
+    assert found == {ipaddress.ip_network(text) for text in left}
+
+
+# X-Real-IP since v2.54.2
+
+BOTH = {"address": "192.0.2.1", "headers": {"X-Real-IP": "10.1.1.1"}}
+
+
+@pytest.mark.parametrize(
+    ("real_ip", "blocked", "source"),
+    [(True, False, "X-Real-IP"), (False, True, "the peer"), (None, True, "the peer")],
+)
+def test_an_older_release_does_not_look_at_x_real_ip(data, real_ip, blocked, source):
+    data["real_ip"] = real_ip
+    told = diagnose(data, BOTH, "Orbit")
+    assert (told["blocked"], told["address_from"]) == (blocked, source)
+    assert ("depends on the release" in told["sentence"]) is (real_ip is None)
+
+
+def test_where_both_rules_agree_nothing_depends_on_the_release(data):
+    data["real_ip"] = None
+    told = diagnose(data, dict(BOTH, address="10.2.2.2"), "Orbit")
+    assert not told["blocked"] and "depends" not in told["sentence"]
+
+
+def test_two_halves_are_everybody():
+    with pytest.raises(BadOption, match="everybody"):
+        rule.parse_entries(["0.0.0.0/1", "128.0.0.0/1"])
+    with pytest.raises(BadOption, match="everybody"):
+        rule.with_entries("0.0.0.0/1, garbage", ["128.0.0.0/1"])
+    assert rule.parse_entries(["0.0.0.0/1", "8000::/1"]) == ["0.0.0.0/1", "8000::/1"]
+    assert rule.with_entries("0.0.0.0/0", ["2001:db8::1"]) == "0.0.0.0/0, 2001:db8::1"  # that was everybody before

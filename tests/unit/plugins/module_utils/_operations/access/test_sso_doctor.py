@@ -58,6 +58,7 @@ def test_nothing_in_the_way():
         ({"owners": []}, ["no_owner"], []),
         ({"owners": [dict(OWNER, hash="none")]}, ["no_password"], ["Entra ID"]),
         ({"owners": [dict(OWNER, hash="damaged")]}, ["no_password"], ["Entra ID"]),
+        ({"owners": [dict(OWNER, hash="unknown")]}, ["no_password"], ["Entra ID"]),
         ({"owners": [dict(OWNER, active=False)]}, ["user_disabled"], ["Entra ID"]),
         ({"owners": [dict(OWNER, scim=True)]}, ["scim_managed"], ["Entra ID"]),
         ({"owners": [dict(OWNER, email="A@example.com")]}, ["address_not_lower_case"], ["Entra ID"]),

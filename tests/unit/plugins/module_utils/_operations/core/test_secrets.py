@@ -32,3 +32,13 @@ def test_passwords_in_urls_go_without_being_known():
 
 def test_a_secret_that_contains_another_is_masked_whole():
     assert masker(secret_values({"A_SECRET": "abcdefgh", "B_SECRET": "abcdefghijkl"}))("abcdefghijkl") == MASK
+
+
+def test_switches_and_small_numbers_are_no_secrets():
+    environment = {
+        "ENABLE_PASSWORD_AUTH": "true",
+        "TOKEN_LIFETIME": "3600",
+        "SECRET_MODE": "Required",
+        "A_TOKEN": "truely",
+    }
+    assert secret_values(environment) == ["truely"]

@@ -85,3 +85,19 @@ def test_a_host_that_is_allowed(allowed, host):
 def test_the_address_is_told_in_the_way_of_every_release():
     assert ask.from_address("192.0.2.1") == {"X-Real-IP": "192.0.2.1", "X-Forwarded-For": "192.0.2.1"}
     assert ask.from_address(None) == {}
+
+
+@pytest.mark.parametrize(
+    ("verdict", "active", "usable", "code"),
+    [
+        (None, True, True, None),
+        (None, False, True, "INACTIVE"),
+        (None, True, False, "NO_PASSWORD"),
+        (None, False, False, "INACTIVE"),
+        ("IP_RESTRICTED", False, False, "IP_RESTRICTED"),  # the policies are asked first
+    ],
+)
+def test_what_the_login_refuses_is_refused(verdict, active, usable, code):
+    given = {"granted": verdict is None, "code": verdict, "said": "", "address": "192.0.2.1"}
+    found = ask.sign_in(given, active=active, usable=usable)
+    assert (found["granted"], found["code"], found["address"]) == (code is None, code, "192.0.2.1")
