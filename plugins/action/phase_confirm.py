@@ -5,11 +5,14 @@
 
 What is said has to be seen even if the run is killed a moment later. The module waits in slices, so that a run that is
 cut off leaves nothing behind for long, a connection that breaks can come back, and terminal and host are both heard.
+Ansible runs this in a worker, which would go on waiting after a kill -9 of its parent; so it ends with its parent.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
+import threading
 import time
 from typing import Any
 
@@ -17,7 +20,7 @@ from ansible.errors import AnsibleConnectionFailure, AnsiblePromptInterrupt, Ans
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
-SLICE = 15  # seconds
+SLICE = 5  # seconds; for so long the module may outlive a run that was killed
 TYPING = 30  # seconds that a question stays before it is shown again
 TOLD = 300  # seconds between two lines where nobody can type
 PATIENCE = 120  # seconds that a lost host gets to come back
@@ -28,6 +31,18 @@ display = Display()
 
 def remaining(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds >= 120 else f"{seconds:.0f} s"
+
+
+def end_with_parent(ended: threading.Event, poll: float = 1) -> None:
+    """End this process once its parent is gone: nobody is left to do what the answer says."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while not ended.wait(poll):
+            if os.getppid() != parent:
+                os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def tell(line: str) -> None:
@@ -53,7 +68,12 @@ class ActionModule(ActionBase):
         for line in self._task.args.get("text") or []:
             tell(str(line))
         if self._task.args.get("answer", "keep") == "ask" and not self._task.check_mode:
-            result.update(self._wait())
+            ended = threading.Event()
+            end_with_parent(ended)
+            try:
+                result.update(self._wait())
+            finally:
+                ended.set()
         else:
             result.update(self._module())
         return result
@@ -63,6 +83,8 @@ class ActionModule(ActionBase):
         return found
 
     def _wait(self) -> dict[str, Any]:
+        if self._task.args.get("look") is not None:
+            return {**self._patient(), "changed": False}
         found = self._patient(look=0)
         terminal, typed, told = True, b"", time.monotonic() - TOLD
         while not found.get("failed") and not found.get("answer"):
@@ -108,8 +130,7 @@ class ActionModule(ActionBase):
     def _prompt(self, left: float) -> bytes:
         """What was typed, after Enter or TYPING seconds. Ctrl-C and missing terminals are Ansible's own exceptions."""
         question = (
-            f"{self._name()} type keep to keep what was changed, back to put it back now; it is put back in "
-            f"{remaining(left)}: "
+            f"{self._name()} type keep to keep the change, back to undo it now; it is undone in {remaining(left)}: "
         )
         typed: bytes = display.prompt_until(question, seconds=max(1, min(TYPING, int(left))))
         return typed

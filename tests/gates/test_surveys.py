@@ -30,15 +30,13 @@ NOT_ASKED = {
     LOG + "archive_dest",  # nor is where the archive is
 }
 NO_DEFAULT = ("purge_logs", "reclaim_space")  # whose variables are set in the inventory
-NEEDED = {"phase_upgrade_version", "phase_recover_organisation", "phase_recover_address"}
+NEEDED = {"phase_upgrade_version"}
 NOT_EMPTY = {"phase_recover_confirm_within", "phase_recover_timeout", "phase_recover_stuck_after"}
 ROLES = {
     "purge_logs": ("log_retention", "main"),
     "reclaim_space": ("log_retention", "reclaim"),
     "upgrade": ("upgrade", "main"),
-    "recover_network_lockout": ("recover", "main"),
-    "recover_sso_lockout": ("recover", "main"),
-    "recover_migration": ("recover", "main"),
+    "recover": ("recover", "main"),
 }
 SURVEYS = sorted((ROOT / "playbooks" / "files").glob("survey_*.json"))
 TYPES = {"str": "text", "path": "text", "int": "integer", "bool": "multiplechoice", "list": "multiselect"}

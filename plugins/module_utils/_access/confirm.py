@@ -1,11 +1,12 @@
 # SPDX-FileCopyrightText: 2026 The phase.console authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A question that a run asks and another may answer: shall what was changed be kept?
+"""A question that a run asks and another run may answer: is a change to be kept?
 
-Beside ``PATH``, which says how to put it back, stands ``PATH.waiting`` for as long as the question is open, with the
-time it is open until (JSON ``until``, seconds since 1970). An answer renames it to ``PATH.kept`` or ``PATH.put_back``,
-the end of the time to ``PATH.expired``. Only one can rename a file, so there is one answer, whoever gives it.
+Beside ``PATH``, which holds what undoes the change, ``PATH.waiting`` is there while the question is open, with the end
+of its time (JSON ``until``, seconds since 1970). It is opened before the change, so the time counts from then on. An
+answer renames it to ``PATH.kept`` or ``PATH.put_back``, the end of the time to ``PATH.expired``. A file can be renamed
+once only, so there is one answer, whoever gives it.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ KEPT, PUT_BACK, EXPIRED = "kept", "put_back", "expired"
 ANSWERS = {"keep": KEPT, "put_back": PUT_BACK}
 POLL = 0.5  # seconds between two looks
 WORDS = {
-    KEPT: "What was changed is kept",
-    PUT_BACK: "It was to be put back at once",
-    EXPIRED: "The time was up, so it was put back",
+    KEPT: "The change is kept",
+    PUT_BACK: "The change was to be undone",
+    EXPIRED: "The time was up, so the change was undone",
 }
 
 
@@ -40,6 +41,12 @@ SPEC = ArgumentSpec(
     },
     target=False,
 )
+
+
+class QuestionFailed(PhaseError):
+    """The question could not be written down; nothing may be changed then."""
+
+    kind = "question_failed"
 
 
 class NothingWaits(PhaseError):
@@ -73,6 +80,17 @@ def open_until(path: str) -> Optional[float]:
         return None
 
 
+def _open(path: str, until: float) -> None:
+    try:
+        os.makedirs(os.path.dirname(path) or ".", mode=0o700, exist_ok=True)
+        write_private(path + WAITING, json.dumps({"until": until}).encode() + b"\n")
+    except OSError as error:
+        raise QuestionFailed(
+            "%s%s cannot be written: %s." % (path, WAITING, error.strerror or error),
+            "Nothing was changed. Name a folder that this user may write to (phase_recover_dir), or add --become.",
+        ) from error
+
+
 def ask(
     path: str, within: float, look: Optional[float], clock: Callable[[], float], sleep: Callable[[float], None]
 ) -> Dict[str, Any]:
@@ -82,7 +100,7 @@ def ask(
     """
     started = clock()
     if answer_of(path) is None and not os.path.exists(path + WAITING):
-        write_private(path + WAITING, json.dumps({"until": started + within}).encode() + b"\n")
+        _open(path, started + within)
     while True:
         answer = answer_of(path)
         if answer is not None:
@@ -102,25 +120,25 @@ def ask(
 def give(path: str, answer: str, check: bool, now: float) -> Dict[str, Any]:
     """Answer the question with KEPT or PUT_BACK. Raises NothingWaits, AnsweredOtherwise.
 
-    A run that lives ends its question at the time: one that is open longer, at ``now``, is that of a run that has died.
+    A living run ends its question in time: one that is open at ``now``, after its end, is that of a run that has died.
     """
     until = open_until(path)
     if answer == KEPT and until is not None and until <= now:
         raise NothingWaits(
-            "The time to keep it was up, and no run waits any more: %s was not put back." % path,
-            "To put it back, give that path as phase_recover_restore. To keep it, do nothing.",
+            "The time to keep it was up, and no run waits any more. What %s would undo is still there." % path,
+            "To undo it, give that path as phase_recover_restore. To keep it, do nothing.",
         )
     changed = os.path.exists(path + WAITING) if check else settle(path, answer)
     before = answer if changed else answer_of(path)
     if before is None:
         raise NothingWaits(
-            "No run asks whether to keep what %s would put back." % path,
+            "No run asks whether to keep what %s would undo." % path,
             "Give the path that the waiting run has printed, on the host it works on.",
         )
     if (before == KEPT) != (answer == KEPT):
         raise AnsweredOtherwise(
             "That question has its answer. %s." % WORDS[before],
-            "To put it back all the same, give that path as phase_recover_restore."
+            "To undo it all the same, give that path as phase_recover_restore."
             if before == KEPT
             else "Run the recovery again.",
         )

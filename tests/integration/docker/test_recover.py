@@ -24,7 +24,7 @@ def instance(module_compose_instance: Callable[..., Any]) -> Any:
 
 @pytest.fixture
 def recover(ansible: Ansible, instance: Any, tmp_path: Path) -> Callable[..., Any]:
-    def run(playbook: str, *, fails: bool = False, check: bool = False, **more: Any) -> Any:
+    def run(*, fails: bool = False, check: bool = False, **more: Any) -> Any:
         variables = {
             "phase_hosts": "localhost",
             "phase_target": target(instance),
@@ -34,7 +34,7 @@ def recover(ansible: Ansible, instance: Any, tmp_path: Path) -> Callable[..., An
             **more,
         }
         environ = instance.engine.variables()
-        return ansible.playbook(playbook, variables, expect_failure=fails, check=check, environ=environ)
+        return ansible.playbook("recover", variables, expect_failure=fails, check=check, environ=environ)
 
     return run
 
@@ -52,11 +52,11 @@ def test_an_owner_whom_a_policy_keeps_out(instance: Any, recover: Callable[..., 
     lockouts.by_policy(instance)
     before = lockouts.policies(instance)
     assert lockouts.enter(instance.url) == "IP_RESTRICTED"
-    done = recover("recover_network_lockout", phase_recover_address=gateway(instance))
+    done = recover(phase_recover_address=gateway(instance))
     assert outcome(done) == "kept" and lockouts.enter(instance.url) == "in"
-    again = recover("recover_network_lockout", phase_recover_address=gateway(instance))
+    again = recover(phase_recover_address=gateway(instance))
     assert (again.changed, outcome(again)) == (0, "nothing")
-    recover("recover_network_lockout", phase_recover_restore=done.custom["phase_recover"]["restore"])
+    recover(phase_recover_restore=done.custom["phase_recover"]["restore"])
     assert lockouts.policies(instance) == before and lockouts.enter(instance.url) == "IP_RESTRICTED"
     instance.sql("delete from api_networkaccesspolicy")
 
@@ -65,9 +65,9 @@ def test_an_owner_whom_single_sign_on_keeps_out(instance: Any, recover: Callable
     lockouts.by_sso(instance)
     instance.docker("exec", "phase-redis", "redis-cli", "flushall")  # what it has kept of the time before
     assert lockouts.enter(instance.url) == "SSO_REQUIRED"
-    late = recover("recover_sso_lockout", fails=True, phase_recover_confirmed=False, phase_recover_confirm_within="1s")
+    late = recover(fails=True, phase_recover_confirmed=False, phase_recover_confirm_within="1s")
     assert outcome(late) == "expired" and lockouts.enter(instance.url) == "SSO_REQUIRED"
-    assert outcome(recover("recover_sso_lockout")) == "kept" and lockouts.enter(instance.url) == "in"
+    assert outcome(recover()) == "kept" and lockouts.enter(instance.url) == "in"
 
 
 def test_a_run_that_is_killed_is_undone_by_the_command_it_has_printed(
@@ -82,7 +82,7 @@ def test_a_run_that_is_killed_is_undone_by_the_command_it_has_printed(
         "phase_recover_dir": str(tmp_path / "recover"),
     }
     by_hand = lockouts.ByHand(ansible, variables, tmp_path, environ)
-    run = by_hand("recover_network_lockout")
+    run = by_hand("recover")
     run.wait_for_output("waiting for an answer")
     run.kill(everything=True)
     by_hand.stop()
@@ -110,8 +110,12 @@ def test_a_migrations_container_that_was_killed(instance: Any, recover: Callable
     with database.snapshot():
         instance.docker("start", "phase-migrations")
         eventually(database.building)
-        refused = recover("recover_migration", fails=True)
-        assert INDEX in refused.message and "the test" in refused.message and "let it finish" in refused.message
+        refused = recover(fails=True, phase_recover_organisation="")
+        assert (
+            INDEX in refused.message
+            and "the test" in refused.message
+            and refused.message.startswith("Let the migration finish")
+        )
         assert migrations(instance)["Running"] and refused.changed == 0
         instance.docker("kill", "phase-migrations")
         # PostgreSQL itself notices only when it next speaks to the client, which is after the snapshot.
@@ -122,17 +126,17 @@ def test_a_migrations_container_that_was_killed(instance: Any, recover: Callable
     instance.compose("up", "--detach", "--no-build", "--pull", "never", check=False)
     assert migrations(instance)["ExitCode"] == 1 and instance.status()["backend"].startswith("created")
 
-    checked = recover("recover_migration", check=True)
+    checked = recover(check=True, phase_recover_organisation="")
     told = " ".join(checked.custom["phase_recover"]["found"])
     assert outcome(checked) == "check" and f"INVALID index {INDEX}" in told and "Not started: backend" in told
     assert database.index_state(INDEX) == {INDEX: False}
 
-    done = recover("recover_migration")
+    done = recover(phase_recover_organisation="")
     assert outcome(done) == "recovered" and database.index_state(INDEX) == {INDEX: True}
     assert {"backend", "worker"} <= set(done.custom["phase_recover"]["started"])
     instance.restart("nginx")  # it looks up the backend's address only when it starts
     instance.wait_ready()
-    assert recover("recover_migration").changed == 0
+    assert recover(phase_recover_organisation="").changed == 0
 
 
 def test_a_migrations_container_that_lost_redis(instance: Any, recover: Callable[..., Any]) -> None:
@@ -146,11 +150,11 @@ def test_a_migrations_container_that_lost_redis(instance: Any, recover: Callable
     instance.docker("start", "phase-redis")
     instance.compose("rm", "--stop", "--force", "worker")
     instance.compose("create", "--no-build", "--pull", "never", "worker")
-    done = recover("recover_migration")
+    done = recover(phase_recover_organisation="")
     told = " ".join(done.custom["phase_recover"]["found"])
     assert outcome(done) == "recovered" and "Every migration is applied" in told, told
     assert done.custom["phase_recover"]["started"] == ["worker"] and migrations(instance)["ExitCode"] == 1
-    assert recover("recover_migration").changed == 0
+    assert recover(phase_recover_organisation="").changed == 0
 
 
 def test_a_migrations_container_that_waits_for_a_lock(
@@ -174,6 +178,6 @@ def test_a_migrations_container_that_waits_for_a_lock(
         assert cleared["changed"] and not migrations(instance)["Running"]
         assert database.sql(waits)[0][0] == 0
     blocker.close()
-    done = recover("recover_migration")
+    done = recover(phase_recover_organisation="")
     told = " ".join(done.custom["phase_recover"]["found"])
     assert (outcome(done), done.changed) == ("nothing", 0) and "Every migration is applied" in told

@@ -54,7 +54,7 @@ def test_a_recovery_that_nobody_confirms(core: Any, local_instance: Any, tmp_pat
         "phase_recover_dir": str(tmp_path / "recover"),
         "phase_recover_confirm_within": "1s",
     }
-    result = ansible.playbook("recover_network_lockout", variables, environ=environ, expect_failure=True)
+    result = ansible.playbook("recover", variables, environ=environ, expect_failure=True)
     assert result.custom["phase_recover"]["outcome"] == "expired", result.stdout
     assert lockouts.HOME in str(result.custom["phase_recover"]["text"])
     assert lockouts.policies(instance) == before

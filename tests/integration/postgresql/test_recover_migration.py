@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The phase.console authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""recover_migration on a database that an interrupted index build has wedged."""
+"""recover on a database that an interrupted index build has wedged."""
 
 from __future__ import annotations
 
@@ -39,17 +39,17 @@ def test_a_wedged_migration_is_shown_repaired_and_done(ansible: Ansible, fork: F
     variables = {
         "phase_hosts": "localhost",
         "phase_target": fork.options(),
-        **answers("recover_migration", phase_recover_image=str(fork.instance.release(LAST))),
+        **answers("recover", phase_recover_image=str(fork.instance.release(LAST))),
     }
-    checked = ansible.playbook("recover_migration", variables, check=True)
+    checked = ansible.playbook("recover", variables, check=True)
     told = " ".join(checked.custom["phase_recover"]["found"])
     assert f"INVALID index {BUILDS[1]}" in told and f"valid index {BUILDS[0]}" in told and "api.0112" in told
     assert checked.custom["phase_recover"]["outcome"] == "check" and fork.catalog() == before
 
-    done = ansible.playbook("recover_migration", variables).custom["phase_recover"]
+    done = ansible.playbook("recover", variables).custom["phase_recover"]
     assert done["outcome"] == "recovered"
     assert [item["index"] for item in done["repaired_indexes"]] == list(BUILDS[:2])
     assert fork.index_state(*BUILDS) == dict.fromkeys(BUILDS, True)
 
-    again = ansible.playbook("recover_migration", variables)
+    again = ansible.playbook("recover", variables)
     assert (again.changed, again.custom["phase_recover"]["outcome"]) == (0, "nothing")

@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 from ansible_collections.phase.console.plugins.lookup import rerun
 
-PLAY = ["ansible-playbook", "phase.console.recover_network_lockout"]
+PLAY = ["ansible-playbook", "phase.console.recover"]
 
 
 def again(*arguments, folder="/srv"):

@@ -58,7 +58,7 @@ def test_looking_in_between_leaves_the_end_where_it_is(path):
 
 def test_who_is_too_late_is_told(path):
     ask(path, Clock())
-    with pytest.raises(_confirm.AnsweredOtherwise, match="put back"):
+    with pytest.raises(_confirm.AnsweredOtherwise, match="was undone"):
         _confirm.give(path, "kept", False, 1001.0)
 
 
@@ -78,7 +78,7 @@ def test_what_was_put_back_anyway_can_be_put_back(path):
 @pytest.mark.parametrize("check", [True, False])
 def test_a_run_that_died_keeps_nothing_after_its_time(path, check):
     ask(path, Clock(), look=0)
-    with pytest.raises(_confirm.NothingWaits, match="was not put back"):
+    with pytest.raises(_confirm.NothingWaits, match="is still there"):
         _confirm.give(path, "kept", check, 1060.0)
     assert _confirm.give(path, "put_back", check, 1060.0)["changed"]
 
