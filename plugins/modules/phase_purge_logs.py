@@ -157,7 +157,7 @@ options:
         type: str
         default: 2s
       wal_rate:
-        description: How much WAL the server may write in a second, in bytes or as C(50MB). V(0) is no limit.
+        description: How much WAL the server may write in a second, in bytes or as C(50MB), C(50MiB). V(0) is no limit.
         type: str
         default: '0'
       writer_latency:

@@ -81,8 +81,8 @@ options:
   free_space:
     description:
       - How much disk is free for PostgreSQL, such as V(50GB), where that cannot be seen, as with a managed database.
-        Without that, what writes a copy is refused there.
-    type: bytes
+        Without that, what writes a copy is refused there. KB, MB and GB are powers of 1000, KiB, MiB and GiB of 1024.
+    type: str
   force:
     description: Carry the mode out even where nothing calls for it. Not for V(auto).
     type: bool

@@ -15,7 +15,8 @@ from .._errors import BadOption, NotSupported
 APPLICATION = ("docker", "compose", "kubernetes", "local")  # deployments in which the application can be reached
 EVERYWHERE = APPLICATION + ("database",)
 
-_UNITS = {"": 1, "ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_BYTES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
+_SECONDS = {"": 1, "ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def duration(name: str, value: Any) -> float:
@@ -23,7 +24,15 @@ def duration(name: str, value: Any) -> float:
     match = re.match(r"^\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|)\s*$", str(value))
     if not match:
         raise BadOption("%s is not a duration: %s" % (name, value), "Write seconds or a number with ms, s, m, h or d.")
-    return float(match.group(1)) * _UNITS[match.group(2)]
+    return float(match.group(1)) * _SECONDS[match.group(2)]
+
+
+def size(name: str, value: Any) -> int:
+    """Bytes from ``5000000``, ``50MB``, ``2 GiB``: KB is 1000 bytes and KiB 1024; 0 is no limit."""
+    match = re.match(r"^\s*(\d+(?:\.\d+)?)\s*([kmgt]i?|)b?(?:/s)?\s*$", str(value).lower())
+    if not match:
+        raise BadOption("%s is not a size: %s" % (name, value), "Write bytes or a number with KB, MB, GB or GiB.")
+    return int(float(match.group(1)) * _BYTES[match.group(2)])
 
 
 @dataclass

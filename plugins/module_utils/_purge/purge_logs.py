@@ -10,7 +10,7 @@ import re
 import socket
 from typing import Any, Dict, List, Mapping, Optional, Tuple, cast
 
-from .._call.argspec import ArgumentSpec, duration, timeouts
+from .._call.argspec import ArgumentSpec, duration, size, timeouts
 from .._call.module import Call
 from .._errors import BadOption, PhaseError
 from .._operations.core.words import people_bytes
@@ -37,7 +37,6 @@ Facts = Dict[str, Any]
 
 MOST_DAYS = 36500
 TRANSACTION_TIME = 0.25  # seconds that a deleting transaction should take; the number of rows follows from it
-_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
 
 THROTTLE = {
     "replica_lag": {"default": "30s"},
@@ -69,14 +68,6 @@ SPEC = ArgumentSpec(
 
 
 # Options
-
-
-def size(name: str, value: Any) -> int:
-    """Bytes from ``5000000``, ``50MB``, ``2 GiB``; 0 is no limit."""
-    match = re.match(r"^\s*(\d+(?:\.\d+)?)\s*([kmgt]i?|)b?(?:/s)?\s*$", str(value).lower())
-    if not match:
-        raise BadOption("%s is not a size: %s" % (name, value), "Write bytes or a number with KB, MB, GB or GiB.")
-    return int(float(match.group(1)) * _UNITS[match.group(2)])
 
 
 def retain_of(params: Mapping[str, Any]) -> Dict[str, int]:

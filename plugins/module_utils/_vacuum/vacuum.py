@@ -9,7 +9,7 @@ import os
 import socket
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
-from .._call.argspec import ArgumentSpec, duration
+from .._call.argspec import ArgumentSpec, duration, size
 from .._call.module import Call
 from .._errors import BadOption, LockHeld, PhaseError
 from .._operations.core.words import people_bytes
@@ -43,7 +43,7 @@ SPEC = ArgumentSpec(
         "max_lock_wait": {"default": "1m"},
         "max_duration": {"default": "0"},
         "confirm_full": {"type": "bool", "default": False},
-        "free_space": {"type": "bytes"},
+        "free_space": {},
         "force": {"type": "bool", "default": False},
     }
 )
@@ -82,8 +82,9 @@ def request_of(params: Mapping[str, Any]) -> Facts:
 
 def run(call: Call) -> Facts:
     request = request_of(call.params)
+    given = call.params["free_space"]
+    free = None if given is None else size("free_space", given)
     seen, recovered = look(call, request)
-    free = call.params["free_space"]
     if free is None:
         free = seen["free_bytes"] if seen["free_bytes"] is not None else call.target.free_disk()
     if request["mode"] in ("auto", "repack") and seen["server"]["pg_repack"] and seen["server"]["superuser"]:

@@ -10,6 +10,7 @@ from ansible_collections.phase.console.plugins.module_utils._call.argspec import
     database_settings,
     docker_spec,
     duration,
+    size,
     target_spec,
     timeouts,
 )
@@ -116,3 +117,17 @@ def test_the_engine_is_found_as_by_the_docker_command(monkeypatch):
     lone = ArgumentSpecValidator({"docker": docker_spec()})
     monkeypatch.delenv("DOCKER_CERT_PATH")
     assert "client_key" in lone.validate({"docker": {"client_cert": "/c"}}).error_messages[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "bytes_"),
+    [("0", 0), ("5000000", 5_000_000), ("50MB", 50_000_000), ("2 GiB", 2**31), ("40mb/s", 40_000_000)],
+)
+def test_sizes(text, bytes_):
+    assert size("free_space", text) == bytes_
+
+
+@pytest.mark.parametrize("text", ["", "much", "-5", "5 PB"])
+def test_what_is_no_size(text):
+    with pytest.raises(BadOption):
+        size("free_space", text)

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from ansible_collections.phase.console.plugins.module_utils._errors import BadOption, Cancelled
+from ansible_collections.phase.console.plugins.module_utils._errors import Cancelled
 from ansible_collections.phase.console.plugins.module_utils._operations.core.api import Context
 from ansible_collections.phase.console.plugins.module_utils._operations.core.sessions import Blocker
 from ansible_collections.phase.console.plugins.module_utils._operations.core.waiting import scaled
@@ -43,7 +43,6 @@ from ansible_collections.phase.console.plugins.module_utils._operations.purge.st
 )
 from ansible_collections.phase.console.plugins.module_utils._operations.purge.surroundings import snapshots
 from ansible_collections.phase.console.plugins.module_utils._operations.purge.throttle import Control
-from ansible_collections.phase.console.plugins.module_utils._purge.purge_logs import size
 
 CUTOFF = "2026-01-01T00:00:00.000000+00:00"
 ENVIRONMENTS = [{"id": "e1", "organisation_id": "o1"}, {"id": "e2", "organisation_id": "o2"}]
@@ -304,17 +303,3 @@ def test_a_cancelled_run_goes_no_further():
 
 
 # Sizes
-
-
-@pytest.mark.parametrize(
-    ("text", "bytes_"),
-    [("0", 0), ("5000000", 5_000_000), ("50MB", 50_000_000), ("2 GiB", 2**31), ("40mb/s", 40_000_000)],
-)
-def test_sizes(text, bytes_):
-    assert size("wal_rate", text) == bytes_
-
-
-@pytest.mark.parametrize("text", ["", "much", "-5", "5 PB"])
-def test_what_is_no_size(text):
-    with pytest.raises(BadOption):
-        size("wal_rate", text)
