@@ -27,6 +27,7 @@ NAMED = {
     "compose": {"project_name": "phase"},
     "database": {"login_host": "192.0.2.1"},
     "docker": {},
+    "kubernetes": {"namespace": "phase", "kubernetes": {"context": "nowhere"}},
 }
 GIVEN = {"dest": "/nonexistent/", "name": "phase-worker", "image": "phasehq/backend:v1"}
 

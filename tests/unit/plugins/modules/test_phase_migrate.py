@@ -25,7 +25,7 @@ def test_a_database_alone_is_refused_in_words(capsys):
     assert result["error"]["kind"] == "not_supported"
     assert (
         result["msg"]
-        == "This module does not work with deployment=database, but with docker, compose, local. "
+        == "This module does not work with deployment=database, but with docker, compose, kubernetes, local. "
         + (result["error"]["next_step"])
     )
 

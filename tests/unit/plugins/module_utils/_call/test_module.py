@@ -11,7 +11,13 @@ from ansible_collections.phase.console.plugins.module_utils._call.module import 
 from ansible_collections.phase.console.plugins.module_utils._errors import LibraryMissing
 from ansible_collections.phase.console.plugins.module_utils._target.engine import engine_errors, make_client
 
-ENVIRONMENT = {"DATABASE_NAME": "phase", "DATABASE_PASSWORD": "correct horse", "DATABASE_PORT": 5432, "A_TOKEN": "5432"}
+ENVIRONMENT = {
+    "DATABASE_NAME": "phase",
+    "DATABASE_PASSWORD": "correct horse",
+    "DATABASE_PORT": 5432,
+    "A_LABEL": "open sesame",
+    "A_TOKEN": "open sesame",
+}
 
 
 @pytest.mark.parametrize(
@@ -19,8 +25,8 @@ ENVIRONMENT = {"DATABASE_NAME": "phase", "DATABASE_PASSWORD": "correct horse", "
     [
         ({}, set()),
         ({"environment": None}, set()),
-        ({"environment": ENVIRONMENT}, {"phase"}),  # the port is a token's value as well, so it stays hidden
-        ({"environment": ENVIRONMENT, "login_password": "phase"}, set()),
+        ({"environment": ENVIRONMENT}, {"phase", "5432"}),  # the label is a token's value as well, so it stays hidden
+        ({"environment": ENVIRONMENT, "login_password": "phase"}, {"5432"}),
     ],
 )
 def test_only_names_that_sound_secret_hide_their_values(params, plain):
