@@ -11,20 +11,20 @@ author: The phase.console authors (@phase-console)
 version_added: 0.1.0
 short_description: Ask whether to keep a change, or answer a run that asks
 description:
-  - A recovery that nobody confirms is put back. With O(answer=ask), a run waits until somebody answers or the time is
-    up.
+  - A recovery that is not confirmed is undone. With O(answer=ask), a run waits until there is an answer or the time is
+    up. The time counts from the first call, which role P(phase.console.recover#role) makes before the change.
   - The answer comes from the terminal of that run, where it has one, or from this module in another run, such as a
     second job of AWX, with O(answer=keep) or O(answer=put_back).
   - The question is a file beside O(path) on the managed host, C(PATH.waiting), and answering renames it to C(PATH.kept)
     or C(PATH.put_back). So C(mv) on that host answers as well.
-  - It puts nothing back itself. Role P(phase.console.recover#role) does, going by RV(answer).
+  - It undoes nothing itself. The role does, going by RV(answer).
 extends_documentation_fragment:
   - phase.console.attributes
 attributes:
   check_mode:
     support: full
     details:
-      - It does not wait in check mode.
+      - It does not wait in check mode, and gives no answer.
   diff_mode:
     support: none
     details:

@@ -9,14 +9,14 @@ DOCUMENTATION = r"""
 module: phase_network_policy
 author: The phase.console authors (@phase-console)
 version_added: 0.1.0
-short_description: Tell who is kept out by Phase's network policies, and let them in
+short_description: See who is kept out by Phase's network policies, and let them in
 description:
   - Shows the network policies of every organisation, says who is blocked by which one and why, and names the smallest
     change that lets them in.
   - Adds an address to the policies that keep it out, or switches policies off, and puts everything back from the
     snapshot that it writes first.
-  - A change is one transaction. It sets the time of update as Phase does, empties the policy's I(updated by), since
-    none of Phase's members made it, and adds rows to the audit log that Phase's console shows, as an emergency change
+  - A change is one transaction. It sets the time of update as Phase does and empties the policy's I(updated by), since
+    none of Phase's members made it. It adds rows to the audit log that Phase's console shows, as an emergency change
     with its reason. Phase reads policies on every request, so it takes effect at once.
   - Network policies came with Phase v2.41.0, the audit log with v2.69.0. On an older release O(state=info) says that
     there are no policies, and the other states fail.
@@ -34,7 +34,7 @@ attributes:
 options:
   state:
     description:
-      - V(info) only tells.
+      - V(info) changes nothing.
       - V(allowed) lets the addresses of O(allow) in by adding them to policies. With O(policies), to each of those that
         does not cover them; else, with O(diagnose.account), to the one policy in force for that account that lets the
         fewest others in; else, in every organisation in scope where global policies are enforced, to the oldest of

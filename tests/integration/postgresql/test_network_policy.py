@@ -185,7 +185,7 @@ def test_who_is_locked_out_is_told_let_in_and_put_back(
 def test_the_commands_of_the_page_work(ansible: Ansible, instance: LocalInstance, tmp_path: Path) -> None:
     """Each line as it stands there, but for whom and where."""
     add_policy(instance, "Office", "10.0.0.0/8")
-    attach(instance, add_policy(instance, "Contractors", "10.0.0.0/8", is_global=False))
+    attach(instance, add_policy(instance, "Contractors", "10.0.0.0/8, 198.51.100.0/24", is_global=False))
     lines = re.findall(r"^ansible .*", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
     where = {"DATABASE_URL": instance.database_url, "XDG_STATE_HOME": str(tmp_path)}
     changed = []
