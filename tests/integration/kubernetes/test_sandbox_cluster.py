@@ -58,8 +58,9 @@ print(json.dumps(found))
 
 
 def test_this_machine_reaches_backend_and_database(phase: ClusterInstance) -> None:
-    assert fetch(secret_url(phase.url), {"Authorization": service_account()}, 5) == ""
     assert phase.sql("select count(*) from api_secretevent") == [(200,)]
+    assert fetch(secret_url(phase.url), {"Authorization": service_account()}, 5) == ""
+    assert phase.sql("select count(*) from api_secretevent") == [(201,)]
 
 
 def test_exec_has_input_streams_and_exit_code(phase: ClusterInstance) -> None:

@@ -22,7 +22,7 @@ import time
 from pathlib import Path
 
 from ._api import Api
-from ._settings import PAUSE, STARTED_FIRST, Network, commands, images_folder
+from ._settings import PAUSE, SHORT, STARTED_FIRST, Network, commands, images_folder
 
 PATIENCE = 60.0
 AGAIN = 1.0  # seconds between the end of a component and its next start
@@ -48,7 +48,7 @@ def prepare_mounts(run: Path) -> None:
             for path in (upper, work):
                 Path(path).mkdir(parents=True)
             mount("overlay", f"/{folder}", "-o", f"lowerdir=/{folder},upperdir={upper},workdir={work}")
-        for handle, folder in zip(handles, kept):
+        for handle, folder in zip([*handles, handles[0]], [*kept, SHORT]):
             folder.mkdir(parents=True, exist_ok=True)
             source = f"/proc/self/fd/{handle}"
             subprocess.run(["mount", "--no-canonicalize", "--bind", source, str(folder)], check=True, pass_fds=[handle])

@@ -15,6 +15,8 @@ from typing import Any
 from .. import engine
 
 PAUSE = "docker.io/phase-console-sandbox/pause:1"
+SHORT = Path("/run/node")
+"""The node's folder once more, inside: the kubelet's sockets are below it, and their paths may have 108 characters."""
 DAYS = "30"  # that a kept cluster lasts
 
 # Candidates for the 10.x.0.0/16 of which host, node, pods and Services get parts.
@@ -264,7 +266,7 @@ def commands(run: Path, network: Network) -> dict[str, list[str]]:
         "kubelet": [
             as_admin,
             f"--config={run}/etc/kubelet.json",
-            f"--root-dir={run}/kubelet",
+            f"--root-dir={SHORT}/kubelet",
             f"--cert-dir={run}/tmp",
             "--hostname-override=node",
             f"--node-ip={network.node}",
