@@ -316,7 +316,7 @@ def migrations(job: Facts, plan: Optional[Facts], wanted: Facts) -> Found:
     ]
     if plan:
         said += list(plan["summary"])
-    else:
+    elif state in ("blocked", "stuck"):
         said.append("The pending migrations cannot be read before the container is ended.")
     if waiting:
         said.append("Not started: %s." % ", ".join(waiting))

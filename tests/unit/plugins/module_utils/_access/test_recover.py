@@ -242,6 +242,9 @@ def test_what_was_found_of_migrations():
     assert "An interrupted run left INVALID index i on t, of api.1." in seen["found"]
     working = recover.recover(dict(given, job=job("working")), "migrations")
     assert working["working"] and working["todo"].startswith("Let the migration finish")
+    unread = recover.recover(dict(given, plan=None, job=job("working")), "migrations")
+    assert unread["found"] == ["The job."]
+    assert "cannot be read" in recover.recover(dict(given, plan=None, job=job("stuck")), "migrations")["found"][-1]
 
 
 def test_what_was_mended():
