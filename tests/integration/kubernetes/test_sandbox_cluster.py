@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import time
 import urllib.request
@@ -12,10 +13,11 @@ from typing import Any
 
 import pytest
 from integration.targets import until
+from sandbox import images
 from sandbox.client import Client, fetch, secret_url, service_account
-from sandbox.cluster import KubectlError
+from sandbox.cluster import Cluster, KubectlError, instance
 from sandbox.cluster._chart import Chart, full_name
-from sandbox.cluster.instance import SECRET, ClusterInstance, Variant
+from sandbox.cluster.instance import OWNER, SECRET, ClusterInstance, Variant
 
 BACKEND = "deployment/phase-backend"
 
@@ -241,6 +243,19 @@ def test_a_successful_migration_job_vanishes(phase: ClusterInstance) -> None:
     phase.use("v2.73.2")
     with urllib.request.urlopen(f"{phase.url}/health/", timeout=5) as answer:  # noqa: S310
         assert json.load(answer)["version"] == "v2.73.2"
+
+
+def test_the_instance_of_a_killed_run_is_removed_by_the_next(cluster: Cluster) -> None:
+    alive = instance._process(os.getpid())
+    for name, owner in (("alive", alive), ("ended", alive.replace(f" {os.getpid()} ", " 4194304 "))):
+        metadata = {"name": f"phase-{name}", "labels": {images.LABEL: "instance"}, "annotations": {OWNER: owner}}
+        document = {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
+        cluster.kubectl("create", "--filename=-", stdin=json.dumps(document).encode())
+    instance.remove_orphans(cluster)
+    left = "--output=jsonpath={.metadata.deletionTimestamp}"
+    until(lambda: cluster.kubectl("get", "namespace", "phase-ended", "--ignore-not-found") == "", 60)
+    assert cluster.kubectl("get", "namespace", "phase-alive", left) == ""
+    cluster.kubectl("delete", "namespace", "phase-alive", "--wait=false")
 
 
 def test_an_external_database_an_autoscaler_and_a_budget(cluster_instance) -> None:

@@ -9,6 +9,7 @@ import datetime
 import gzip
 import hashlib
 import json
+import os
 import secrets as tokens
 import shlex
 import socket
@@ -34,6 +35,7 @@ ROLLED = ("backend", "worker", "frontend")
 DATABASE = {"DATABASE_NAME": "phase-db", "DATABASE_USER": "phase-user"}
 MOST_EVENTS = 20_000  # above that a dump takes as long as seeding
 KEPT = 16  # dumps
+OWNER = f"{images.LABEL}/owner"  # an annotation of the namespace: the process that made it
 
 Pod = dict[str, Any]
 
@@ -74,6 +76,7 @@ class ClusterInstance:
         chart = Chart(namespace, release, version, replicas, "", _secrets(), DATABASE, variant)
         instance = cls(directory, cluster, chart)
         cluster.load(needed_images([version]))
+        remove_orphans(cluster)
         try:
             instance._install(events)
         except KubectlError as error:
@@ -108,9 +111,7 @@ class ClusterInstance:
             forward.terminate()
             forward.wait()
         self._forwards.clear()
-        self.kubectl("delete", "namespace", self.namespace, "--ignore-not-found", "--wait=false", namespaced=False)
-        # Without this, each would have half a minute to end in.
-        self.kubectl("delete", "pods", "--all", "--force", "--grace-period=0", "--wait=false", check=False)
+        _delete(self.cluster, self.namespace)
 
     def __enter__(self) -> ClusterInstance:
         return self
@@ -342,8 +343,12 @@ class ClusterInstance:
     # Getting there.
 
     def _make_namespace(self) -> None:
-        labels = {images.LABEL: "instance", "pod-security.kubernetes.io/enforce": "restricted"}
-        namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.namespace, "labels": labels}}
+        metadata = {
+            "name": self.namespace,
+            "labels": {images.LABEL: "instance", "pod-security.kubernetes.io/enforce": "restricted"},
+            "annotations": {OWNER: _process(os.getpid())},
+        }
+        namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
         self.kubectl("create", "--filename=-", stdin=json.dumps(namespace).encode(), namespaced=False)
 
         def account() -> bool:
@@ -383,6 +388,32 @@ class ClusterInstance:
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", local), timeout=1):
                 return
             time.sleep(0.1)
+
+
+def _process(pid: int) -> str:
+    """Machine, id and time of start of a process: no later one has the same. Empty when there is none."""
+    try:
+        started = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19]
+    except OSError:
+        return ""
+    return f"{socket.gethostname()} {pid} {started}"
+
+
+def _delete(cluster: Cluster, namespace: str) -> None:
+    cluster.kubectl("delete", "namespace", namespace, "--ignore-not-found", "--wait=false")
+    # Without this, each pod would have half a minute to end in.
+    now = ["--force", "--grace-period=0", "--wait=false"]
+    cluster.kubectl("delete", "pods", f"--namespace={namespace}", "--all", *now, check=False)
+
+
+def remove_orphans(cluster: Cluster) -> None:
+    """Remove the instances of this machine's runs that were killed."""
+    ours = json.loads(cluster.kubectl("get", "namespaces", f"--selector={images.LABEL}=instance", "--output=json"))
+    for namespace in ours["items"]:
+        owner = namespace["metadata"].get("annotations", {}).get(OWNER, "")
+        machine, _space, rest = owner.partition(" ")
+        if machine == socket.gethostname() and _process(int(rest.split()[0])) != owner:
+            _delete(cluster, namespace["metadata"]["name"])
 
 
 def needed_images(versions: Iterable[str]) -> list[str]:
