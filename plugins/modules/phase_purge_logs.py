@@ -106,14 +106,22 @@ options:
   foreign_key:
     description:
       - PostgreSQL checks for each deleted event whether a tag still refers to it, which takes most of the time.
+      - V(auto) leaves that check out where the role may set C(session_replication_role) (a superuser, as the
+        application's role is with the stock Compose file, or since PostgreSQL 15 by a grant), for the deleting
+        transactions alone. They delete the tags after their events, so that no tag is left without its event. Where
+        triggers or other foreign keys depend on the two tables, the check stays, and also with O(archive_dest). Where
+        the role may not leave it out, but owns the tables and would save at least a minute, V(auto) does as
+        V(set_aside).
       - V(set_aside) drops that foreign key during the purge, then restores it, deletes tags without an event (others
-        can leave such meanwhile), and validates it. That is several times faster. Dropping and restoring each need an
-        exclusive lock for some milliseconds. An interrupted run leaves the key dropped until the next run, which
-        restores it first; until then PostgreSQL does not keep other sessions from leaving tags without events.
-      - Where only few rows are deleted, the key stays. RV(foreign_key) says why.
+        can leave such meanwhile), and validates it. Dropping and restoring each need an exclusive lock for some
+        milliseconds. An interrupted run leaves the key dropped until the next run, which restores it first; until then
+        PostgreSQL does not keep other sessions from leaving tags without events.
+      - V(keep) checks each event.
+      - Where only few rows are deleted, the check stays. RV(foreign_key) says why, RV(plan) how many seconds each way
+        takes.
     type: str
-    choices: [keep, set_aside]
-    default: keep
+    choices: [auto, keep, set_aside]
+    default: auto
   log_streams:
     description:
       - What to keep of the events that a log stream (Phase v2.73.0 and newer) has not delivered.
@@ -200,7 +208,6 @@ EXAMPLES = r"""
   phase.console.phase_purge_logs:
     all_organisations: true
     retain_days: 90
-    foreign_key: set_aside
     max_duration: 4h
     pause_file: /run/phase-purge.pause
     throttle:
@@ -287,8 +294,8 @@ recovered:
   type: dict
 foreign_key:
   description:
-    - Its C(state), V(kept) with the reason (C(why)), or V(restored) when this run had dropped it; then also
-      C(constraint) and C(orphan_tags). V(set_aside) comes with a failure alone; the next run restores it.
+    - Its C(state), V(kept) or V(unchecked) with the reason (C(why)), or V(restored) when this run had dropped it; then
+      also C(constraint) and C(orphan_tags). V(set_aside) comes with a failure alone; the next run restores it.
   returned: when not in check mode
   type: dict
 tokens_kept:
@@ -309,8 +316,9 @@ token_last_used:
 plan:
   description:
     - How the read events are deleted. C(months) are the rows by organisation, app, environment and month; C(expected)
-      (C(seconds), C(wal_bytes)) and C(why) say what to expect; C(obstacles) what else is at work on the database,
-      C(blocked_by) what this run would wait for; C(recovery) what an interrupted run left.
+      (C(seconds), C(wal_bytes)) and C(why) say what to expect; C(seconds) those by what becomes of the foreign key;
+      C(obstacles) what else is at work on the database, C(blocked_by) what this run would wait for; C(recovery) what
+      an interrupted run left.
   returned: success
   type: dict
 archive:

@@ -50,7 +50,8 @@ from sandbox.docker_instance import DockerInstance, InstanceError
 from sandbox.local import LocalInstance
 
 WAYS: dict[str, dict[str, Any]] = {
-    "delete": {"strategy": "delete"},
+    "delete": {"strategy": "delete", "foreign_key": "keep"},
+    "unchecked": {"strategy": "delete"},  # where the role may leave the check out
     "set_aside": {"strategy": "delete", "foreign_key": "set_aside"},
     "rewrite": {"strategy": "rewrite"},
 }
@@ -164,6 +165,10 @@ class Local:
         self.subject = fork(instance)
         self.options: Options = {}
         self.kills: list[Kill] = [client, client, sessions, one_session, self.server_process, self.postmaster]
+
+        if int(self.subject.sql("show server_version_num")[0][0]) >= 150000:
+            role = self.subject.sql("select quote_ident(current_user)")[0][0]
+            self.subject.administrator(f"grant set on parameter session_replication_role to {role}")
 
     def answers(self) -> bool:
         return self.server.answers()

@@ -22,7 +22,7 @@ from ..core.words import identifier
 from .errors import PurgeBlocked
 from .scope import EVENTS, INCOMING, TAGS
 from .session import Session
-from .walk import LOOKED_UP
+from .walk import LOOKED_UP, UNCHECKED
 
 WORDS = "A purge has dropped the foreign key of this table; phase.console.phase_purge_logs restores it. "
 PATIENCE = 20.0  # seconds to wait for the locks; then the key stays
@@ -44,6 +44,14 @@ select (select count(*) from api_secretevent_tags) >
        pg_relation_size('api_secretevent') / current_setting('block_size')::int
 """
 _READ_ONCE = "set local enable_indexscan = off; set local enable_indexonlyscan = off; set local enable_bitmapscan = off"
+
+
+_HANGING = """
+select 'trigger ' || quote_ident(t.tgname) from pg_catalog.pg_trigger t
+where t.tgrelid in (%(events)s::regclass, %(tags)s::regclass) and not t.tgisinternal
+union all select k.conname || ' of ' || k.conrelid::regclass::text from pg_catalog.pg_constraint k
+where k.contype = 'f' and k.confrelid = %(tags)s::regclass
+"""
 
 
 class Marker(TypedDict):
@@ -76,6 +84,28 @@ def parse(comment: Optional[str]) -> Optional[Marker]:
     if not comment or not comment.startswith(WORDS):
         return None
     return cast(Marker, json.loads(comment[len(WORDS) :]))
+
+
+def must_check(connection: Connection) -> Optional[str]:
+    """Why a transaction has to check the foreign key; None where it may leave that out, for which it sets
+    session_replication_role. That also leaves out triggers and other foreign keys, so there must be none."""
+    import psycopg2
+
+    with connection.cursor() as cursor:
+        cursor.execute(_HANGING, {"events": EVENTS, "tags": TAGS})
+        hanging = [row[0] for row in cursor.fetchall()]
+        if hanging:
+            return "without the check %s would not work" % ", ".join(hanging)
+        cursor.execute("begin")
+        try:
+            cursor.execute(UNCHECKED)
+        except psycopg2.Error as error:
+            if error.pgcode != "42501":  # insufficient_privilege
+                raise
+            return "the role may not set session_replication_role, which leaves the check out"
+        finally:
+            cursor.execute("rollback")
+    return None
 
 
 def set_aside(context: Context, session: Session) -> Optional[str]:

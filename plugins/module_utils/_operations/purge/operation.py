@@ -8,7 +8,7 @@ Requests, plan and outcome are those of ``purge/types``.
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, List, Optional, Tuple, TypedDict, cast
+from typing import Any, Callable, Dict, List, Optional, TypedDict, cast
 
 from ..._errors import NotAllowed, NotTaken, PhaseError
 from ..core.api import Context
@@ -26,7 +26,7 @@ from .logs import Checked, check_floor, check_others, delete_others, plan_log, r
 from .rule import Rule
 from .scope import Layout, check_layout, resolve
 from .session import Session
-from .strategy import Facts, by_index, choose, expected
+from .strategy import PER_ROW, Facts, by_index, choose, expected, foreign_key_of
 from .surroundings import look
 from .throttle import Control, Throttle
 from .types import READ_EVENTS, ApplyRequest, Expected, LogPlan, Outcome, Plan, PlanRequest, Recovery, Way
@@ -63,9 +63,10 @@ def plan(context: Context, request: PlanRequest) -> Plan:
         marker = foreign_key.marker(connection)
         others = [log.subject.table for name, log in OTHERS.items() if name in request["retain"]]
         obstacles = look(connection, others)
+        must_check = must_check_of(connection, request)
         with connection.cursor() as cursor:
             cursor.execute("begin isolation level repeatable read read only")
-        result = _plan(context, connection, request, server, marker)
+        result = _plan(context, connection, request, server, marker, must_check)
         with connection.cursor() as cursor:
             cursor.execute("commit")
         seen = {item["what"] for item in obstacles}
@@ -96,6 +97,7 @@ def _plan(
     request: PlanRequest,
     server: Server,
     marker: Optional[foreign_key.Marker],
+    must_check: Optional[str],
 ) -> Plan:
     layout = check_layout(connection, foreign_key_missing=marker is not None)
     check_floor(request["retain"], request["minimum_retain_days"])
@@ -114,7 +116,9 @@ def _plan(
     return {
         "scope": scope,
         "logs": logs,
-        "way": _way(context, connection, request, server, logs.get(READ_EVENTS), marker is not None),
+        "way": _way(
+            context, connection, request, server, logs.get(READ_EVENTS), marker is not None, must_check, layout["owner"]
+        ),
         "months": months(counted["groups"], scope["environments"]) if counted else None,
         "log_streams": request["log_streams"],
         "token_last_used": {
@@ -126,6 +130,15 @@ def _plan(
         "release": server["release"],
         "database": identity(connection),
     }
+
+
+def must_check_of(connection: Connection, request: PlanRequest) -> Optional[str]:
+    """Why transactions have to check the foreign key of the tags; asked outside a transaction."""
+    if request["foreign_key"] != "auto" or READ_EVENTS not in request["retain"]:
+        return "it was not asked for"
+    if request["archive"] is not None:
+        return "an archive takes the tags by the statement that deletes their events"
+    return foreign_key.must_check(connection)
 
 
 def check_owner(request: PlanRequest, layout: Layout, server: Server) -> None:
@@ -149,6 +162,8 @@ def _way(
     server: Server,
     planned: Optional[LogPlan],
     unfinished: bool,
+    must_check: Optional[str],
+    owner: bool,
 ) -> Way:
     """How the read events are deleted. Raises RewriteRefused and NotAllowed."""
     before = planned["before"] if planned and planned["before"] else sizes(connection)
@@ -172,7 +187,7 @@ def _way(
     if choice.strategy is None:
         raise refusal(strategy, choice.against)
     index_why = by_index(facts)
-    key, key_why = foreign_key_of(request["foreign_key"], choice.strategy, index_why)
+    key, key_why = foreign_key_of(request["foreign_key"], choice.strategy, must_check, owner, facts)
     costs = expected(facts, index_why is not None, key)
     if choice.strategy == "rewrite" and rewrite is not None:
         costs = cast(Expected, rewrite["expected"])
@@ -183,20 +198,10 @@ def _way(
         "path_why": index_why or "each block is visited once",
         "foreign_key": key,
         "foreign_key_why": key_why,
+        "seconds": {name: expected(facts, index_why is not None, name)["seconds"] for name in PER_ROW},
         "expected": costs,
         "rewrite": rewrite,
     }
-
-
-def foreign_key_of(wanted: str, strategy: str, index_why: Optional[str]) -> Tuple[str, str]:
-    """Whether the foreign key of the tags is kept or set_aside, and why."""
-    if wanted == "keep":
-        return "kept", "it was asked for"
-    if strategy != "delete":
-        return "kept", "a %s does not check it" % strategy
-    if index_why:
-        return "kept", index_why
-    return "set_aside", "it was asked for"
 
 
 def refusal(strategy: str, reasons: List[str]) -> PhaseError:
@@ -322,6 +327,10 @@ def _walk(context: Context, session: Session, plan: Plan, walk: Walk, done: Outc
     if way["path"] == "index":
         return walk.run_by_index([row["id"] for row in plan["scope"]["environments"]], planned["eligible"])
     blocks = planned["before"]["blocks"] if planned["before"] else 0
+    if way["foreign_key"] == "unchecked":
+        why = foreign_key.must_check(session.connection)  # a trigger may have come meanwhile
+        done["foreign_key"] = {"state": "kept" if why else "unchecked", "why": why or way["foreign_key_why"]}
+        return walk.run(blocks, unchecked=why is None)
     if way["foreign_key"] != "set_aside":
         return walk.run(blocks)
     done["foreign_key"] = {"state": "kept", "why": "fewer than %d events were deleted" % WORTH_IT}

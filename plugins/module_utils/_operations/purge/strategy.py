@@ -10,19 +10,20 @@ that has none.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from .types import Expected
 
 SMALL = 0.02  # of the table: below that the index of the environments is quicker than a walk over all blocks
 # Seconds, measured on two cores with the table in memory; results call what follows from them "about".
 PER_BLOCK = 6e-6  # looking at a block of the table
-PER_ROW = {"kept": 17e-6, "set_aside": 4e-6}  # deleting a row with and without the check of the incoming foreign key
+PER_ROW = {"kept": 17e-6, "set_aside": 4e-6, "unchecked": 5e-6}  # deleting a row, by what becomes of the foreign key
 PER_ROW_BY_INDEX = 60e-6
 BLOCK = 8192
 WAL_PER_ROW = 80  # bytes, without the images of pages
 IMAGE = 0.85  # of a page, after each checkpoint that falls into the purge
 WORTH_A_REWRITE = 0.5  # of the table
+WORTH_DROPPING = 60.0  # seconds that auto wants to save by dropping the foreign key, with an exclusive lock twice
 
 
 @dataclass(frozen=True)
@@ -134,3 +135,22 @@ def expected(facts: Facts, index: bool, foreign_key: str) -> Expected:
     wal = rows * WAL_PER_ROW + (touched * BLOCK * IMAGE if facts.full_page_writes else 0)
     seconds = rows * PER_ROW_BY_INDEX if index else blocks * PER_BLOCK + rows * PER_ROW[foreign_key]
     return {"seconds": round(seconds, 1), "wal_bytes": int(wal)}
+
+
+def foreign_key_of(wanted: str, strategy: str, must_check: Optional[str], owner: bool, facts: Facts) -> Tuple[str, str]:
+    """What becomes of the foreign key of the tags (kept, set_aside or unchecked), and why.
+
+    ``must_check``: why transactions have to check it. ``owner``: the role may drop it.
+    """
+    if strategy != "delete":
+        return "kept", "a %s does not check it" % strategy
+    if by_index(facts):
+        return "kept", by_index(facts) or ""
+    if wanted != "auto":
+        return "set_aside" if wanted == "set_aside" else "kept", "it was asked for"
+    if must_check is None:
+        return "unchecked", "the role may leave its check out, and tags are deleted after their events"
+    saved = expected(facts, False, "kept")["seconds"] - expected(facts, False, "set_aside")["seconds"]
+    if owner and saved >= WORTH_DROPPING:
+        return "set_aside", "%s, and dropping it saves about %.0f s" % (must_check, saved)
+    return "kept", "%s, and dropping it would save only about %.0f s" % (must_check, saved) if owner else must_check

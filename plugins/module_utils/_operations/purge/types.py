@@ -148,8 +148,8 @@ class Recovery(TypedDict, total=False):
 
 
 class Way(TypedDict):
-    """How the read events are deleted: ``path`` is blocks or index, ``foreign_key`` kept or set_aside, ``rewrite`` the
-    plan of ``rewrite/rewrite``, where that was made."""
+    """How the read events are deleted: ``path`` is blocks or index, ``foreign_key`` kept, set_aside or unchecked, with
+    the expected ``seconds`` of each. ``rewrite`` is the plan of ``rewrite/rewrite``, where that was made."""
 
     strategy: str
     why: str
@@ -157,6 +157,7 @@ class Way(TypedDict):
     path_why: str
     foreign_key: str
     foreign_key_why: str
+    seconds: Dict[str, float]
     expected: Expected
     rewrite: Optional[Dict[str, Any]]
 
@@ -179,7 +180,7 @@ class Plan(TypedDict):
 
 class PlanRequest(TypedDict):
     """``organisation`` (a name) or None for all, ``app_id`` or None. ``retain``: the days to keep, by log; any other
-    log stays as it is. ``strategy``: auto, delete, rewrite. ``foreign_key``: keep, set_aside. ``log_streams``:
+    log stays as it is. ``strategy``: auto, delete, rewrite. ``foreign_key``: auto, keep, set_aside. ``log_streams``:
     respect_deliverable, respect_all, ignore. ``archive``: the id of the run whose rows the caller takes into an archive
     before they are deleted, or None. ``count``: count the read events, which reads their table once.
     """
@@ -228,7 +229,7 @@ class LogOutcome(TypedDict):
 
 
 class ForeignKey(TypedDict, total=False):
-    """``state`` is kept, set_aside or restored; with restored ``constraint`` and the ``orphan_tags`` deleted."""
+    """``state``: kept, unchecked, set_aside or restored; with restored ``constraint`` and ``orphan_tags``."""
 
     state: str
     why: str

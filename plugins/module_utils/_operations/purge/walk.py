@@ -15,6 +15,7 @@ from __future__ import annotations
 from typing import Any, Callable, List, Mapping, Optional
 
 from ..core.api import Context
+from ..core.types import Cursor
 from ..core.waiting import RETRIED, patiently, scaled
 from ..core.words import people_bytes
 from .errors import PurgeBlocked
@@ -27,7 +28,7 @@ from .throttle import Control
 SMALLEST, LARGEST = 64, 65536  # blocks in a transaction
 FEWEST, MOST = 200, 50_000  # rows in a transaction, by index
 WORTH_IT = 10_000  # rows deleted before the foreign key is set aside
-PATIENCE = 600.0  # seconds that the whole may be held up by somebody's lock on the table
+PATIENCE = 600.0  # seconds that the whole may wait for another session's lock on the table
 TELL = 2.0  # seconds between two lines of progress
 MANY = 8 << 20  # bytes of a referring table that it takes time to read in each batch
 # The planner would join a batch in bulk, and read all that refers to the table: many times what the batch deletes.
@@ -39,6 +40,16 @@ with gone as (delete from {table} e where {condition} returning e.{key} as id),
 select count(*) from gone
 """
 ALONE = "delete from {table} e where {condition}"
+# Without the check of the foreign key, for this transaction alone. Events first: another session that tags one of them
+# either holds it by the check of its own COMMIT; then this waits, and the next statement, which sees what has been
+# committed until it begins (PostgreSQL documentation, 13.2.1), deletes the tag. Or its check comes later, waits for
+# this transaction, and fails. So no tag is left without its event.
+UNCHECKED = "set local session_replication_role = replica"
+EVENTS_FIRST = """
+with gone as (delete from {table} e where {condition} returning e.{key} as id)
+select count(*), set_config('phase_console.gone', coalesce(array_agg(id), '{{}}')::text, true) is null from gone
+"""
+THEN_OTHERS = "with gone as (select unnest(current_setting('phase_console.gone')::text[]) as id) {others}"
 # The condition as IS TRUE is none that an index could serve: only the range of blocks limits the scan.
 BLOCKS = "e.ctid >= '({first},0)'::tid and e.ctid < '({end},0)'::tid and ({rule}) is true"
 UNLOCKED = "e.ctid = any(array(select e.ctid from {table} e where {condition} for update skip locked))"
@@ -117,19 +128,23 @@ class Walk:
         self._exporter = exporter
         self.subject = subject
         self.progress = Progress(context, control, exporter, "" if subject is READS.subject else subject.table + ": ")
-        self.skipped = False  # rows that somebody had locked were passed over
+        self.skipped = False  # rows that others had locked were passed over
         self.block = 0
         self._first = ""  # what each batch's transaction begins with
-        self._free = False  # nothing makes sure any more that no row is referred to
+        self._free = False  # the foreign key has been dropped
+        self._unchecked = False  # the foreign key is not checked
 
     # By blocks
 
-    def run(self, blocks: int, set_aside: Optional[Callable[[], bool]] = None) -> Optional[str]:
-        """All blocks. ``set_aside`` is called once that many rows have gone that it is worth its locks; it says whether
-        the foreign key has gone. Rows that refer to others go with them nevertheless: to look for them at the end
-        would visit what has gone once more, in no order.
+    def run(
+        self, blocks: int, set_aside: Optional[Callable[[], bool]] = None, unchecked: bool = False
+    ) -> Optional[str]:
+        """All blocks. ``set_aside`` is called once WORTH_IT rows are deleted; it says whether the foreign key has been
+        dropped. Rows that refer to others are deleted with them nevertheless: to look for them at the end would visit
+        what has been deleted once more, in no order. ``unchecked``: the foreign key is not checked.
         """
         self._look()
+        self._unchecked = unchecked
         size = SMALLEST
         while self.block < blocks:
             stop = self._control.gate()
@@ -149,7 +164,7 @@ class Walk:
         return None
 
     def _look(self) -> None:
-        """How the rows are to be found that refer to those that go."""
+        """How to find the rows that refer to those that are deleted."""
         if self.subject.referring:
             with self._session.transaction() as cursor:
                 cursor.execute("select pg_relation_size(%s::regclass) > %s", (self.subject.referring[0], MANY))
@@ -162,8 +177,10 @@ class Walk:
         statement = retry = EXPORTED
         if self._exporter is None:
             statement = WITH_OTHERS if self.subject.others else ALONE
-            # Whoever restores the foreign key looks for what this leaves.
+            # Restoring the foreign key finds the tags that this leaves.
             retry = ALONE if self._free else statement
+            if self._unchecked:
+                statement = retry = EVENTS_FIRST
         condition = BLOCKS.format(first=first, end=end, rule=self._rule.condition)
         try:
             return int(self._delete(self._filled(statement, condition=condition), self._rule.values)[0])
@@ -171,7 +188,7 @@ class Walk:
             if error.pgcode not in RETRIED:
                 raise
             self.skipped = True
-        # Somebody holds a row, or the table: rows are passed over, and the table is waited for.
+        # Another session holds a row, or the table: rows are passed over, and the table is waited for.
         unlocked = UNLOCKED.format(table=self.subject.table, condition=condition)
         row = self._patiently(self._filled(retry, condition=unlocked), self._rule.values)
         return None if row is None else int(row[0])
@@ -225,8 +242,16 @@ class Walk:
         with self._session.transaction() as cursor:
             if self._first:
                 cursor.execute(self._first)
+            if self._unchecked:
+                cursor.execute(UNCHECKED)
             cursor.execute(statement, values)
-            return cursor.fetchone() if cursor.description else (cursor.rowcount,)
+            row = cursor.fetchone() if cursor.description else (cursor.rowcount,)
+            if self._unchecked:
+                self._delete_others(cursor)
+            return row
+
+    def _delete_others(self, cursor: Cursor) -> None:
+        cursor.execute(THEN_OTHERS.format(others=self.subject.others))
 
     def _patiently(self, statement: str, values: Mapping[str, Any]) -> Any:
         """The row of a batch that waits for locks; None when the time was over before they came."""

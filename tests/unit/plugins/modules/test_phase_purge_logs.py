@@ -7,7 +7,8 @@ import pytest
 from ansible_collections.phase.console.plugins.module_utils._call.module import Call
 from ansible_collections.phase.console.plugins.module_utils._errors import BadOption, PhaseError
 from ansible_collections.phase.console.plugins.module_utils._operations.purge import operation as purge
-from ansible_collections.phase.console.plugins.module_utils._purge.purge_logs import THROTTLE, summary
+from ansible_collections.phase.console.plugins.module_utils._purge.purge_logs import THROTTLE
+from ansible_collections.phase.console.plugins.module_utils._purge.result import summary
 from ansible_collections.phase.console.plugins.module_utils._target.base import Target
 from ansible_collections.phase.console.plugins.modules import phase_purge_logs
 
@@ -48,6 +49,7 @@ WAY = {
     "path_why": "each block is visited once",
     "foreign_key": "kept",
     "foreign_key_why": "it was asked for",
+    "seconds": {"kept": 0.1, "set_aside": 0.1, "unchecked": 0.1},
     "expected": {"seconds": 0.1, "wal_bytes": 100_000},
     "rewrite": None,
 }

@@ -13,7 +13,6 @@ from ansible_collections.phase.console.plugins.module_utils._operations.core.wai
 from ansible_collections.phase.console.plugins.module_utils._operations.purge import foreign_key
 from ansible_collections.phase.console.plugins.module_utils._operations.purge.errors import RetainTooShort
 from ansible_collections.phase.console.plugins.module_utils._operations.purge.log_table import READS
-from ansible_collections.phase.console.plugins.module_utils._operations.purge.operation import foreign_key_of
 from ansible_collections.phase.console.plugins.module_utils._operations.purge.rule import (
     IGNORE,
     RESPECT_DELIVERABLE,
@@ -34,6 +33,7 @@ from ansible_collections.phase.console.plugins.module_utils._operations.purge.st
     by_index,
     choose,
     expected,
+    foreign_key_of,
 )
 from ansible_collections.phase.console.plugins.module_utils._operations.purge.streams import (
     deliverable,
@@ -203,11 +203,22 @@ def test_what_is_expected_grows_with_the_rows_and_falls_without_the_foreign_key(
     assert expected(replace(GOOD, eligible=0, share=0.0, total=None, blocks=0), False, "kept")["wal_bytes"] == 0
 
 
-def test_why_the_foreign_key_stays():
-    assert foreign_key_of("keep", "delete", None) == ("kept", "it was asked for")
-    assert foreign_key_of("set_aside", "delete", None) == ("set_aside", "it was asked for")
-    assert foreign_key_of("set_aside", "delete", "only 1 %") == ("kept", "only 1 %")
-    assert foreign_key_of("set_aside", "rewrite", None)[0] == "kept"
+def test_what_becomes_of_the_foreign_key():
+    kept = "it was asked for"
+    assert foreign_key_of("keep", "delete", None, True, GOOD) == ("kept", kept)
+    assert foreign_key_of("set_aside", "delete", None, True, GOOD) == ("set_aside", kept)
+    few = replace(GOOD, share=0.01)
+    for wanted in ("auto", "set_aside"):
+        assert foreign_key_of(wanted, "delete", None, True, few) == ("kept", "only 1.0 % of the rows are deleted")
+        assert foreign_key_of(wanted, "rewrite", None, True, GOOD)[0] == "kept"
+    assert foreign_key_of("auto", "delete", None, False, GOOD)[0] == "unchecked"
+
+
+def test_auto_drops_the_foreign_key_only_where_that_is_worth_its_locks():
+    many = replace(GOOD, eligible=15_000_000, total=20_000_000, blocks=2_500_000)
+    assert foreign_key_of("auto", "delete", "no", True, many) == ("set_aside", "no, and dropping it saves about 195 s")
+    assert foreign_key_of("auto", "delete", "no", False, many) == ("kept", "no")
+    assert foreign_key_of("auto", "delete", "no", True, GOOD)[0] == "kept"
 
 
 # The walk
