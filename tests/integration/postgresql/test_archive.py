@@ -511,7 +511,7 @@ def test_where_it_cannot_be(full: Full) -> None:
     assert "is no directory" in refused("archive_failed", archive_dest=__file__, **everything).message
     everything["archive_dest"] = str(full.folder)
     with mock.patch.object(_archive, "free", lambda folder: 1000):
-        assert "MB free" in refused("archive_failed", **everything).message
+        assert "1.0 kB free" in refused("archive_failed", **everything).message
     assert full.names() == []
 
 
