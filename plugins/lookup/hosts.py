@@ -46,7 +46,8 @@ from ansible.inventory.manager import InventoryManager
 from ansible.parsing.dataloader import DataLoader
 from ansible.plugins.lookup import LookupBase
 
-GROUP, HERE = "phase", "localhost"
+GROUP = "phase"
+HERE = "localhost"
 
 
 def pattern(variables: Mapping[str, Any], groups: Mapping[str, Sequence[str]]) -> str:

@@ -132,7 +132,10 @@ class PodNotReady(PhaseError):
 
 
 class JobFailed(PhaseError):
-    """A Job's pod did not come up, or ended without a result. ``partial["job"]`` has reason, exit code, events, log."""
+    """A Job's pod did not come up, or ended without a result.
+
+    ``partial["failed_job"]`` has its reason, exit code, events and log.
+    """
 
     kind = "job_failed"
 

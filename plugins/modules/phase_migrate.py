@@ -311,7 +311,7 @@ repaired_indexes:
   returned: success
   type: list
   elements: dict
-job:
+failed_job:
   description:
     - Of a Job that did not start or ended without a result, C(name), C(reason), C(exit_code), the last C(events), each
       with C(reason) and C(message), and the end of its C(log).

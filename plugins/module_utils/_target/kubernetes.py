@@ -365,13 +365,13 @@ class KubernetesTarget(Target):
                 raise JobFailed(
                     "Job %s does not start. %s" % (job, found.sentence),
                     found.next_step,
-                    partial={"job": self._facts(job, pod, found.reason)},
+                    partial={"failed_job": self._facts(job, pod, found.reason)},
                 )
             if waited > STARTING:
                 raise JobFailed(
                     "Job %s has not started within %g s." % (job, STARTING),
                     "See its events, then run again.",
-                    partial={"job": self._facts(job, pod, "Pending")},
+                    partial={"failed_job": self._facts(job, pod, "Pending")},
                 )
             if found and found.sentence != told:
                 told = found.sentence
@@ -445,7 +445,7 @@ class KubernetesTarget(Target):
             raise JobFailed(
                 "The pod of Job %s was deleted before it had a result, by an eviction, a drain or somebody." % job,
                 "Run it again: it goes on from what is in the database.",
-                partial={"job": self._facts(job, None, "Deleted")},
+                partial={"failed_job": self._facts(job, None, "Deleted")},
             )
         facts = self._facts(job, seen, str((seen.get("status") or {}).get("reason") or "Unknown"))
         last = [line for line in facts["log"] if line.strip()][-1:]
@@ -453,7 +453,7 @@ class KubernetesTarget(Target):
             "Job %s ended without a result (%s, exit code %s)%s"
             % (job, facts["reason"], facts["exit_code"], ": " + last[0] if last else "."),
             "Run it again.",
-            partial={"job": facts},
+            partial={"failed_job": facts},
         )
 
     # Runs that outlived their caller

@@ -126,7 +126,7 @@ def test_an_image_that_is_not_there_fails_fast(ansible: Ansible, instance: Any, 
     started = time.monotonic()
     result = ansible.module("phase_migrate", given, check=check, expect_failure=True)
     assert result["error"]["kind"] == "job_failed" and "cannot be pulled" in result["msg"]
-    assert result["job"]["reason"] in ("ErrImagePull", "ImagePullBackOff") and result["job"]["events"]
+    assert result["failed_job"]["reason"] in ("ErrImagePull", "ImagePullBackOff") and result["failed_job"]["events"]
     assert time.monotonic() - started < 60
     targets.until(lambda: not made(instance), 30)
 
