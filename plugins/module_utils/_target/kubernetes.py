@@ -17,6 +17,7 @@ from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Tupl
 
 from .._errors import (
     ApiRefused,
+    ApiUnreachable,
     Forbidden,
     ImageMissing,
     InterpreterMissing,
@@ -35,7 +36,7 @@ from . import kubernetes_job as jobs
 from . import kubernetes_state as state
 from .base import Limits, Report, Sink, Target, external_migration
 from .kubernetes_api import EXECUTING, JOBS, METADATA_ONLY, Api
-from .kubernetes_streams import ExecChannel, JobChannel, open_stream
+from .kubernetes_streams import AGAIN, AWAY, ExecChannel, JobChannel, open_stream
 from .session import Channel, Lost, converse, first_words, never_lost
 from .streams import events, pump
 
@@ -352,11 +353,18 @@ class KubernetesTarget(Target):
 
     def _running(self, job: str, report: Report) -> str:
         """Wait until the Job's pod runs: its name. Raises JobFailed as soon as it is known that it will not."""
-        begun = time.monotonic()
+        begun = heard = time.monotonic()
         told = ""
         while True:
             waited = time.monotonic() - begun
-            pods = self.api.listed("v1", "pods", "job-name=" + job)
+            try:
+                pods = self.api.listed("v1", "pods", "job-name=" + job)
+            except ApiUnreachable:
+                if time.monotonic() - heard > AWAY:
+                    raise
+                time.sleep(AGAIN)
+                continue
+            heard = time.monotonic()
             pod = pods[0] if pods else None
             if pod and (state.container_status(pod, "operation").get("state") or {}).get("running"):
                 return str(pod["metadata"]["name"])

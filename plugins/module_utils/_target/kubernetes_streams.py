@@ -31,8 +31,8 @@ V5, V4 = "v5.channel.k8s.io", "v4.channel.k8s.io"
 STDIN, STDOUT, STDERR, STATUS, CLOSING = 0, 1, 2, 3, 255
 MESSAGE = 1 << 15  # bytes of input in a message
 BINARY, CLOSE, PING, PONG = 2, 8, 9, 10
-AGAIN = 1.0  # seconds before a log that broke off is opened again
-AWAY = 60.0  # seconds without an API server after which a log is given up
+AGAIN = 1.0  # seconds before an API server that was away is asked again, about a Job that goes on
+AWAY = 60.0  # seconds without one after which it is given up
 
 Message = Tuple[int, bytes]  # channel, data
 
