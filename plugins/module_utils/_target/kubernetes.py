@@ -263,11 +263,9 @@ class KubernetesTarget(Target):
         judge = functools.partial(self._exec_code, pod, container, command[0])
         try:
             return ExecChannel(open_stream(self.api, pod, "exec", container, command=command), judge)
-        except Forbidden as error:
-            lacking = self.api.missing(EXECUTING)
-            if lacking:
-                self.api.require(lacking)
-            raise error
+        except Forbidden:
+            self.api.require(EXECUTING)  # names all that is missing, not only the first
+            raise
 
     def _exec_code(self, pod: str, container: str, program: str, status: Optional[Document]) -> Optional[int]:
         """The exit code out of the stream's last message. Raises for a stream that ended without one."""
