@@ -367,6 +367,12 @@ class KubernetesTarget(Target):
             if pod and (state.container_status(pod, "operation").get("state") or {}).get("running"):
                 return str(pod["metadata"]["name"])
             found = state.trouble(pod) if pod else self._no_pod(job, waited)
+            if found and "executable file not found" in found.sentence:
+                image = str(pod["spec"]["containers"][0]["image"]) if pod else "of the Job"
+                raise InterpreterMissing(
+                    "Image %s lacks a program. %s" % (image, found.sentence),
+                    "Name an image of Phase's backend; for phase_backup, one with a shell and PostgreSQL's tools.",
+                )
             if found and (found.lasting or waited > PLACING):
                 raise JobFailed(
                     "Job %s does not start. %s" % (job, found.sentence),

@@ -199,10 +199,13 @@ def trouble(pod: Document) -> Optional[Trouble]:
             )
         if reason == "CrashLoopBackOff" or (ended and ended.get("exitCode")):
             how = ended or last
+            restarts = one.get("restartCount", 0)
+            what = "%s, exit code %s" % (how.get("reason", "Error"), how.get("exitCode"))
+            what = "keeps ending (%s, %d restarts)" % (what, restarts) if restarts else "has ended (%s)" % what
+            said = ": " + str(how["message"]).strip().rstrip(".") if how.get("message") else ""
             return Trouble(
                 str(how.get("reason") or reason or "Error"),
-                "Container %s of pod %s keeps ending (%s, exit code %s, %d restarts)."
-                % (one["name"], name, how.get("reason", "Error"), how.get("exitCode"), one.get("restartCount", 0)),
+                "Container %s of pod %s %s%s." % (one["name"], name, what, said),
                 "See %s." % logs,
                 True,
             )
