@@ -25,7 +25,7 @@ options:
         and E(KUBECONFIG) never choose an instance.
       - V(docker) and V(compose) work inside the backend's container, with its own credentials.
       - V(kubernetes) works in the backend's pods on an instance of Phase's Helm chart, or any other Deployment that
-        O(label_selector) names, and in Jobs made after their pattern. It needs no library.
+        O(label_selector) names, and in Jobs made after their pattern. A kubeconfig in YAML needs PyYAML.
       - V(local) works in a checkout of the backend on this host, with the settings of O(env_file) and O(environment).
       - V(database) connects to PostgreSQL directly. It cannot do what only the application can, such as migrating.
     type: str

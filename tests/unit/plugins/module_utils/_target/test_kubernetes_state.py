@@ -124,6 +124,11 @@ UNSCHEDULABLE = pod(
     phase="Pending",
     conditions=[{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes: cpu."}],
 )
+NOT_STARTED = {"reason": "StartError", "exitCode": 128, "message": "exec: python3: executable file not found."}
+ENDED = pod(
+    ready=False,
+    containerStatuses=[{"name": "backend", "image": "x", "restartCount": 0, "state": {"terminated": NOT_STARTED}}],
+)
 UNREADY = pod(ready=False, conditions=[{"type": "ContainersReady", "status": "False", "message": "backend is unready"}])
 INITIALISING = pod(
     ready=False,
@@ -138,12 +143,13 @@ INITIALISING = pod(
         ([waiting("ImagePullBackOff", "not found")], "phasehq/backend:v9 of pod p cannot be pulled (ImagePullBackOff)"),
         ([waiting("CrashLoopBackOff", lastState=CRASHED)], "keeps ending (OOMKilled, exit code 137, 3 restarts)"),
         ([waiting("CreateContainerConfigError", 'secret "a" not found')], 'secret "a" not found'),
+        ([ENDED], "has ended (StartError, exit code 128): exec: python3: executable file not found."),
         ([UNSCHEDULABLE], "no node to run on: 0/1 nodes: cpu."),
         ([INITIALISING], "waits in its init container wait-for-migrations"),
         ([UNREADY], "p: backend is unready"),
         ([], "has no pods"),
     ],
-    ids=["image", "crash", "configuration", "unschedulable", "init", "unready", "none"],
+    ids=["image", "crash", "configuration", "ended", "unschedulable", "init", "unready", "none"],
 )
 def test_no_ready_pod_is_told_with_its_reason(pods, said):
     with pytest.raises(PodNotReady) as caught:
