@@ -45,6 +45,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # whose fixtures stop what they have started
     config.addinivalue_line("markers", "alone: measures times; set for the files in ALONE")
+    config.addinivalue_line("markers", "trial: not seen to pass yet; ./test.sh leaves it out unless it is named")
     for tier in TIERS:
         config.addinivalue_line("markers", f"{tier}: needs what the {tier} tier brings; set by the test's folder")
 

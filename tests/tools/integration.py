@@ -133,7 +133,7 @@ def _parts(tier: str, keyword: str) -> dict[str, list[str]]:
     """pytest's arguments for each of its runs, by name. Tests that measure times run when no others of the tier do."""
     named = ["-k", keyword] if keyword else []
     if tier not in SIDE_BY_SIDE:
-        return {"all": named}
+        return {"all": named or ["-m", "not trial"]}
     # --no-loadscope-reorder: the files are in the order of conftest.py
     workers = ["--numprocesses", str(SIDE_BY_SIDE[tier]), "--dist", "loadfile", "--no-loadscope-reorder"]
     beside = ["-m", "not alone", *workers]

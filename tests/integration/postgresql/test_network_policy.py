@@ -766,6 +766,6 @@ def test_hostile_names_in_the_database_are_data(direct: Direct, instance: LocalI
     before = stored(instance)
     result = direct(state="allowed", policies=[policy], allow=["2001:db8::/32"])
     assert result["audit"][0]["resource_metadata"]["name"] == name
-    assert result["diff"]["after"].count("\n") == 5
+    assert result["diff"]["after"].count("\n") == 6
     direct(state="restored", snapshot=result["snapshot"])
     assert stored(instance) == before

@@ -535,7 +535,7 @@ def test_a_command_that_only_says_it_did(instance: LocalInstance, options: dict[
         {**options, "manage_dir": str(checkout), "state": "enforcement_disabled", "via": "stock"},
         "stock_command_failed",
     )
-    assert 'disabled for "SpaceX"' in error.message and Path(error.partial["snapshot"]).exists()
+    assert "disabled for 'SpaceX'" in error.message and Path(error.partial["snapshot"]).exists()
     assert rows(instance) == before
 
 
@@ -626,7 +626,7 @@ def test_names_that_are_almost_right(instance: LocalInstance, tables_only: dict[
     for wrong in ("spacex", "SPACEX ", "SpaceXX", "\uff33pacex"):
         error = refused({**tables_only, "organisation": wrong}, "organisation_missing")
         assert 'Did you mean "SpaceX"?' in error.next_step
-    assert "'Initech'" in refused({**tables_only, "organisation": "Hooli"}, "organisation_missing").next_step
+    assert '"Initech"' in refused({**tables_only, "organisation": "Hooli"}, "organisation_missing").next_step
 
 
 @pytest.mark.parametrize("name", HOSTILE, ids=range(len(HOSTILE)))
