@@ -346,7 +346,7 @@ def test_a_table_that_somebody_has_locked(full: Filled) -> None:
     with contextlib.closing(full.database.connect(autocommit=False)) as other, other.cursor() as cursor:
         cursor.execute("lock table api_secretevent in share mode")
         checked = full.database.purge(check=True, all_organisations=True)
-        assert "ShareLock" in checked["plan"]["blocked_by"][0] and checked["eligible"] == expected
+        assert "holds SHARE on api_secretevent" in checked["plan"]["blocked_by"][0] and checked["eligible"] == expected
         done = full.database.purge(all_organisations=True, timeouts={"lock": "100ms"}, max_duration="1s")
         assert (done["stopped_by"], done["deleted"], done["remaining"]) == ("max_duration", 0, expected)
         assert any("the test" in line and "waits for a lock" in line for line in full.database.told)
