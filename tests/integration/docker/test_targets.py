@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from integration import targets
 from integration.harness import Ansible, target
+from sandbox import images
 from sandbox.compose import ComposeInstance
 from sandbox.docker_instance import DockerInstance, Variant
 from sandbox.images import without_psycopg2
@@ -196,7 +197,8 @@ def test_it_says_what_is_in_the_way(
     targets.refused(ansible, impostor(**wrong), kind)
 
 
-def test_an_image_without_psycopg2(ansible: Ansible, impostor: Callable[..., dict[str, Any]]) -> None:
+def test_an_image_without_psycopg2(ansible: Ansible, instance: Any, impostor: Callable[..., dict[str, Any]]) -> None:
+    images.ensure(instance.engine, [without_psycopg2(VERSION)])
     targets.refused(ansible, impostor(without_psycopg2(VERSION)), "psycopg2_missing")
 
 
