@@ -100,8 +100,8 @@ def external_migration(environment: Dict[str, str]) -> Dict[str, Any]:
 
 
 def external_warnings(external: Optional[Mapping[str, Any]], deployment: str) -> List[str]:
-    """What a person should know about these settings; nothing for ``local``, where no start script reads them."""
-    if not external or deployment in ("local", "database"):
+    """What a person should know about these settings. For ``local`` the name alone counts, as no start script runs."""
+    if not external or deployment == "database":
         return []
     found = []
     if external["misspelt"]:
@@ -109,7 +109,7 @@ def external_warnings(external: Optional[Mapping[str, Any]], deployment: str) ->
             "The backend has EXTERNAL_MIGRATIONS set, which nothing reads; Phase knows EXTERNAL_MIGRATION, without S."
         )
     value = external["value"]
-    if value != "true":
+    if value != "true" and deployment != "local":
         found.append(
             "EXTERNAL_MIGRATION of the running backend is %s, and Phase takes only the word true in small letters for "
             "true. So the backend also migrates whenever it starts. Set it to true."

@@ -28,6 +28,9 @@ def instance(module_docker_instance: Factory) -> Any:
     return instance
 
 
+SLOW = 15  # seconds in which a container that cannot run has ended on a busy machine, too
+
+
 @pytest.fixture(autouse=True)
 def worker_of_the_old_release(ansible: Ansible, instance: Any) -> Iterator[None]:
     """Each test begins with a worker of OLD and nothing beside it."""
@@ -112,7 +115,7 @@ def test_goes_on_after_any_step(ansible: Ansible, instance: Any, options: dict[s
 
 
 def test_a_container_that_does_not_come_up(ansible: Ansible, instance: Any, options: dict[str, Any]) -> None:
-    broken = {**options, "image": images.without_psycopg2(NEW), "wait_timeout": 30}
+    broken = {**options, "image": images.without_psycopg2(NEW), "wait_timeout": 30, "settle": SLOW}
     result = ansible.module("phase_rollout", broken, expect_failure=True)
     assert result["error"]["kind"] == "rollout_failed"
     assert "psycopg2" in "\n".join(result["log_tail"])
@@ -125,7 +128,7 @@ def test_a_container_that_does_not_come_up(ansible: Ansible, instance: Any, opti
 
 def test_rollback_puts_the_old_container_back(ansible: Ansible, instance: Any, options: dict[str, Any]) -> None:
     before = instance.inspect("phase-worker")["Id"]
-    broken = {**options, "image": images.without_psycopg2(NEW), "wait_timeout": 30, "rollback": True}
+    broken = {**options, "image": images.without_psycopg2(NEW), "wait_timeout": 30, "settle": SLOW, "rollback": True}
     result = ansible.module("phase_rollout", broken, expect_failure=True)
     assert result["rolled_back"] and "migrations" in result["msg"]
     assert instance.inspect("phase-worker")["Id"] == before

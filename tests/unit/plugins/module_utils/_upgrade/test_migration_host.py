@@ -197,7 +197,8 @@ def test_phase_takes_only_the_word_true_for_true(value, told):
     assert bool(warnings) is told
     if value:
         assert not told or repr(value) in warnings[0]
-    assert external_warnings({"value": value, "misspelt": True}, "local") == []
+    assert external_warnings({"value": value, "misspelt": False}, "local") == []
+    assert len(external_warnings({"value": value, "misspelt": True}, "local")) == 1
 
 
 def test_check_mode_fails_where_a_real_run_is_refused():
