@@ -154,7 +154,7 @@ def ensure(report: Callable[[str], None] = lambda message: None, *, build: bool 
         raise ClusterMissing(
             f"Kubernetes {version()} has not been built here yet. --with-engines builds it, as does "
             "`PYTHONPATH=tests python3 -m sandbox.cluster build`: once, from Go modules, with Go "
-            f"{'.'.join(map(str, OLDEST_GO))} or newer, in about seven minutes. {OWN_CLUSTER}"
+            f"{'.'.join(map(str, OLDEST_GO))} or newer, in about ten minutes. {OWN_CLUSTER}"
         )
     with exclusive(folder() / "build.lock"):
         if not built():
@@ -182,7 +182,7 @@ def _build(go: str, report: Callable[[str], None]) -> None:
             f"Building Kubernetes needs {SPACE >> 30} GB in {folder()}, and {free >> 30} GB are free. Free some, or "
             "set PHASE_CONSOLE_CACHE to a folder on a larger disk."
         )
-    report(f"building Kubernetes {version()}: about seven minutes of two processors, once")
+    report(f"building Kubernetes {version()}: about ten minutes of two processors, once")
     fresh = scratch / "fresh"
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir()
