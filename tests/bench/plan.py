@@ -35,7 +35,7 @@ def by_hand(instance: LocalInstance, version: str) -> int:
 
 def by_plan(ansible: Ansible, instance: LocalInstance, version: str) -> int:
     options = {**target(instance), "image": str(instance.release(version))}
-    result = ansible.module("phase_migrate", options, check=True)
+    result = ansible.task("phase_migrate", options, check=True)
     return len(result["plan"])
 
 

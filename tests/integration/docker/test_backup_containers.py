@@ -36,7 +36,7 @@ def test_made_by_the_databases_own_tools(ansible: Ansible, instance: Any, option
     before = names(instance)
     checked = ansible.module("phase_backup", options, check=True)
     assert not Path(options["dest"]).exists()
-    result = ansible.module("phase_backup", {**options, "verify": "full"}, verbosity=3)
+    result = ansible.task("phase_backup", {**options, "verify": "full"}, verbosity=3)
     manifest = result["manifest"]
     ((tables,),) = instance.sql("select count(*) from pg_tables where schemaname = 'public'")
     assert manifest["tables"] == tables and manifest["bytes"] <= checked["predicted"]["bytes_at_most"]

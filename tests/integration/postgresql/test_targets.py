@@ -162,7 +162,7 @@ def test_bad_options_touch_nothing(ansible: Ansible, instance: Any) -> None:
 def test_settings_that_are_no_secrets_are_not_blanked(ansible: Ansible, instance: Any) -> None:
     environment = {name: value for name, value in instance.environment.items() if name.startswith("DATABASE_")}
     options = {**target(instance), "environment": environment, "gather_subset": ["instance"]}
-    result = ansible.module("phase_info", options, verbosity=3)
+    result = ansible.task("phase_info", options, verbosity=3)
     assert result["phase"]["instance"]["database"]["database"] == environment["DATABASE_NAME"]
     assert environment["DATABASE_PASSWORD"] not in str(result)
 
