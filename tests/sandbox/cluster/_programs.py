@@ -159,13 +159,21 @@ def ensure(report: Callable[[str], None] = lambda message: None, *, build: bool 
             f"{'.'.join(map(str, OLDEST_GO))} or newer, in about ten minutes. {OWN_CLUSTER}"
         )
     with exclusive(folder() / "build.lock"):
-        if not built():
+        building = not built()
+        if building:
             _build(_go(), report)
+    if building:  # minutes, which nobody has to wait for
+        shutil.rmtree(_refuse(), ignore_errors=True)
     return place()
 
 
 def _scratch() -> Path:
     return folder() / "build"
+
+
+def _refuse() -> Path:
+    """What a build has used up, until it is deleted."""
+    return folder() / ".refuse"
 
 
 def _environment() -> dict[str, str]:
@@ -204,7 +212,8 @@ def _build(go: str, report: Callable[[str], None]) -> None:
     place().parent.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(place(), ignore_errors=True)
     fresh.rename(place())
-    shutil.rmtree(scratch)
+    shutil.rmtree(_refuse(), ignore_errors=True)
+    scratch.rename(_refuse())
     for old in sorted(place().parent.iterdir(), key=lambda path: path.stat().st_mtime)[:-KEPT]:
         shutil.rmtree(old)
 
