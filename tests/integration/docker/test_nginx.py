@@ -53,8 +53,8 @@ ON_A_HOST = """
 import json, sys
 from types import SimpleNamespace
 sys.path.insert(0, "/opt")
-from module_utils import _nginx, _nginx_host
-from module_utils._target._base import Target
+from module_utils._nginx import host, nginx
+from module_utils._target.base import Target
 
 class Here(Target):
     def run(self, operation, request, report, **more):
@@ -63,11 +63,11 @@ class Here(Target):
 def tell(message, **counters):
     pass
 
-nginx = _nginx_host.PlainNginx("/etc/nginx/conf.d/default.conf", "nginx")
-wanted = _nginx.Wanted(sys.stdin.buffer.read(), probe="trial", attempts=100)
+here = host.PlainNginx("/etc/nginx/conf.d/default.conf", "nginx")
+wanted = nginx.Wanted(sys.stdin.buffer.read(), probe="trial", attempts=100)
 try:
-    result = _nginx.Configurator(nginx, Here(), wanted, tell).run(False)
-except _nginx.PhaseError as error:
+    result = nginx.Configurator(here, Here(), wanted, tell).run(False)
+except nginx.PhaseError as error:
     result = error.as_dict()
 print(json.dumps(result))
 """
