@@ -4,9 +4,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shlex
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -46,11 +49,39 @@ PAGE_BLOCKS = [
 ]
 
 
-def check_syntax(plays: list[dict[str, Any]], program: Any, folder: Path) -> None:
-    playbook = folder / "example.yml"
-    playbook.write_text(json.dumps(plays), encoding="utf-8")
-    done = program("ansible-playbook", "--syntax-check", "-i", "localhost,", str(playbook))
-    assert done.returncode == 0, done.stderr
+@pytest.fixture(scope="session")
+def check_syntax(
+    documentation: dict[str, Any], program: Any, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[Any], None]:
+    """Checks plays, or a playbook by its name. One call of Ansible reads all of them, and each alone if that fails."""
+    folder = tmp_path_factory.mktemp("examples")
+
+    def place(plays: Any) -> str:
+        if isinstance(plays, str):
+            return plays
+        text = json.dumps(plays)
+        playbook = folder / f"{hashlib.sha256(text.encode()).hexdigest()}.json"
+        playbook.write_text(text, encoding="utf-8")
+        return str(playbook)
+
+    def read(*playbooks: str) -> subprocess.CompletedProcess[str]:
+        done: subprocess.CompletedProcess[str] = program(
+            "ansible-playbook", "--syntax-check", "-i", "localhost,", *playbooks
+        )
+        return done
+
+    modules = [plays_of(yaml.safe_load(documentation[module]["examples"])) for module in MODULES]
+    pages = [plays_of(block) for page in PAGES for block in yaml_blocks(page)]
+    everything = {place(plays) for plays in [*modules, *pages, *(PREFIX + playbook for playbook in PLAYBOOKS)] if plays}
+    all_are_good = read(*sorted(everything)).returncode == 0
+
+    def check(plays: Any) -> None:
+        playbook = place(plays)
+        if not (all_are_good and playbook in everything):
+            done = read(playbook)
+            assert done.returncode == 0, done.stderr
+
+    return check
 
 
 def check_options(task: dict[str, Any], documentation: dict[str, dict[str, Any]]) -> None:
@@ -67,21 +98,21 @@ def check_options(task: dict[str, Any], documentation: dict[str, dict[str, Any]]
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_examples_of_a_module(module: str, documentation: dict[str, Any], program: Any, tmp_path: Path) -> None:
+def test_examples_of_a_module(module: str, documentation: dict[str, Any], check_syntax: Any) -> None:
     examples = yaml.safe_load(documentation[module]["examples"])
     tasks = tasks_of(examples)
     assert any(PREFIX + module in task for task in tasks), "no example uses the module"
     for task in tasks:
         check_options(task, documentation)
-    check_syntax(plays_of(examples), program, tmp_path)
+    check_syntax(plays_of(examples))
 
 
 @pytest.mark.parametrize("block", PAGE_BLOCKS)
-def test_examples_of_a_page(block: Any, documentation: dict[str, Any], program: Any, tmp_path: Path) -> None:
+def test_examples_of_a_page(block: Any, documentation: dict[str, Any], check_syntax: Any) -> None:
     for task in tasks_of(block):
         check_options(task, documentation)
     if plays_of(block):
-        check_syntax(plays_of(block), program, tmp_path)
+        check_syntax(plays_of(block))
 
 
 def test_modules_of_awx_have_the_options_that_a_page_gives_them(program: Any) -> None:
@@ -116,9 +147,8 @@ def test_an_ad_hoc_command_of_a_page(line: str, documentation: dict[str, Any]) -
 
 
 @pytest.mark.parametrize("playbook", PLAYBOOKS)
-def test_a_playbook_is_found_by_its_name(playbook: str, program: Any) -> None:
-    done = program("ansible-playbook", "--syntax-check", "-i", "localhost,", PREFIX + playbook)
-    assert done.returncode == 0, done.stderr
+def test_a_playbook_is_found_by_its_name(playbook: str, check_syntax: Any) -> None:
+    check_syntax(PREFIX + playbook)
 
 
 def test_the_commands_of_the_readme_name_what_exists() -> None:

@@ -38,11 +38,11 @@ def _bundle(log: Log) -> Path:
     return project_environment(log=log.file).site_packages() / "ansible_collections"
 
 
-def _tree(name: str, log: Log) -> Path:
+def project_tree(name: str, log: Log) -> Path:
     return make_tree(name, _bundle(log))
 
 
-def _tool_env(
+def tool_env(
     environment: Environment, tree: Path | None = None, pythons: Sequence[Path] | None = None
 ) -> dict[str, str]:
     """The environment on PATH first, then the interpreters; no pyenv shims, which break ansible-test."""
@@ -62,17 +62,17 @@ def _tool(name: str, *arguments: str, in_tree: bool = False) -> Callable[[Log], 
 
     def run(log: Log) -> Outcome:
         environment = static_environment(log)
-        tree = _tree(name, log) if in_tree else None
+        tree = project_tree(name, log) if in_tree else None
         return command_outcome(
-            log.run([environment.bin / name, *arguments], cwd=tree or ROOT, env=_tool_env(environment, tree))
+            log.run([environment.bin / name, *arguments], cwd=tree or ROOT, env=tool_env(environment, tree))
         )
 
     return run
 
 
 def mypy(log: Log) -> Outcome:
-    environment, tree = static_environment(log), _tree("mypy", log)
-    env = {**_tool_env(environment), "MYPYPATH": str(tree.parents[2])}
+    environment, tree = static_environment(log), project_tree("mypy", log)
+    env = {**tool_env(environment), "MYPYPATH": str(tree.parents[2])}
     package = "ansible_collections.phase.console.plugins"
     cache = BUILD / "mypy"
     command = [environment.bin / "mypy", "--config-file", ROOT / "pyproject.toml", "--cache-dir", cache, "-p", package]
@@ -84,9 +84,9 @@ def galaxy_importer(log: Log) -> Outcome:
 
     The importer says success even where it skipped its checks, so what it wrote is read.
     """
-    environment, tree = static_environment(log), _tree("galaxy-importer", log)
+    environment, tree = static_environment(log), project_tree("galaxy-importer", log)
     # It sets the path of collections to its own copy alone; what ours depends on is found on Python's path.
-    env = {**_tool_env(environment, tree), "PYTHONPATH": str(tree.parents[2])}
+    env = {**tool_env(environment, tree), "PYTHONPATH": str(tree.parents[2])}
     work = BUILD / "galaxy-importer"
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
@@ -163,12 +163,12 @@ def _ansible_test(
     Its own way, an environment for each interpreter and run, takes longer than the tests.
     """
     seed_pip(environment, log)
-    env = _tool_env(environment, None, pythons)
+    env = tool_env(environment, None, pythons)
     return log.run([environment.bin / "ansible-test", *arguments, "--color", "no"], cwd=tree, env=env)
 
 
 def sanity(log: Log) -> Outcome:
-    environment, tree = static_environment(log), _tree("sanity", log)
+    environment, tree = static_environment(log), project_tree("sanity", log)
     code = _ansible_test(environment, tree, log, "sanity")
     outcome = command_outcome(code)
     outcome.notes += _missing_pythons()
@@ -179,7 +179,7 @@ def units(only: Sequence[str] = ()) -> Callable[[Log], Outcome]:
     """The unit tests through ansible-test on each supported Python that this machine has."""
 
     def run(log: Log) -> Outcome:
-        return _units(static_environment(log), _tree("units", log), log, UNIT_PYTHONS, only)
+        return _units(static_environment(log), project_tree("units", log), log, UNIT_PYTHONS, only)
 
     return run
 
@@ -237,7 +237,7 @@ def core_environments(log: Log) -> dict[str, dict[str, str]]:
             environment = _core_environment(version, log)[1]
         except Skip:
             continue
-        collections = _tree(f"integration-{version}", log).parents[2]
+        collections = project_tree(f"integration-{version}", log).parents[2]
         found[version] = {"programs": str(environment.bin), "collections": str(collections)}
     return found
 
@@ -247,7 +247,7 @@ def other_core(version: str) -> Callable[[Log], Outcome]:
 
     def run(log: Log) -> Outcome:
         python_version, environment = _core_environment(version, log)
-        tree = _tree(f"core-{version}", log)
+        tree = project_tree(f"core-{version}", log)
         outcome = Outcome()
         subset = [word for name in SANITY_SUBSET for word in ("--test", name)]
         code = _ansible_test(environment, tree, log, "sanity", *subset, "--python", python_version)
@@ -263,20 +263,15 @@ def other_core(version: str) -> Callable[[Log], Outcome]:
 
 
 def _smoke(environment: Environment, tree: Path, log: Log) -> Outcome:
-    """Each playbook parses and each module is documented, under this ansible-core."""
-    env, outcome = _tool_env(environment, tree), Outcome()
-    for playbook in sorted((tree / "playbooks").glob("*.yml")):
-        command = [
-            environment.bin / "ansible-playbook",
-            "--syntax-check",
-            "-i",
-            "localhost,",
-            f"phase.console.{playbook.stem}",
-        ]
-        outcome.add(command_outcome(log.run(command, cwd=BUILD, env=env)))
-    for module in _modules():
-        command = [environment.bin / "ansible-doc", "-t", "module", f"phase.console.{module}"]
-        outcome.add(command_outcome(log.run(command, cwd=BUILD, env=env)))
+    """The playbooks parse and the modules are documented, under this ansible-core."""
+    env, outcome = tool_env(environment, tree), Outcome()
+    playbooks = [f"phase.console.{path.stem}" for path in sorted((tree / "playbooks").glob("*.yml"))]
+    modules = [f"phase.console.{module}" for module in _modules()]
+    for command in (
+        ["ansible-playbook", "--syntax-check", "-i", "localhost,", *playbooks],
+        ["ansible-doc", "-t", "module", *modules],
+    ):
+        outcome.add(command_outcome(log.run([environment.bin / command[0], *command[1:]], cwd=BUILD, env=env)))
     return outcome
 
 
@@ -293,7 +288,7 @@ def _gates(log: Log, only: str) -> Outcome:
     environment = project_environment(INTEGRATION_REQUIREMENTS, log=log.file)
     versions.note_packages(environment)
     report = LOGS / "gates.xml"
-    env = {**_tool_env(environment), "PYTHONPATH": "tests"}
+    env = {**tool_env(environment), "PYTHONPATH": "tests"}
     command = [
         environment.bin / "python",
         "-m",
@@ -340,8 +335,8 @@ def jobs() -> list[Job]:
 
 
 def antsibull_docs(log: Log) -> Outcome:
-    environment, tree = static_environment(log), _tree("antsibull-docs", log)
-    env = _tool_env(environment, tree)
+    environment, tree = static_environment(log), project_tree("antsibull-docs", log)
+    env = tool_env(environment, tree)
     command = [
         "lint-collection-docs",
         "--plugin-docs",

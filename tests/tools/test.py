@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from sandbox import cluster, engine
 
-from . import ending, integration, static, versions
+from . import ending, integration, publishing, static, versions
 from .jobs import Job, run_all, stop, summarise
 
 INTEGRATION_TIERS = ("postgresql", "docker", "kubernetes")
@@ -24,7 +24,11 @@ class UnknownName(Exception):
 
 def all_jobs() -> list[Job]:
     """The long tiers first: the short checks fill the other worker beside them."""
-    return [integration.job(tier) for tier in ("docker", "postgresql", "kubernetes")] + static.jobs()
+    return [integration.job(tier) for tier in ("docker", "postgresql", "kubernetes")] + checks()
+
+
+def checks() -> list[Job]:
+    return static.jobs() + publishing.jobs()
 
 
 def choose(names: Sequence[str]) -> list[Job]:
@@ -51,10 +55,10 @@ def _jobs_with_tests(names: Sequence[str]) -> list[Job]:
         found.update(mine)
     unknown = [name for name in names if name not in found]
     if unknown:
-        checks = ", ".join(job.name for job in static.jobs())
+        names_of_checks = ", ".join(job.name for job in checks())
         raise UnknownName(
             f"There is no tier, check or test named '{unknown[0]}'. Tiers: static, {', '.join(INTEGRATION_TIERS)}; "
-            f"checks of static: {checks}; or a part of a test's or a test file's name."
+            f"checks of static: {names_of_checks}; or a part of a test's or a test file's name."
         )
     return jobs
 
