@@ -152,6 +152,13 @@ options:
         rows are still in the database.
       - M(phase.console.phase_archive_check) verifies archives.
     type: path
+  archive_values:
+    description:
+      - Whether archives keep the columns C(key), C(value) and C(comment) of read events. They are a copy of the
+        secret, encrypted, which would outlive its deletion, so archives leave them out unless this is set. The manifest
+        says which it was.
+    type: bool
+    default: false
   throttle:
     description: Limits above which the purge waits. Each pause is reported with its reason.
     type: dict
@@ -326,7 +333,8 @@ archive:
     - The archive of what was deleted, null without O(archive_dest). C(path) and C(manifest) are null where nothing was
       archived. C(rows) (tags included), C(tables) (rows by table), C(bytes), C(sha256), C(batches), of which C(kept)
       were written and then not deleted; C(waiting) are batches whose transaction is still open, for which the next run
-      completes the archive; C(settled) are the archives of interrupted runs that this run completed.
+      completes the archive; C(settled) are the archives of interrupted runs that this run completed. C(left_out) are
+      the columns by table that it does not keep, see O(archive_values).
     - In check mode C(path) is what it would be called, beside C(bytes_at_most) and C(bytes_free).
   returned: always
   type: dict

@@ -27,7 +27,8 @@ NOT_ASKED = {
     LOG + "other_logs",
     RECLAIM + "tables",
     LOG + "minimum_retain_days",  # a floor is nothing for who answers to choose
-    LOG + "archive_dest",  # nor is where the archive is
+    LOG + "archive_dest",  # nor is where the archive is, and what secrets it keeps
+    LOG + "archive_values",
 }
 NEEDED = {"phase_upgrade_version"}
 ROLES = {

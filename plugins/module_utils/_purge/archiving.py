@@ -18,6 +18,7 @@ from .._target.base import Report, Target
 from . import archive as _archive
 from .archive import Archive, Facts, Stored
 
+VALUED = [log for log in LOGS.values() if log.subject.values]  # their rows copy secrets
 NOTHING: Facts = dict.fromkeys(("path", "manifest", "first", "last", "sha256"))
 NOTHING.update({"rows": 0, "tables": {}, "bytes": 0, "batches": 0, "kept": 0, "waiting": []})
 
@@ -26,15 +27,16 @@ def archiving(params: Mapping[str, Any], target: Target, report: Report) -> Opti
     """None where no archive is asked for. Raises ArchiveFailed where there can be none."""
     if not params["archive_dest"]:
         return None
-    return Archiving(_archive.check_folder(params["archive_dest"]), target, report)
+    return Archiving(_archive.check_folder(params["archive_dest"]), params["archive_values"], target, report)
 
 
 class Archiving:
     """The archive of a run and those of interrupted ones; ``run`` begins the names of its batches."""
 
-    def __init__(self, folder: str, target: Target, report: Report) -> None:
+    def __init__(self, folder: str, values: bool, target: Target, report: Report) -> None:
         self.run = secrets.token_hex(4)
         self._folder = folder
+        self._left_out = {} if values else {log.subject.table: list(log.subject.values) for log in VALUED}
         self._target = target
         self._report = report
         self._settled: List[Facts] = []
@@ -50,6 +52,7 @@ class Archiving:
             "manifest": stem + _archive.MANIFEST if rows else None,
             "bytes_at_most": size,
             "bytes_free": _archive.free(self._folder),
+            "left_out": self._left_out,
             "settled": [{"path": path + _archive.DATA} for path in left],
         }
 
@@ -78,6 +81,7 @@ class Archiving:
             "database": plan["database"],
             "scope": scope,
             "organisations": plan["scope"]["organisations"],
+            "left_out": self._left_out,
         }
         self._archive = Archive(self._folder, header, self.run, time.time())
         return self._archive
@@ -86,7 +90,7 @@ class Archiving:
         return self._result(self._archive.close(self._ask) if self._archive else None)
 
     def _result(self, own: Optional[Facts]) -> Facts:
-        return dict(own or NOTHING, settled=list(self._settled))
+        return dict(own or NOTHING, left_out=self._left_out, settled=list(self._settled))
 
     def _ask(self, batches: Sequence[Stored]) -> Dict[str, Optional[str]]:
         questions: List[BatchQuestion] = [

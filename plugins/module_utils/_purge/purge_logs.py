@@ -50,6 +50,7 @@ SPEC = ArgumentSpec(
         "max_duration": {"default": "0"},
         "pause_file": {"type": "path"},
         "archive_dest": {"type": "path"},
+        "archive_values": {"type": "bool", "default": False},
         "throttle": {"type": "dict", "apply_defaults": True, "options": THROTTLE},
     }
 )
@@ -117,6 +118,7 @@ def request_of(params: Mapping[str, Any], count: bool, archive: Optional[str]) -
         "foreign_key": params["foreign_key"],
         "log_streams": params["log_streams"],
         "archive": archive,
+        "archive_values": params["archive_values"],
         "count": count,
     }
 

@@ -16,7 +16,7 @@ import hashlib
 import json
 import threading
 import zlib
-from typing import Any, Dict, List, Mapping, Optional
+from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 from ..._errors import NotTaken
 from ..core.api import Deliveries
@@ -40,7 +40,7 @@ Totals = Dict[str, Any]
 
 
 # After CTEs gone, and where the index finds the rows doomed. A batch without a row has totals all the same.
-_ROWS = """select '{{"table": "{table}", "batch": "' || %(batch)s || '", "row": ' || to_json({rows})::text || '}}'
+_ROWS = """select '{{"table": "{table}", "batch": "' || %(batch)s || '", "row": ' || {row}::text || '}}'
 from {rows}"""
 _TOTALS = """
 select '{{"total": ' || json_build_object(
@@ -52,17 +52,26 @@ select '{{"total": ' || json_build_object(
 """
 
 
-def selection(table: str, key: str, time: str, others: str = "", other: str = "", by_index: bool = False) -> str:
-    """What follows ``with gone as (delete ... returning e.*)``: every row as a line, those of the table ``other``
-    that the statement ``others`` returns too, and the totals.
+def selection(
+    table: str,
+    key: str,
+    time: str,
+    others: str = "",
+    other: str = "",
+    by_index: bool = False,
+    without: Sequence[str] = (),
+) -> str:
+    """What follows ``with gone as (delete ... returning e.*)``: every row as a line, ``without`` some of its columns,
+    those of the table ``other`` that the statement ``others`` returns too, and the totals.
     """
+    row = "to_jsonb(gone) - array[%s]" % ", ".join("'%s'" % name for name in without) if without else "to_json(gone)"
     tables = "'%s', (select count(*) from gone)" % table
-    text, rows = "", [_ROWS.format(table=table, rows="gone")]
+    text, rows = "", [_ROWS.format(table=table, rows="gone", row="(%s)" % row)]
     if others:
         text = ", others as (%s)" % others
     if other:
         tables += ", '%s', (select count(*) from others)" % other
-        rows.append(_ROWS.format(table=other, rows="others"))
+        rows.append(_ROWS.format(table=other, rows="others", row="to_json(others)"))
     totals = _TOTALS.format(
         doomed="(select count(*) from doomed)" if by_index else "0",
         moment="(select max(moment)::text from doomed)" if by_index else "null",
@@ -122,11 +131,13 @@ class Stream:
 
 
 class Exporter:
-    """Numbers the batches of a run; ``rows`` and ``bytes`` are what it handed over."""
+    """Numbers the batches of a run, with the secrets' ``values`` in their rows or without; ``rows`` and ``bytes`` are
+    what it handed over."""
 
-    def __init__(self, deliveries: Deliveries, run: str) -> None:
+    def __init__(self, deliveries: Deliveries, run: str, values: bool) -> None:
         self._deliveries = deliveries
         self._run = run
+        self.values = values
         self._lock = threading.Lock()  # of a rewrite's two connections one hands over at a time
         self._open: List[str] = []  # batches without an outcome
         self._number = 0

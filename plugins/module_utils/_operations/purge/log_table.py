@@ -24,7 +24,7 @@ class Subject:
 
     ``others`` is the statement that runs with each delete, for the rows ``t`` that refer to those in ``gone`` (id);
     ``referring`` is the other table that it deletes from. ``group`` leads an index that ``time`` follows; only a walk
-    by index needs it.
+    by index needs it. ``values``: its columns that copy a secret, as ciphertext.
     """
 
     table: str
@@ -33,6 +33,7 @@ class Subject:
     group: str = ""
     others: str = ""
     referring: Tuple[str, ...] = ()
+    values: Tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -232,6 +233,7 @@ READS = Log(
         group="environment_id",
         others="delete from api_secretevent_tags t using gone where t.secretevent_id = gone.id",
         referring=(TAGS,),
+        values=("key", "value", "comment"),
     ),
     COLUMNS,
     only="e.event_type = 'R'",

@@ -235,7 +235,7 @@ def apply(context: Context, request: ApplyRequest) -> Outcome:
         if request["archive"] is not None:
             if context.deliveries is None:
                 raise NotTaken("This call takes no rows for an archive.", "Report this, and leave archive_dest out.")
-            place.exporter = Exporter(context.deliveries, request["archive"])
+            place.exporter = Exporter(context.deliveries, request["archive"], request["archive_values"])
         _apply(context, request, place, done)
         return done
     except psycopg2.Error as error:

@@ -17,6 +17,7 @@ from ..rewrite.catalog import EVENTS, Table
 from ..rewrite.copy import Export
 from ..rewrite.errors import RewriteBlocked, RewriteStopped
 from .export import Exporter, selection
+from .log_table import READS
 from .rule import Rule
 from .surroundings import finding
 from .throttle import Control
@@ -76,6 +77,7 @@ def recover(context: Context, needed: bool) -> Optional[Dict[str, Any]]:
 def exporting(exporter: Exporter, goes: str) -> Export:
     """Hands over the rows of a range for which ``goes`` is true, with those that refer to them."""
     ((follower, column),) = EVENTS.followers
+    without = () if exporter.values else READS.subject.values
 
     def export(cursor: Cursor, table: Table, where: str) -> int:
         (place,) = table.followers
@@ -86,7 +88,7 @@ def exporting(exporter: Exporter, goes: str) -> Export:
             place=table.place,
             where=where,
             goes=goes.replace("%", "%%"),
-            rest=selection(EVENTS.table, "id", "timestamp", others, follower),
+            rest=selection(EVENTS.table, "id", "timestamp", others, follower, without=without),
         )
         return int(exporter.take(cursor, text, {}, relation=table.oid)["gone"])
 

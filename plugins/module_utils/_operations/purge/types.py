@@ -182,7 +182,8 @@ class PlanRequest(TypedDict):
     """``organisation`` (a name) or None for all, ``app_id`` or None. ``retain``: the days to keep, by log; any other
     log stays as it is. ``strategy``: auto, delete, rewrite. ``foreign_key``: auto, keep, set_aside. ``log_streams``:
     respect_deliverable, respect_all, ignore. ``archive``: the id of the run whose rows the caller takes into an archive
-    before they are deleted, or None. ``count``: count the read events, which reads their table once.
+    before they are deleted, or None; ``archive_values``: with the secrets' ciphertext. ``count``: count the read events,
+    which reads their table once.
     """
 
     organisation: Optional[str]
@@ -193,6 +194,7 @@ class PlanRequest(TypedDict):
     foreign_key: str
     log_streams: str
     archive: Optional[str]
+    archive_values: bool
     count: bool
 
 

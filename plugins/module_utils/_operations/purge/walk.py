@@ -232,7 +232,8 @@ class Walk:
         names = {name: getattr(subject, name) for name in ("table", "key", "time", "group", "others")}
         other = subject.referring[0] if subject.referring else ""
         others = subject.others + " returning t.*" if other else subject.others
-        exported = selection(subject.table, subject.key, subject.time, others, other, "rows" in more)
+        without = subject.values if self._exporter is not None and not self._exporter.values else ()
+        exported = selection(subject.table, subject.key, subject.time, others, other, "rows" in more, without)
         return statement.format(**names, **more, exported=exported)
 
     def _delete(self, statement: str, values: Mapping[str, Any]) -> Any:
