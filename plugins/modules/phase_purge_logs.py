@@ -98,11 +98,17 @@ options:
         place. It gives the space back at once, writes a fraction of the WAL and is the fastest where most of the table
         is deleted. It needs room for the copy, the right to create a schema in the database, and a moment without long
         transactions. Stopped before the swap, it has deleted nothing.
-      - V(auto) takes V(rewrite) where at least half of the table is deleted, the server's disk can be seen and has
-        room, and no long transaction is open; otherwise V(delete). RV(plan) says why.
+      - V(auto) takes V(rewrite) where at least half of the table is deleted, the server's disk can be seen or is told
+        by O(free_space) and has room, and no long transaction is open; otherwise V(delete). RV(plan) says why.
     type: str
     choices: [auto, rewrite, delete]
     default: auto
+  free_space:
+    description:
+      - How much disk is free for PostgreSQL, such as V(50GB), where that cannot be seen, as with a managed database.
+        It can be seen on the server's own host, and in the database's container on the same engine or cluster.
+        KB, MB and GB are powers of 1000, KiB, MiB and GiB of 1024.
+    type: str
   foreign_key:
     description:
       - PostgreSQL checks for each deleted event whether a tag still refers to it, which takes most of the time.

@@ -179,6 +179,23 @@ select (select count(*) from api_secretevent where event_type = 'R' and timestam
 HISTORY = "select count(*), md5(string_agg(e::text, ',' order by e.id)) from api_secretevent e where event_type <> 'R'"
 
 
+def most_reads_go_by_a_rewrite(ansible: Ansible, instance: Any, options: Options) -> None:
+    """auto sees the free disk in the database's container, or is told of it, and refuses a rewrite without room."""
+    given = {**options, "all_organisations": True}
+    instance.sql(MORE_OLD_EVENTS)
+    try:
+        full = ansible.module("phase_purge_logs", {**given, "free_space": "1kB"}, check=True)
+        assert full["strategy"] == "delete" and "have to be free on the server's disk" in str(full["plan"])
+        checked = ansible.module("phase_purge_logs", given, check=True)
+        assert checked["strategy"] == "rewrite", checked["plan"]
+        assert instance.sql("select count(*) from api_secretevent where id like 'kill-%'") == [(4000,)]
+        done = ansible.module("phase_purge_logs", given)
+        assert (done["strategy"], done["deleted"], done["remaining"]) == ("rewrite", 3000, 0)
+        assert not ansible.module("phase_purge_logs", given)["changed"]
+    finally:
+        instance.sql("delete from api_secretevent where id like 'kill-%'")
+
+
 def purges_that_lose_their_containers(ansible: Ansible, instance: Any, options: Options) -> None:
     """In the midst of a deletion's statement, before the swap of a rewrite, and after it; ``docker kill`` each time.
 

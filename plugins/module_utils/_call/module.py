@@ -17,7 +17,7 @@ from .._operations.core.api import Context, Request
 from .._operations.core.secrets import secret_values
 from .._target.base import Report, Target
 from .._target.engine import engine_error
-from .argspec import ArgumentSpec, target_spec
+from .argspec import ArgumentSpec, size, target_spec
 from .caller import Caller
 from .files import refusal
 from .targets import build_target
@@ -46,6 +46,11 @@ class Call:
     def run(self, operation: Callable[[Context, Asked], Answered], request: Asked, **how: Any) -> Answered:
         """An operation beside the database, with this call's progress lines; ``how`` as ``Target.run`` takes it."""
         return cast(Answered, self.target.run(operation, cast(Request, request), self.report, **how))
+
+    def free_disk(self) -> Optional[int]:
+        """Bytes free for PostgreSQL by the option ``free_space``, or as the target sees them; None where it cannot."""
+        given = self.params["free_space"]
+        return self.target.free_disk() if given is None else size("free_space", given)
 
 
 Run = Callable[[Call], Dict[str, Any]]

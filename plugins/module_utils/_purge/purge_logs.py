@@ -46,6 +46,7 @@ SPEC = ArgumentSpec(
         "minimum_retain_days": {"type": "int", "default": 0},
         "strategy": {"choices": ["auto", *STRATEGIES], "default": "auto"},
         "foreign_key": {"choices": ["auto", "keep", "set_aside"], "default": "auto"},
+        "free_space": {},
         "log_streams": {"choices": [RESPECT_DELIVERABLE, RESPECT_ALL, IGNORE], "default": RESPECT_DELIVERABLE},
         "max_duration": {"default": "0"},
         "pause_file": {"type": "path"},
@@ -108,7 +109,7 @@ def check_logs(params: Mapping[str, Any], others: List[str]) -> None:
         )
 
 
-def request_of(params: Mapping[str, Any], count: bool, archive: Optional[str]) -> PlanRequest:
+def request_of(params: Mapping[str, Any], count: bool, archive: Optional[str], free: Optional[int]) -> PlanRequest:
     return {
         "organisation": params["organisation"],
         "app_id": params["app_id"],
@@ -120,6 +121,7 @@ def request_of(params: Mapping[str, Any], count: bool, archive: Optional[str]) -
         "archive": archive,
         "archive_values": params["archive_values"],
         "count": count,
+        "free_bytes": free,
     }
 
 
@@ -155,7 +157,8 @@ def run(call: Call) -> Facts:
     duration("max_duration", call.params["max_duration"])
     archive = archiving(call.params, call.target, call.report)
     # Counting reads the whole table once more: only for those who want to know beforehand.
-    request = request_of(call.params, call.check or call.diff, archive.run if archive else None)
+    free = call.free_disk() if call.params["strategy"] != "delete" and call.params["read_events"] else None
+    request = request_of(call.params, call.check or call.diff, archive.run if archive else None, free)
     plan = call.run(operations.plan, request)
     for text in warnings(plan):
         call.warn(text)

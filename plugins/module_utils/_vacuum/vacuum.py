@@ -9,7 +9,7 @@ import os
 import socket
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
-from .._call.argspec import ArgumentSpec, duration, size
+from .._call.argspec import ArgumentSpec, duration
 from .._call.module import Call
 from .._errors import BadOption, LockHeld, PhaseError
 from .._operations.core.words import people_bytes
@@ -82,11 +82,10 @@ def request_of(params: Mapping[str, Any]) -> Facts:
 
 def run(call: Call) -> Facts:
     request = request_of(call.params)
-    given = call.params["free_space"]
-    free = None if given is None else size("free_space", given)
+    free = call.free_disk()
     seen, recovered = look(call, request)
     if free is None:
-        free = seen["free_bytes"] if seen["free_bytes"] is not None else call.target.free_disk()
+        free = seen["free_bytes"]
     if request["mode"] in ("auto", "repack") and seen["server"]["pg_repack"] and seen["server"]["superuser"]:
         request["repack"] = client_version(call.target)
     decisions = [decide(table, seen["server"], request, free) for table in seen["tables"]]

@@ -100,6 +100,10 @@ def test_old_reads_go(ansible: Ansible, instance: Any) -> None:
     targets.old_reads_go(ansible, instance, target(instance))
 
 
+def test_most_reads_go_by_a_rewrite(ansible: Ansible, instance: Any) -> None:
+    targets.most_reads_go_by_a_rewrite(ansible, instance, target(instance))
+
+
 def test_containers_killed_under_a_purge(ansible: Ansible, instance: Any) -> None:
     """kill -9 of the backend's container and of the database's: no history is lost, and the next run ends right."""
     targets.purges_that_lose_their_containers(ansible, instance, target(instance))

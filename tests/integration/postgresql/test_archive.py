@@ -167,7 +167,8 @@ class Full:
         with contextlib.closing(self.database.connect()) as connection, connection.cursor() as cursor:
             for table in rows:
                 cursor.execute(
-                    f"drop table if exists restored_{table}; create table restored_{table} as select * from {table} limit 0"
+                    f"drop table if exists restored_{table};"
+                    f" create table restored_{table} as select * from {table} limit 0"
                 )
                 if rows[table]:
                     execute_values(

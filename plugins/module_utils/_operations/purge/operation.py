@@ -172,7 +172,7 @@ def _way(
     part = share(eligible, before["rows"])
     rewrite = None
     if strategy in ("auto", "rewrite"):
-        rewrite = _purge_rewrite.examine(context, connection, part, unfinished)
+        rewrite = _purge_rewrite.examine(context, connection, part, unfinished, request["free_bytes"])
     facts = Facts(
         server_version=server["server_version"],
         time_index=server["time_index"],

@@ -25,17 +25,20 @@ from .types import READ_EVENTS, ApplyRequest, Finding, Outcome
 from .workplace import Workplace
 
 
-def examine(context: Context, planning: Connection, share_gone: Optional[float], unfinished: bool) -> Dict[str, Any]:
+def examine(
+    context: Context, planning: Connection, share_gone: Optional[float], unfinished: bool, free: Optional[int]
+) -> Dict[str, Any]:
     """``_rewrite.plan`` for the events, of which a part goes (0 to 1; None where that is not known).
 
-    ``planning`` is the connection of the plan, whose snapshot is nobody's obstacle. ``unfinished``: as there.
+    ``planning`` is the connection of the plan, whose snapshot is nobody's obstacle. ``unfinished``, ``free``: as
+    there.
     """
     with planning.cursor() as cursor:
         cursor.execute("select pg_backend_pid()")
         own = [cursor.fetchone()[0]]
     connection = context.connect("purge plan rewrite")
     try:
-        return _rewrite.plan(connection, EVENTS, 1.0 - (share_gone or 0.0), own=own, unfinished=unfinished)
+        return _rewrite.plan(connection, EVENTS, 1.0 - (share_gone or 0.0), own=own, unfinished=unfinished, free=free)
     finally:
         connection.close()
 

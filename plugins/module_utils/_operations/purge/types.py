@@ -182,8 +182,8 @@ class PlanRequest(TypedDict):
     """``organisation`` (a name) or None for all, ``app_id`` or None. ``retain``: the days to keep, by log; any other
     log stays as it is. ``strategy``: auto, delete, rewrite. ``foreign_key``: auto, keep, set_aside. ``log_streams``:
     respect_deliverable, respect_all, ignore. ``archive``: the id of the run whose rows the caller takes into an archive
-    before they are deleted, or None; ``archive_values``: with the secrets' ciphertext. ``count``: count the read events,
-    which reads their table once.
+    before they are deleted, or None; ``archive_values``: with the secrets' ciphertext. ``count``: count the read
+    events, which reads their table once. ``free_bytes``: of the server's disk, or None where the caller cannot see it.
     """
 
     organisation: Optional[str]
@@ -196,6 +196,7 @@ class PlanRequest(TypedDict):
     archive: Optional[str]
     archive_values: bool
     count: bool
+    free_bytes: Optional[int]
 
 
 class Limits(TypedDict):

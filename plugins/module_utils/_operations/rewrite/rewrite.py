@@ -47,11 +47,13 @@ def plan(
     filtered: bool = True,
     own: Sequence[int] = (),
     unfinished: bool = False,
+    free: Optional[int] = None,
 ) -> Dict[str, Any]:
     """What a rewrite would do and what stands in its way. Reads only, on a connection outside any transaction.
 
     ``share_kept`` is the part of the rows that stays, 0 to 1; ``own`` are the caller's own server processes.
-    ``unfinished``: the caller will put back a foreign key first that a purge had set aside.
+    ``unfinished``: the caller will put back a foreign key first that a purge had set aside. ``free``: bytes free on
+    the server's disk; None asks the host of this process, which may be the server's.
 
     Result: ``refused`` (reasons, in words), ``waits_for`` (sessions that the swap would wait for now, in words),
     ``notes``, ``space_bytes`` (that have to be free for a while: the copy and its WAL), ``free_bytes`` (None where it
@@ -78,7 +80,7 @@ def plan(
     if standby:
         refused.append("this server is a standby")
     after = round((whole + indexes) * share_kept)
-    free = free_bytes(connection)
+    free = free_bytes(connection) if free is None else free
     if free is not None and free < 2 * after:
         refused.append(
             "%s have to be free on the server's disk, and %s are" % (people_bytes(2 * after), people_bytes(free))

@@ -108,6 +108,9 @@ class Known(Target):
             raise answer
         return dict(answer)
 
+    def free_disk(self):
+        return 12345
+
 
 @pytest.fixture
 def logs():
@@ -136,6 +139,17 @@ def test_check_mode_only_plans_and_counts(logs):
     )
     assert "SpaceX / Launch / Production: 700" in result["summary"]
     assert result["diff"]["before"] == "SpaceX / Launch / Production: 700\n" and result["diff"]["after"] == ""
+
+
+def test_the_free_disk_is_as_it_is_told_or_as_the_target_sees_it(logs):
+    def free(**given):
+        return logs(all_organisations=True, **given)[1][0][1]["free_bytes"]
+
+    assert free() == 12345
+    assert free(free_space="1MB") == 1_000_000
+    assert free(strategy="delete") is None  # which needs none, so nobody is asked
+    with pytest.raises(BadOption, match="free_space"):
+        free(free_space="much")
 
 
 def test_a_real_run_does_not_count_first(logs):
