@@ -188,7 +188,11 @@ options:
     description: Folder with C(manage.py), for O(deployment=local). It can be a symbolic link such as C(current).
     type: path
   python:
-    description: Interpreter that runs the backend, for O(deployment=local).
+    description:
+      - Interpreter that runs the backend, for O(deployment=local). Where each release has an environment of its own,
+        give its place in the release, such as C(.venv/bin/python); a path inside O(manage_dir) means the same.
+      - M(phase.console.phase_migrate) refuses one whose packages are missing or older than C(requirements.txt) of the
+        release says.
     type: path
     default: python3
   env_file:

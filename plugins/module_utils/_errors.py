@@ -46,6 +46,10 @@ class LibraryMissing(PhaseError):
     kind = "library_missing"
 
 
+class PythonTooOld(PhaseError):
+    kind = "python_too_old"
+
+
 class SystemRefused(PhaseError):
     """The operating system refused a call: a read-only file system, a full one, a missing right."""
 

@@ -105,7 +105,8 @@ phase:
     instance:
       description:
         - The backend's C(image), C(image_id), C(digest) and C(container), all C(components) of the instance in the same
-          form with C(status) and C(health), and C(external_migration).
+          form with C(status) and C(health), and C(external_migration). With Docker and Compose a component has
+          C(containers), the same of each of its replicas; its own C(status) and C(health) are the worst of theirs.
         - In Kubernetes also C(cluster), C(namespace), C(release), C(managed_by) (a list with C(manager), which is helm,
           argocd or flux, and C(name); for Helm C(chart) and C(revision)), and for each component C(replicas)
           (C(wanted), C(ready)) and C(restarts).
@@ -119,7 +120,8 @@ phase:
     migrations:
       description:
         - The ledger, with the number C(applied), the C(last) one, all C(names), and C(duplicates).
-        - C(release) is the newest release of Phase whose migrations are all there.
+        - C(release) is the newest release of Phase that brought migrations and whose are all there. It may be a later
+          one that brought none, before C(before_release), the next that did.
       returned: when asked for
       type: dict
     storage:

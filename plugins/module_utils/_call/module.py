@@ -12,7 +12,7 @@ import traceback
 from dataclasses import dataclass
 from typing import Any, Callable, Dict, Mapping, Optional, Set, TypeVar, cast
 
-from .._errors import LibraryMissing, PhaseError, Unforeseen
+from .._errors import LibraryMissing, PhaseError, PythonTooOld, Unforeseen
 from .._operations.core.api import Context, Request
 from .._operations.core.secrets import secret_values
 from .._target.base import Report, Target
@@ -94,6 +94,19 @@ def unforeseen(error: Exception) -> PhaseError:
     )
 
 
+OLDEST = (3, 9)  # Python on a managed host
+
+
+def check_python() -> None:
+    """Raise PythonTooOld. The modules can be imported, and no more, by the oldest Python that Ansible still starts."""
+    if sys.version_info[:2] < OLDEST:
+        raise PythonTooOld(
+            "%s is Python %d.%d, and this collection needs %d.%d or newer on the managed host."
+            % (sys.executable, *sys.version_info[:2], *OLDEST),
+            "Install a newer one there, and set ansible_python_interpreter to it.",
+        )
+
+
 READ_SECRETS = ("DATABASE_URL", "K8S_AUTH_API_KEY", "K8S_AUTH_PASSWORD")  # variables that a target may read
 
 
@@ -119,6 +132,7 @@ def run_module(spec: ArgumentSpec, run: Run) -> None:
     result: Dict[str, Any] = {}
     target = Target()
     try:
+        check_python()
         spec.check_state(module.params)
         if spec.target:
             if module.params["deployment"] != "auto":

@@ -48,10 +48,14 @@ def complaints(
         component = components.get(name)
         if component is None:
             found.append("%s does not exist" % name)
-        elif component.get("status") not in (None, "running"):
-            found.append("%s is %s" % (name, component["status"]))
-        elif component.get("health") not in (None, "healthy"):
-            found.append("%s is %s" % (name, component["health"]))
+            continue
+        replicas = component.get("containers") or [component]
+        for one in replicas:
+            which = "%s (%s)" % (name, one["container"]) if len(replicas) > 1 else name
+            if one.get("status") not in (None, "running"):
+                found.append("%s is %s" % (which, one["status"]))
+            elif one.get("health") not in (None, "healthy"):
+                found.append("%s is %s" % (which, one["health"]))
     if not probe["alive"]:
         found.append("the backend does not answer (%s)" % (probe["detail"] or "status is not alive"))
     elif version and not same_version(probe["version"], version):

@@ -64,13 +64,15 @@ class Target:
 
     def describe(self) -> Dict[str, Any]:
         """What runs: ``deployment``, ``image``, ``image_id``, ``digest``, ``container``, ``components`` by name
-        (container, image, image_id, digest, status, health) and ``external_migration`` (value, misspelt)."""
+        (container, image, image_id, digest, status, health; with Docker and Compose ``containers``, the same of each of
+        its replicas) and ``external_migration`` (value, misspelt)."""
         raise NotImplementedError
 
     def pipe(
         self, argv: List[str], sink: Sink, *, image: Optional[str] = None, stdin: Optional[Iterable[bytes]] = None
     ) -> Tuple[int, str]:
-        """Run a program with the backend's environment and network: exit code, tail of standard error.
+        """Run a PostgreSQL program with the backend's settings of the database, and in its network: exit code, tail of
+        standard error.
 
         Its output goes to ``sink``; ``stdin`` is fed to it for as long as it reads. ``image`` None is the database's.
         """
@@ -89,6 +91,13 @@ class Target:
 
     def close(self) -> None:
         """Let go of what was kept for the next step of this call. It may be called twice."""
+
+
+def program_environment(environment: Mapping[str, str]) -> Dict[str, str]:
+    """Of the backend's environment what a PostgreSQL program reads: DATABASE_*, by the backend's own names, and libpq's
+    and Kerberos's variables. SECRET_KEY and SERVER_SECRET are none of its business.
+    """
+    return {name: value for name, value in environment.items() if name.startswith(("DATABASE_", "PG", "KRB5"))}
 
 
 def external_migration(environment: Dict[str, str]) -> Dict[str, Any]:

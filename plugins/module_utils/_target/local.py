@@ -15,10 +15,11 @@ from .._errors import BadOption, CheckoutMissing, InterpreterMissing
 from .._operations.core.api import Deliveries, Operation, Request, Result
 from .._operations.core.package import STARTER
 from .._operations.core.secrets import masker, secret_values
-from .base import Limits, Report, Sink, Target, external_migration
+from .base import Limits, Report, Sink, Target, external_migration, program_environment
 from .session import TAIL, Channel, Lost, converse, first_words, never_lost
 
 CHUNK = 65536
+OF_ANY_PROCESS = ("PATH", "HOME", "USER", "LANG", "TZ", "TMPDIR", "LD_LIBRARY_PATH")
 UNREAD = 64  # chunks that may wait to be taken; then the child waits
 
 
@@ -38,6 +39,18 @@ def read_env_file(path: str) -> Dict[str, str]:
                 value = value[1:-1]
             variables[name.strip().replace("export ", "", 1)] = value
     return variables
+
+
+def interpreter(python: str, manage_dir: str, folder: str) -> str:
+    """The Python that runs the checkout in ``folder``. A path inside ``manage_dir``, or a relative one, is the same
+    place in each release; a bare name is looked up on PATH.
+    """
+    if os.sep not in python:
+        return python
+    for root in (manage_dir, os.path.realpath(manage_dir)):
+        if python.startswith(root + os.sep):
+            python = os.path.relpath(python, root)
+    return os.path.join(folder, python)
 
 
 class PipeChannel(Channel):
@@ -120,12 +133,14 @@ class LocalTarget(Target):
             )
         return folder
 
-    def _start(self, argv: List[str], folder: str, session: bool) -> "subprocess.Popen[bytes]":
+    def _start(
+        self, argv: List[str], folder: str, environment: Mapping[str, str], session: bool
+    ) -> "subprocess.Popen[bytes]":
         try:
             return subprocess.Popen(
                 argv,
                 cwd=folder,
-                env=dict(os.environ, **self._settings),
+                env=environment,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -133,7 +148,9 @@ class LocalTarget(Target):
             )
         except (FileNotFoundError, PermissionError) as error:
             raise InterpreterMissing(
-                "%s cannot be run: %s" % (argv[0], error.strerror), "Set python to the interpreter of Phase's backend."
+                "%s cannot be run: %s" % (argv[0], error.strerror),
+                "Set python to the interpreter of Phase's backend: where each release has its own, to its place in the "
+                "release, such as .venv/bin/python.",
             ) from error
 
     def run(
@@ -147,7 +164,10 @@ class LocalTarget(Target):
         deliveries: Optional[Deliveries] = None,
     ) -> Result:
         timeouts, paused = self._limits.timeouts(), self._limits.paused()
-        channel = PipeChannel(self._start([self._python, "-c", STARTER], self._checkout(image), session=True))
+        environment = dict(os.environ, **self._settings)
+        folder = self._checkout(image)
+        argv = [interpreter(self._python, self._folder, folder), "-c", STARTER]
+        channel = PipeChannel(self._start(argv, folder, environment, session=True))
         try:
             return converse(
                 channel,
@@ -167,7 +187,9 @@ class LocalTarget(Target):
     def pipe(
         self, argv: List[str], sink: Sink, *, image: Optional[str] = None, stdin: Optional[Iterable[bytes]] = None
     ) -> Tuple[int, str]:
-        child = self._start(argv, self._folder, session=False)
+        environment = {name: value for name, value in os.environ.items() if name in OF_ANY_PROCESS or name[:3] == "LC_"}
+        environment.update(program_environment(dict(os.environ, **self._settings)))
+        child = self._start(argv, self._folder, environment, session=False)
         channel = PipeChannel(child)
         feeder = threading.Thread(target=channel.feed, args=(stdin or (),), daemon=True)
         feeder.start()

@@ -12,6 +12,7 @@ from typing import Any, Dict, List, Optional
 from .._call.argspec import APPLICATION, ArgumentSpec, duration, timeouts
 from .._call.module import Call
 from .._errors import PhaseError
+from .._operations.core.releases import in_words
 from .._operations.migration import operation as migrations
 from .._operations.migration.errors import (
     ConflictingMigrations,
@@ -52,7 +53,7 @@ def run(call: Call) -> Dict[str, Any]:
 def migrated(call: Call) -> Dict[str, Any]:
     running = call.target.describe()
     image = call.params["image"]
-    plan = call.target.run(migrations.plan, {}, call.report, image=image)
+    plan = call.target.run(migrations.plan, plan_request(call), call.report, image=image)
     result = shown(plan, running, image)
     refuse(plan, result)
     for text in warnings(plan, running["external_migration"], call.params):
@@ -76,6 +77,11 @@ def migrated(call: Call) -> Dict[str, Any]:
     return outcome
 
 
+def plan_request(call: Call) -> Facts:
+    """An image brings its packages; of a checkout they are looked at."""
+    return {"packages": call.params["deployment"] == "local"}
+
+
 def apply(call: Call, plan: Facts, image: Optional[str], result: Facts) -> Facts:
     """Run the migrations; a run of an earlier call that was joined may have had less to do than this one."""
     outcome = call.target.run(
@@ -87,7 +93,7 @@ def apply(call: Call, plan: Facts, image: Optional[str], result: Facts) -> Facts
     )
     outcome = dict(result, **outcome)
     if outcome["joined"]:
-        after = call.target.run(migrations.plan, {}, call.report, image=image)
+        after = call.target.run(migrations.plan, plan_request(call), call.report, image=image)
         refuse(after, outcome)
         if after["pending"]:
             rest = call.target.run(
@@ -206,11 +212,11 @@ def stopped(found: List[Facts], result: Facts) -> StoppedByFinding:
 
 def summary(plan: Facts) -> List[str]:
     """Lines for people: one for the whole, one for each migration."""
-    here = plan["from_release"] or "an unknown release"
+    here = in_words(plan["from_release"])
     if not plan["pending"]:
         return ["Nothing is pending; the database is at %s." % here]
     count = len(plan["pending"])
-    first = "%d migration%s pending, database %s to %s." % (
+    first = "%d migration%s pending, database of %s, to %s." % (
         count,
         "" if count == 1 else "s",
         here,

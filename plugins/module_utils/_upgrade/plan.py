@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from .._errors import BadOption
+from .._operations.core.releases import in_words, releases_of
 from .._operations.core.words import people_bytes
 from .._target.base import external_warnings
 from .state import describe_target, durations
@@ -18,7 +20,7 @@ ORDER = ("backend", "worker", "frontend")
 
 
 def with_tag(image: str, tag: str) -> str:
-    """The same repository with another tag: ``host:5000/phasehq/backend:latest`` and ``v2.73.2``."""
+    """The same repository with another tag, or tag and digest: ``host:5000/phasehq/backend:latest`` and ``v2.73.2``."""
     name = image.partition("@")[0]
     if not name or name.startswith("sha256:"):
         raise BadOption(
@@ -26,7 +28,19 @@ def with_tag(image: str, tag: str) -> str:
             "Set phase_upgrade_backend_image (and phase_upgrade_frontend_image).",
         )
     folder, slash, last = name.rpartition("/")
-    return folder + slash + last.partition(":")[0] + ":" + tag
+    return by_digest(folder + slash + last.partition(":")[0] + ":" + tag)
+
+
+def by_digest(image: str) -> str:
+    """``phasehq/backend:v2.73.2@sha256:...`` without its tag, which an engine does not look at beside a digest. So only
+    an image with that very digest is found, and run."""
+    name, at, digest = image.partition("@")
+    if not at:
+        return image
+    if not re.fullmatch(r"sha256:[0-9a-f]{64}", digest):
+        raise BadOption("%s has no digest after its @." % image, "Write it like v2.73.2@sha256:, with 64 hex digits.")
+    folder, slash, last = name.rpartition("/")
+    return folder + slash + last.partition(":")[0] + at + digest
 
 
 def upgrade_target(components: Mapping[str, Mapping[str, Any]], wanted: Facts) -> Dict[str, str]:
@@ -43,9 +57,11 @@ def upgrade_target(components: Mapping[str, Mapping[str, Any]], wanted: Facts) -
     for name in ("backend", "frontend"):
         image = wanted[name + "_image"]
         if not image and wanted["version"] and name in components:
-            image = with_tag(components[name]["image"], wanted["version"])
+            # A digest is one image's, and that is the backend's.
+            version = wanted["version"] if name == "backend" else wanted["version"].partition("@")[0]
+            image = with_tag(components[name]["image"], version)
         if image and name in components:
-            target[name] = image
+            target[name] = by_digest(image)
     if "backend" not in target:
         raise BadOption(
             "No target is named.", "Set phase_upgrade_version, such as v2.73.2, or phase_upgrade_backend_image."
@@ -91,12 +107,23 @@ def rollout(facts: Facts) -> List[str]:
             return restarts or ["backend"]
         begun = bool(state) and state["phase"] != "done"
         return [name for name in restarts if begun and name not in state["notes"].get("rolled_out", [])]
-    return [
-        name
-        for name in ORDER
-        if name in facts["target"]
-        and facts["components"][name]["image_id"] != facts["images"].get(facts["target"][name])
-    ]
+    return [name for name in ORDER if name in facts["target"] and _due(facts, name)]
+
+
+def containers(component: Facts) -> List[Facts]:
+    """All containers of a part."""
+    return component.get("containers") or [component]
+
+
+def _due(facts: Facts, name: str) -> bool:
+    """Whether a container of the part runs another image, or is one that an interrupted run was just replacing."""
+    wanted, state = facts["images"].get(facts["target"][name]), facts["state"]
+    now = containers(facts["components"][name])
+    began_with = state["notes"].get("before", {}) if state and state["phase"] in ("migrate", "rollout") else {}
+    before = {one["container"] for one in containers(began_with[name])} if name in began_with else set()
+    return any(one["image_id"] != wanted for one in now) or bool(
+        before - {one["container"] for one in now if one["status"] == "running"}
+    )
 
 
 def stops_reads(cause: str) -> bool:
@@ -121,7 +148,10 @@ def _component_lines(facts: Facts, parts: List[str]) -> List[str]:
         if name not in facts["components"]:
             continue
         component, image = facts["components"][name], facts["target"].get(name)
-        line = "  %-9s %s (%s)" % (name, component["image"], _short(component["image_id"]))
+        images = ["%s (%s)" % (one["image"], _short(one["image_id"])) for one in containers(component)]
+        line = "  %-9s %s" % (name, " and ".join(sorted(set(images))))
+        if len(images) > 1:
+            line += ", %d replicas" % len(images)
         if name in parts:
             line += " -> %s (%s)" % (image, _short(facts["images"].get(image)))
         else:
@@ -134,7 +164,7 @@ def _migration_head(facts: Facts, pending: List[str]) -> str:
     migrate = facts["migrate"] or {}
     head = "Migrations: %d pending" % len(pending) if facts["migrate"] is not None else "Migrations"
     if migrate.get("from_release") and migrate.get("to_release"):
-        head += ", database of %s to %s" % (migrate["from_release"], migrate["to_release"])
+        head += ", database of %s, to %s" % (in_words(migrate["from_release"]), migrate["to_release"])
     return head
 
 
@@ -145,6 +175,19 @@ def _migration_lines(facts: Facts) -> List[str]:
     if not pending:
         return ["  None pending."]
     return ["  %s" % entry["summary"] for entry in pending]
+
+
+def _release_lines(releases: List[Dict[str, Any]]) -> List[str]:
+    return [
+        "  %s (%d migration%s): %s"
+        % (
+            one["release"] or "newer than this collection knows",
+            len(one["migrations"]),
+            "" if len(one["migrations"]) == 1 else "s",
+            one["notes"],
+        )
+        for one in releases
+    ]
 
 
 def _reads_line(facts: Facts) -> str:
@@ -240,6 +283,12 @@ def disk_need(migrations: List[Facts]) -> int:
 
 def warnings(facts: Facts) -> List[str]:
     found = external_warnings(facts["external_migration"], facts["deployment"])
+    for name in ORDER if facts["deployment"] != "local" else ():
+        replicas = containers(facts["components"][name]) if name in facts["components"] else []
+        for one in replicas if len(replicas) > 1 else []:
+            if one["status"] != "running" or one["health"] not in (None, "healthy"):
+                how = one["health"] if one["status"] == "running" else one["status"]
+                found.append("Replica %s of the %s is %s." % (one["container"], name, how))
     for name in ("backend", "frontend"):
         if name in facts["components"] and name not in facts["target"] and facts["deployment"] != "local":
             found.append("The %s is not upgraded: no image is named for it." % name)
@@ -247,8 +296,8 @@ def warnings(facts: Facts) -> List[str]:
 
 
 def upgrade_plan(facts: Facts) -> Dict[str, Any]:
-    """``needed``, ``pending``, ``rollout``, ``reads_fail_from``, ``reads_fail_seconds``, ``stops``, ``warnings``, and
-    ``text`` as lines.
+    """``needed``, ``pending``, ``releases`` (``core/releases.releases_of``), ``rollout``, ``reads_fail_from``,
+    ``reads_fail_seconds``, ``stops``, ``warnings``, and ``text`` as lines.
 
     ``facts``: ``deployment``, ``components``, ``external_migration`` and ``storage`` as phase_info tells them;
     ``target`` as from ``upgrade_target``; ``images`` (id by name); ``release`` (local: resolved folder); ``restart``
@@ -267,6 +316,9 @@ def upgrade_plan(facts: Facts) -> Dict[str, Any]:
         head += ": nothing to do"
     text = [head, "Parts:"] + _component_lines(facts, parts)
     text += [_migration_head(facts, pending)] + _migration_lines(facts)
+    releases = releases_of(pending)
+    if releases:
+        text += ["Releases in between that bring them, with their notes:"] + _release_lines(releases)
     if needed:
         text += ["Backup:", _backup_line(facts), "Reads of secrets:", _reads_line(facts)]
         text += ["Order:", "  " + ", then ".join(_order(facts, parts, pending))]
@@ -278,6 +330,7 @@ def upgrade_plan(facts: Facts) -> Dict[str, Any]:
     return {
         "needed": needed,
         "pending": pending,
+        "releases": releases,
         "rollout": parts,
         "reads_fail_from": first,
         "reads_fail_seconds": failing_seconds(facts["migrate"]["plan"], first, facts["deployment"]) if first else None,

@@ -16,6 +16,7 @@ import pytest
 from integration import targets
 from integration.harness import Ansible, target
 from sandbox.postgresql import programs
+from tools.environments import interpreters
 
 Factory = Callable[..., Any]
 AMBIENT = {"DATABASE_URL": "postgresql://nobody@192.0.2.1/production", "PGHOST": "192.0.2.1", "KUBECONFIG": "/dev/null"}
@@ -46,6 +47,17 @@ def test_without_the_docker_package(ansible: Ansible, bare_python: str, deployme
         assert f"package docker is missing for {bare_python}" in result["msg"]
         assert f"{bare_python} -m pip install docker" in result["msg"]
         assert "Traceback" not in run.stdout
+
+
+def test_on_a_python_that_is_too_old(ansible: Ansible) -> None:
+    old = interpreters(("3.8",)).get("3.8")
+    if old is None:
+        pytest.skip("This machine has no Python 3.8.")
+    task = {"phase.console.phase_info": {"deployment": "local", "manage_dir": "/nowhere"}}
+    play = [{"hosts": "localhost", "gather_facts": False, "tasks": [task]}]
+    run = ansible.playbook(play, {"ansible_python_interpreter": str(old)}, expect_failure=True)
+    assert run.failed[0].result["error"]["kind"] == "python_too_old"
+    assert f"{old} is Python 3.8" in run.failed[0].result["msg"] and "Traceback" not in run.stdout
 
 
 def test_without_psycopg2(ansible: Ansible, bare_python: str) -> None:

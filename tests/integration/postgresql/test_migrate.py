@@ -4,10 +4,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import django
 import pytest
 from integration.forks import Fork
 from integration.harness import Ansible
@@ -74,7 +76,7 @@ def test_migrates_once_and_then_not_again(ansible: Ansible, fork: Fork, instance
     assert (
         not second["changed"]
         and second["pending"] == []
-        and second["summary"] == ["Nothing is pending; the database is at v2.73.0."]
+        and second["summary"] == ["Nothing is pending; the database is at v2.73.0 or later."]
     )
     assert second["diff"]["before"] == second["diff"]["after"]
     assert fork.catalog() == migrated
@@ -103,6 +105,34 @@ def test_an_older_image_is_refused(ansible: Ansible, fork: Fork) -> None:
     assert result["error"]["kind"] == "database_ahead"
     assert "restoring a backup" in result["msg"] and "only way back" in result["msg"]
     assert "api.0111_identity_serviceaccount_identities" in result["unknown"]
+    assert fork.catalog() == before
+
+
+def test_each_release_runs_on_its_own_packages(ansible: Ansible, fork: Fork, instance: Any) -> None:
+    """The new release's code on the old one's packages is refused; a path in `current` is a place in each."""
+    new, before = instance.release(LAST), fork.catalog()
+    for release in (new, instance.release(FIRST)):
+        (release / ".venv").symlink_to(sys.prefix)
+    given = {**fork.options(LAST), "python": ".venv/bin/python"}
+    inside = {**given, "python": f"{given['manage_dir']}/.venv/bin/python"}
+    pins = new / "requirements.txt"
+    try:
+        for options in (fork.options(LAST), given, inside):
+            pins.write_text("Django==99.1\npsycopg2-binary==2.0\nnosuch-package[x]==1.0  # why\n", encoding="utf-8")
+            for check in (True, False):
+                refused = ansible.module("phase_migrate", options, check=check, expect_failure=True)
+                assert refused["error"]["kind"] == "packages_differ"
+                assert "instead of 99.1, nosuch-package 1.0 is missing" in refused["msg"]
+                assert str(new) in refused["msg"] and ".venv/bin/python" in refused["error"]["next_step"]
+            pins.write_text(f"Django=={django.__version__}\n", encoding="utf-8")
+            assert len(ansible.module("phase_migrate", options, check=True)["pending"]) == 29
+        (new / ".venv").unlink()
+        for options in (given, inside):
+            refused = ansible.module("phase_migrate", options, check=True, expect_failure=True)
+            assert refused["error"]["kind"] == "interpreter_missing"
+            assert f"{new}/.venv/bin/python cannot be run" in refused["msg"]
+    finally:
+        pins.unlink()
     assert fork.catalog() == before
 
 

@@ -39,6 +39,7 @@ def test_info_is_the_same_through_every_target(ansible: Ansible, instance: Any, 
     assert phase["migrations"]["applied"] == applied == 190
     assert phase["migrations"]["duplicates"] == []
     assert phase["migrations"]["release"] == "v2.73.0"  # the last release that brought a migration
+    assert phase["migrations"]["before_release"] is None
     assert phase["instance"]["deployment"] == options["deployment"]
     assert phase["storage"]["invalid_indexes"] == []
     assert {table["name"] for table in phase["storage"]["tables"]} >= {"api_secretevent"}

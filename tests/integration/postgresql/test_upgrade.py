@@ -36,6 +36,10 @@ def test_check_two_at_once_and_another_run(ansible: Ansible, instance: Any) -> N
     assert (upgrades.tables(instance), instance.status(), instance.version) == (before, processes, OLD)
     assert upgrades.backups(instance) == [] and not upgrades.state_dir(instance).exists()
     text = plan_text(checked)
+    releases = checked.custom["phase_upgrade"]["plan"]["releases"]
+    assert [one["release"] for one in releases] == ["v2.67.0", "v2.68.0", "v2.69.0", "v2.70.0", "v2.71.0", "v2.73.0"]
+    assert sum(len(one["migrations"]) for one in releases) == 21
+    assert "v2.71.0 (1 migration): https://github.com/phasehq/console/releases/tag/v2.71.0" in text
     assert "21 pending" in text and "back up, then migrate, then replace backend, then replace worker" in text
 
     with Watch.for_local(instance, ansible) as watching:

@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
-from typing import Iterable, Tuple
+from typing import Any, Dict, Iterable, List, Optional, Tuple
+
+NOTES = "https://github.com/phasehq/console/releases"
 
 RELEASES: Tuple[Tuple[str, Tuple[str, ...]], ...] = (
     (
@@ -149,3 +151,33 @@ def release_of(applied: Iterable[Tuple[str, str]]) -> str:
             break
         found = release
     return found
+
+
+def releases_of(names: Iterable[str]) -> List[Dict[str, Any]]:
+    """The releases that brought these migrations (``api.0119_...``), oldest first: ``release``, the address of its
+    ``notes``, and its ``migrations`` among them. ``release`` is None for those of api that no known release brought."""
+    wanted = [name.partition(".")[2] for name in names if name.startswith("api.")]
+    found: List[Dict[str, Any]] = []
+    for release, added in RELEASES:
+        here = [name for name in wanted if name in added]
+        if here:
+            found.append({"release": release, "notes": "%s/tag/%s" % (NOTES, release), "migrations": here})
+    known = {name for _release, added in RELEASES for name in added}
+    newer = [name for name in wanted if name not in known]
+    if newer:
+        found.append({"release": None, "notes": NOTES, "migrations": newer})
+    return found
+
+
+def next_after(release: Optional[str]) -> Optional[str]:
+    """The first release after this one that brought a migration, as far as is known."""
+    names = [name for name, _added in RELEASES]
+    return next(iter(names[names.index(release) + 1 :]), None) if release in names else None
+
+
+def in_words(release: Optional[str]) -> str:
+    """A release that is known by its migrations may also be a later one that brought none."""
+    if not release:
+        return "an unknown release"
+    following = next_after(release)
+    return "%s or later%s" % (release, ", before " + following if following else "")

@@ -9,7 +9,7 @@ from typing import Any, Callable, Dict, Tuple
 
 from ..core.api import Context, Request, Result
 from ..core.database import require_phase
-from ..core.releases import release_of
+from ..core.releases import next_after, release_of
 from ..core.server import free_bytes, rows
 
 Connection = Any
@@ -41,8 +41,10 @@ def migrations(connection: Connection) -> Dict[str, Any]:
         " to_char(max(applied) at time zone 'utc', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') as applied"
         " from django_migrations group by app, name order by first",
     )
+    release = release_of([(row["app"], row["name"]) for row in ledger])
     return {
-        "release": release_of([(row["app"], row["name"]) for row in ledger]),
+        "release": release,
+        "before_release": next_after(release),
         "applied": len(ledger),
         "last": {key: ledger[-1][key] for key in ("app", "name", "applied")} if ledger else None,
         "duplicates": ["%(app)s.%(name)s" % row for row in ledger if row["copies"] > 1],

@@ -43,6 +43,10 @@ class StoppedByFinding(PhaseError):
     kind = "stopped_by_finding"
 
 
+class PackagesDiffer(PhaseError):
+    kind = "packages_differ"
+
+
 class LeftoverIndex(PhaseError):
     kind = "leftover_index"
 

@@ -10,6 +10,7 @@ The plan comes from the image's own migrations against the ledger; ``apply`` sta
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import replace
 from typing import Any, Dict, List, Optional, Sequence
 
@@ -20,7 +21,7 @@ from ..core.django import with_django
 from ..core.monitor import Monitor
 from ..core.releases import release_of
 from ..core.secrets import masker, secret_values
-from . import catalog, repair
+from . import catalog, packages, repair
 from . import django as django_side
 from . import graph as graph_of
 from .errors import DatabaseAhead, LedgerMoved, MigrationFailed
@@ -38,7 +39,10 @@ def plan(context: Context, request: Request) -> Result:
     ``known`` (all names that the image has), ``leftover_indexes``, ``server_version``.
 
     With unknown, inconsistent or conflicting migrations ``pending`` and ``plan`` stay empty: there is nothing to go by.
+    Request: ``packages`` says whether to compare the Python's packages with the checkout's. Raises PackagesDiffer.
     """
+    if request["packages"]:
+        packages.check(os.getcwd(), sys.executable)
     connection = context.connect("migrate plan")
     try:
         require_phase(connection)

@@ -43,6 +43,16 @@ def test_complaints(components, probed, version, words):
     assert complaints(components, ["backend"], probed, version) == words
 
 
+def test_each_replica_has_to_be_well():
+    containers = [
+        {"container": "c-1", "status": "running", "health": "healthy"},
+        {"container": "c-2", "status": "running", "health": "unhealthy"},
+        {"container": "c-3", "status": "exited", "health": None},
+    ]
+    seen = {"backend": dict(containers[0], containers=containers)}
+    assert complaints(seen, ["backend"], ALIVE, None) == ["backend (c-2) is unhealthy", "backend (c-3) is exited"]
+
+
 def test_versions_are_equal_with_and_without_the_letter():
     assert (
         same_version("2.73.2", "v2.73.2") and not same_version("v2.73.20", "v2.73.2") and not same_version(None, "v1")

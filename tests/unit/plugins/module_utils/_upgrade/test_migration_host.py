@@ -115,7 +115,9 @@ def test_check_mode_starts_nothing_but_the_plan():
     assert operations(target) == [migrations.plan]
     assert result["changed"] and result["applied"] == []
     assert [item["finding"] for item in result["stopped_by"]] == ["python"]
-    assert result["summary"] == ["1 migration pending, database v2.54.0 to v2.73.0.", "api.2: x"]
+    first, second = result["summary"]
+    assert first == "1 migration pending, database of v2.54.0 or later, before v2.59.0, to v2.73.0."
+    assert second == "api.2: x"
 
 
 def test_nothing_pending_starts_nothing_but_the_plan():

@@ -86,6 +86,46 @@ def test_another_tag(image, expected):
     assert with_tag(image, "v1") == expected
 
 
+def test_a_digest_is_the_backends_and_stands_without_a_tag():
+    found = upgrade_target(components(), wanted(version="v2.73.2@" + NEW))
+    assert found == {"backend": "phasehq/backend@" + NEW, "worker": "phasehq/backend@" + NEW, "frontend": FRONTEND}
+    named = wanted(backend_image="host:5000/backend:v1@" + NEW)
+    assert upgrade_target(components(), named)["worker"] == "host:5000/backend@" + NEW
+    with pytest.raises(BadOption, match="no digest"):
+        upgrade_target(components(), wanted(version="v2.73.2@sha256:abc"))
+
+
+def replicas(*image_ids, **more):
+    found = [dict(component("i", one), container="c-%d" % number) for number, one in enumerate(image_ids)]
+    return dict(found[0], containers=found, **more)
+
+
+@pytest.mark.parametrize(
+    ("image_ids", "phase", "before", "expected"),
+    [
+        ((NEW, NEW), None, (), []),
+        ((NEW, NEW, OLD), None, (), ["worker"]),
+        ((NEW, NEW), "rollout", (OLD, OLD), []),
+        ((NEW, NEW), "rollout", (OLD, OLD, OLD), ["worker"]),  # one was just being replaced
+        ((NEW, NEW), "done", (OLD, OLD, OLD), []),
+    ],
+)
+def test_each_replica_counts(image_ids, phase, before, expected):
+    seen = dict(components(NEW), worker=replicas(*image_ids))
+    began_with = {"worker": replicas(*before)} if before else {}
+    state = {"phase": phase, "run": "r", "notes": {"before": began_with}} if phase else {}
+    plan = upgrade_plan(facts(components=seen, state=state))
+    assert plan["rollout"] == expected
+    assert any("worker" in line and ", %d replicas" % len(image_ids) in line for line in plan["text"])
+
+
+def test_a_replica_that_is_not_well_is_told():
+    worker = replicas(OLD, OLD)
+    worker["containers"][1].update(status="exited")
+    told = upgrade_plan(facts(components=dict(components(), worker=worker)))["warnings"]
+    assert told == ["Replica c-1 of the worker is exited."]
+
+
 def test_an_image_without_a_name_has_no_other_tag():
     with pytest.raises(BadOption, match="no name"):
         with_tag(OLD, "v1")
