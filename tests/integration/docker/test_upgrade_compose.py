@@ -80,7 +80,7 @@ STOCK_HOST = Variant(environment={"HOST": "phase.example"})
 
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("instance", [STOCK_HOST], indirect=True, ids=["stock"])
-def test_the_project_is_found_and_is_not_replaced_beside_compose(ansible: Ansible, instance: Any) -> None:
+def test_the_project_is_found_and_composes_next_start_recreates_nothing(ansible: Ansible, instance: Any) -> None:
     """Replaced beside Compose, its next start would run the old version on the new database: that is refused.
 
     OLD answers on /health/ for hosts in ALLOWED_HOSTS only, and 127.0.0.1 is none of them in the stock Compose file.
@@ -101,6 +101,14 @@ def test_the_project_is_found_and_is_not_replaced_beside_compose(ansible: Ansibl
     done = ansible.playbook("upgrade", found, environ=environ)
     assert done.custom["phase_upgrade"]["plan"]["needed"]
     upgrades.settled(instance, NEW)
+    runs_the_target(instance)
+
+    after = upgrades.containers(instance)
+    instance.compose("up", "--detach", "--no-build", "--pull", "never")
+    started = upgrades.containers(instance)
+    changed = {name for name in after if after[name] != started[name]}
+    assert changed <= {"phase-migrations"}, changed
+    assert after["phase-migrations"][0] == started["phase-migrations"][0]  # started again, not made again
     runs_the_target(instance)
 
 
