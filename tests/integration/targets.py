@@ -34,12 +34,12 @@ def refused(ansible: Ansible, options: Options, kind: str) -> str:
 
 
 @contextlib.contextmanager
-def locked(database_url: str, table: str = "django_migrations") -> Iterator[None]:
+def locked(database_url: str, table: str = "django_migrations", mode: str = "access exclusive") -> Iterator[None]:
     """Another session holds the table, so that an operation has to wait."""
     connection = psycopg2.connect(database_url)
     try:
         with connection.cursor() as cursor:
-            cursor.execute(f"lock table {table} in access exclusive mode")
+            cursor.execute(f"lock table {table} in {mode} mode")
         yield
     finally:
         connection.close()

@@ -17,6 +17,21 @@ SEEN = {
     "test_rows_are_changed_and_put_back",
     "test_a_table_is_vacuumed",
     "test_a_lockout_by_sso_ends_at_once",
+    "test_old_reads_go",
+    "test_the_far_end_ends_with_its_caller",
+    "test_lock_timeout",
+    "test_no_cluster_is_taken_from_the_environment",
+    "test_what_is_not_there",
+    "test_a_wrong_context",
+    "test_a_certificate_that_is_not_trusted_and_a_token_that_is_not_known",
+    "test_an_instance_without_the_chart",
+    "test_it_says_what_is_wrong_with_the_database",
+    "test_a_backend_without_a_ready_pod",
+    "test_two_releases_in_a_namespace",
+    "test_who_may_only_look",
+    "test_who_may_maintain",
+    "test_who_may_upgrade",
+    "test_a_backup_that_is_read_back_whole",
 }
 
 

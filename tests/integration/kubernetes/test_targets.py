@@ -323,6 +323,6 @@ def test_a_backup_ends_with_its_caller(ansible: Ansible, instance: Any, tmp_path
         targets.kill(run)
         phases = ("Succeeded", "Failed")
         targets.until(lambda: all(pod["status"]["phase"] in phases for pod in objects(instance, "pods")), 15)
-    assert len(objects(instance, "jobs")) == 1
+    assert len(objects(instance, "jobs")) <= 1  # one, unless the module has seen its own caller die first
     assert ansible.module("phase_backup", given)["manifest"]
     nothing_is_left(instance)
