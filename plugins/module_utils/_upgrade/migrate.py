@@ -22,6 +22,7 @@ from .._operations.migration.errors import (
     StoppedByFinding,
 )
 from .._operations.migration.plan import FINDINGS, refused
+from .._operations.migration.types import ApplyRequest, LeftoverFacts, MigrationPlan, RefusedFinding
 from .._target.base import external_warnings
 from . import migration_job
 
@@ -53,7 +54,7 @@ def run(call: Call) -> Dict[str, Any]:
 def migrated(call: Call) -> Dict[str, Any]:
     running = call.target.describe()
     image = call.params["image"]
-    plan = call.target.run(migrations.plan, plan_request(call), call.report, image=image)
+    plan = call.run(migrations.plan, plan_request(call), image=image)
     result = shown(plan, running, image)
     refuse(plan, result)
     for text in warnings(plan, running["external_migration"], call.params):
@@ -82,27 +83,16 @@ def plan_request(call: Call) -> Facts:
     return {"packages": call.params["deployment"] == "local"}
 
 
-def apply(call: Call, plan: Facts, image: Optional[str], result: Facts) -> Facts:
+def apply(call: Call, plan: MigrationPlan, image: Optional[str], result: Facts) -> Facts:
     """Run the migrations; a run of an earlier call that was joined may have had less to do than this one."""
-    outcome = call.target.run(
-        migrations.apply,
-        apply_request(call.params, plan, result["image"]["name"]),
-        call.report,
-        image=image,
-        detached=True,
-    )
-    outcome = dict(result, **outcome)
+    request = apply_request(call.params, plan, result["image"]["name"])
+    outcome: Facts = dict(result, **call.run(migrations.apply, request, image=image, detached=True))
     if outcome["joined"]:
-        after = call.target.run(migrations.plan, plan_request(call), call.report, image=image)
+        after = call.run(migrations.plan, plan_request(call), image=image)
         refuse(after, outcome)
         if after["pending"]:
-            rest = call.target.run(
-                migrations.apply,
-                apply_request(call.params, after, result["image"]["name"]),
-                call.report,
-                image=image,
-                detached=True,
-            )
+            request = apply_request(call.params, after, result["image"]["name"])
+            rest = call.run(migrations.apply, request, image=image, detached=True)
             outcome.update(rest, joined=True, applied=outcome["applied"] + rest["applied"])
     outcome["changed"] = bool(outcome["applied"] or outcome["repaired_indexes"])
     done = [item["name"] for item in outcome["applied"]] + outcome["applied_elsewhere"]
@@ -110,7 +100,7 @@ def apply(call: Call, plan: Facts, image: Optional[str], result: Facts) -> Facts
     return outcome
 
 
-def apply_request(params: Any, plan: Facts, image: str) -> Facts:
+def apply_request(params: Any, plan: MigrationPlan, image: str) -> ApplyRequest:
     return {
         "host": socket.gethostname(),
         "run": secrets.token_hex(3),
@@ -126,10 +116,10 @@ def apply_request(params: Any, plan: Facts, image: str) -> Facts:
     }
 
 
-def shown(plan: Facts, running: Facts, image: Optional[str]) -> Facts:
+def shown(plan: MigrationPlan, running: Facts, image: Optional[str]) -> Facts:
     """The result of a run that does nothing, which is what check mode returns."""
-    keys = ("pending", "plan", "unknown", "inconsistent", "duplicates", "from_leaves", "to_leaves", "from_release")
-    result = {key: plan[key] for key in keys + ("to_release", "leftover_indexes")}
+    inner = ("conflicts", "known", "server_version")
+    result: Facts = {key: value for key, value in plan.items() if key not in inner}
     result["image"] = {
         "name": image or running["image"],
         "running": running["image"],
@@ -151,7 +141,7 @@ def shown(plan: Facts, running: Facts, image: Optional[str]) -> Facts:
     )
 
 
-def refuse(plan: Facts, result: Facts) -> None:
+def refuse(plan: MigrationPlan, result: Facts) -> None:
     """Raise for what no option allows. ``migrate`` itself would run on a database ahead of its image."""
     partial = failed(result, {})
     name = result["image"]["name"]
@@ -182,7 +172,7 @@ def failed(result: Facts, partial: Facts) -> Facts:
     return dict(facts, **dict(partial, changed=changed))
 
 
-def left_behind(indexes: List[Facts], result: Facts) -> LeftoverIndex:
+def left_behind(indexes: List[LeftoverFacts], result: Facts) -> LeftoverIndex:
     """What a real run is refused with, for check mode: it has to fail where that would."""
     names = ", ".join(
         "%s on %s (%s)" % (item["index"], item["table"], "valid" if item["valid"] else "INVALID") for item in indexes
@@ -194,7 +184,7 @@ def left_behind(indexes: List[Facts], result: Facts) -> LeftoverIndex:
     )
 
 
-def stopped(found: List[Facts], result: Facts) -> StoppedByFinding:
+def stopped(found: List[RefusedFinding], result: Facts) -> StoppedByFinding:
     texts = [
         "%s: %s%s" % (item["migration"], item["finding"], " on " + item["table"] if item["table"] else "")
         for item in found
@@ -210,7 +200,7 @@ def stopped(found: List[Facts], result: Facts) -> StoppedByFinding:
 # For people
 
 
-def summary(plan: Facts) -> List[str]:
+def summary(plan: MigrationPlan) -> List[str]:
     """Lines for people: one for the whole, one for each migration."""
     here = in_words(plan["from_release"])
     if not plan["pending"]:
@@ -225,7 +215,7 @@ def summary(plan: Facts) -> List[str]:
     return [first] + [entry["summary"] for entry in plan["plan"]]
 
 
-def difference(plan: Facts, applied: List[str]) -> Dict[str, str]:
+def difference(plan: MigrationPlan, applied: List[str]) -> Dict[str, str]:
     """The ledger before and after: its leaves, and what is still to come."""
     done = set(applied)
     left = [name for name in plan["pending"] if name not in done]
@@ -242,7 +232,7 @@ def difference(plan: Facts, applied: List[str]) -> Dict[str, str]:
     }
 
 
-def warnings(plan: Facts, external: Facts, params: Any) -> List[str]:
+def warnings(plan: MigrationPlan, external: Facts, params: Any) -> List[str]:
     found = external_warnings(external, params["deployment"])
     for duplicate in plan["duplicates"]:
         found.append(

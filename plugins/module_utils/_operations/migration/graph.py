@@ -11,7 +11,9 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any, Dict, Iterable, List, Sequence, Set, Tuple
+from typing import Dict, Iterable, List, Sequence, Set, Tuple
+
+from .types import Duplicate
 
 Key = Tuple[str, str]  # app, name
 Row = Tuple[int, str, str]  # id, app, name
@@ -31,7 +33,7 @@ def dotted(keys: Iterable[Key]) -> List[str]:
     return ["%s.%s" % (app, name) for app, name in keys]
 
 
-def duplicates(rows: Sequence[Row]) -> List[Dict[str, Any]]:
+def duplicates(rows: Sequence[Row]) -> List[Duplicate]:
     """Migrations with more than one row, which two migrates at once leave behind: harmless, and worth telling."""
     counts = Counter((app, name) for number, app, name in rows)
     return [

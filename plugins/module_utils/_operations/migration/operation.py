@@ -28,12 +28,13 @@ from .errors import DatabaseAhead, LedgerMoved, MigrationFailed
 from .lock import MigrationLock, acquire, session_name
 from .plan import Walk
 from .runner import RETRIED, Attempt, Runner, child_environment, pause
+from .types import ApplyRequest, Entry, MigrationPlan, PlannedIndex
 
 
-def plan(context: Context, request: Request) -> Result:
+def plan(context: Context, request: Request) -> MigrationPlan:
     """What is pending and what it would do. Changes nothing.
 
-    Result: ``pending`` (names in the order they run), ``plan`` (see ``_migration_plan.entry``), ``unknown``,
+    Result: ``pending`` (names in the order they run), ``plan`` (``types.Entry``), ``unknown``,
     ``inconsistent`` [{"migration", "dependency"}], ``conflicts`` {app: leaves}, ``duplicates`` [{"name", "ids"}],
     ``from_leaves``, ``to_leaves``, ``from_release``, ``to_release`` (newest release whose migrations are all there),
     ``known`` (all names that the image has), ``leftover_indexes``, ``server_version``.
@@ -52,14 +53,14 @@ def plan(context: Context, request: Request) -> Result:
         connection.close()
 
 
-def _plan(context: Context, connection: Any, rows: Sequence[Any]) -> Result:
+def _plan(context: Context, connection: Any, rows: Sequence[Any]) -> MigrationPlan:
     context.report("Reading the image's migrations and the ledger.")
     with django_side.django_errors():
         executor, graph, pending = django_side.load()
     applied = [(app, name) for number, app, name in rows]
     unknown = graph_of.unknown(graph, applied)
     inconsistent = graph_of.inconsistent(graph, applied)
-    result: Result = {
+    result: MigrationPlan = {
         "pending": [],
         "plan": [],
         "unknown": graph_of.dotted(unknown),
@@ -89,17 +90,17 @@ def _plan(context: Context, connection: Any, rows: Sequence[Any]) -> Result:
     return result
 
 
-def planned_indexes(entries: Sequence[Dict[str, Any]]) -> List[Dict[str, Any]]:
+def planned_indexes(entries: Sequence[Entry]) -> List[PlannedIndex]:
     """Indexes that a non-atomic migration builds, and would find in its way: [{"migration", "index", "table"}]."""
     return [
-        dict(item, migration=entry["name"])
+        {"migration": entry["name"], **item}
         for entry in entries
         if not entry["atomic"]
         for item in entry["concurrent_indexes"]
     ]
 
 
-def apply(context: Context, request: Request) -> Result:
+def apply(context: Context, request: ApplyRequest) -> Result:
     """Migrate, under the lock. To be run detached: it goes on when its caller dies, and can be joined then.
 
     Request: ``host`` and ``run`` name the caller; ``pending``, ``known``, ``non_atomic`` (names) and ``indexes``
@@ -136,7 +137,13 @@ class _Application:
     """One ``apply`` that holds the lock."""
 
     def __init__(
-        self, context: Context, request: Request, lock: MigrationLock, watcher: Any, before: List[str], joined: bool
+        self,
+        context: Context,
+        request: ApplyRequest,
+        lock: MigrationLock,
+        watcher: Any,
+        before: List[str],
+        joined: bool,
     ) -> None:
         self._context = _marking(context, lock)
         self._request = request

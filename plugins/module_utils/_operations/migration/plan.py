@@ -10,12 +10,13 @@ Pure: it gets what Django says of each migration (``migration/django``) and what
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Dict, Iterable, List, Optional, Sequence, Set, Tuple
+from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Set, Tuple
 
 from ..core.words import people_size
 from .schema import Column, Constraint, Index, Schema
 from .sql import analyse
 from .statement import EXCLUSIVE, KINDS, Break, Statement, strongest, worst_kind
+from .types import Entry, Finding, LockedTable, RefusedFinding, Size
 
 FINDINGS = (
     "rewrite",
@@ -88,7 +89,7 @@ class Walk:
             if column.not_null and not column.default
         }
         self._statements: List[Statement] = []
-        self.entries: List[Dict[str, Any]] = []
+        self.entries: List[Entry] = []
 
     def observe(self, sql: str) -> None:
         """Take in SQL of the migration under way."""
@@ -133,10 +134,10 @@ def entry(
     created: Set[str],
     renamed: Dict[str, str],
     sizes: Dict[str, Dict[str, Any]],
-) -> Dict[str, Any]:
+) -> Entry:
     """One element of ``plan``. ``sizes`` is {table: {"rows", "bytes"}} of the live catalog."""
 
-    def size(table: str) -> Dict[str, Any]:
+    def size(table: str) -> Size:
         live = sizes.get(renamed.get(table, table), {})
         return {"rows": live.get("rows"), "bytes": live.get("bytes")}
 
@@ -144,10 +145,10 @@ def entry(
     for statement in statements:
         for table, mode in statement.locks:
             locks[table] = strongest([mode, locks.get(table, mode)])
-    tables = [
-        dict({"table": table, "lock": mode, "new": table in created}, **size(table)) for table, mode in locks.items()
+    tables: List[LockedTable] = [
+        {"table": table, "lock": mode, "new": table in created, **size(table)} for table, mode in locks.items()
     ]
-    result = {
+    result: Entry = {
         "name": migration.name,
         "class": worst_kind(effective_kind(statement, created) for statement in statements),
         "atomic": migration.atomic,
@@ -166,19 +167,20 @@ def entry(
             for statement in statements
         ],
         "tables": tables,
-        "python_tables": [dict({"table": table}, **size(table)) for table in migration.mentions],
+        "python_tables": [{"table": table, **size(table)} for table in migration.mentions],
         "concurrent_indexes": [
             {"index": statement.index, "table": statement.locks[0][0]}
             for statement in statements
             if statement.kind == "concurrent_index_build" and statement.index
         ],
         "notes": list(migration.notes),
+        "findings": findings(migration, breaks, statements, created, size, 1),
+        "summary": "%s: %s"
+        % (
+            migration.name,
+            "; ".join(effects(migration, statements, breaks, created, size)) or "changes nothing in the database",
+        ),
     }
-    result["findings"] = findings(result, statements, created, size, 1)
-    result["summary"] = "%s: %s" % (
-        migration.name,
-        "; ".join(effects(migration, statements, breaks, created, size)) or "changes nothing in the database",
-    )
     return result
 
 
@@ -194,17 +196,22 @@ def effective_kind(statement: Statement, created: Set[str]) -> str:
 
 
 def findings(
-    plan: Dict[str, Any], statements: Sequence[Statement], created: Set[str], size: Any, floor: int
-) -> List[Dict[str, Any]]:
+    migration: Migration,
+    breaks: Sequence[Break],
+    statements: Sequence[Statement],
+    created: Set[str],
+    size: Callable[[str], Size],
+    floor: int,
+) -> List[Finding]:
     """What a user may refuse: [{"finding", "table" or None, "rows"}].
 
     Tables known to have fewer than ``floor`` rows do not count.
     """
-    found: List[Dict[str, Any]] = []
+    found: List[Finding] = []
 
     def add(finding: str, table: Optional[str] = None) -> None:
         rows = size(table)["rows"] if table else None
-        item = {"finding": finding, "table": table, "rows": rows}
+        item: Finding = {"finding": finding, "table": table, "rows": rows}
         if item not in found and (rows is None or rows >= floor):
             found.append(item)
 
@@ -219,19 +226,20 @@ def findings(
         for table, mode in statement.locks:
             if mode == EXCLUSIVE and table not in created:
                 add("access_exclusive", table)
-    for flag, finding in (("runs_python", "python"), ("irreversible", "irreversible")):
-        if plan[flag]:
-            add(finding)
-    if plan["breaks"]:
+    if migration.runs_python:
+        add("python")
+    if migration.irreversible:
+        add("irreversible")
+    if breaks:
         add("breaks_running_version")
     return found
 
 
-def refused(plan: Iterable[Dict[str, Any]], stop_on: Iterable[str], floor: int) -> List[Dict[str, Any]]:
+def refused(plan: Iterable[Entry], stop_on: Iterable[str], floor: int) -> List[RefusedFinding]:
     """The findings of the plan that the user wants to stop at: [{"migration", "finding", "table", "rows"}]."""
     wanted = set(stop_on)
     return [
-        dict({"migration": migration["name"]}, **item)
+        {"migration": migration["name"], **item}
         for migration in plan
         for item in migration["findings"]
         if item["finding"] in wanted and (item["rows"] is None or item["rows"] >= floor)

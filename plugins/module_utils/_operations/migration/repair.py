@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
-from typing import Any, Dict, List, Sequence
+from typing import Any, List, Sequence
 
 from ..core.api import Context
 from ..core.monitor import Monitor
 from ..core.words import identifier
 from .errors import IndexBusy, LeftoverIndex
 from .statement import SHARE_UPDATE
+from .types import LeftoverFacts, PlannedIndex
 
 WORKER = "phase.console migrating"  # application_name of the sessions in which manage.py migrate works
 POLL = 0.5  # seconds
@@ -65,7 +66,7 @@ class Leftover:
     def __str__(self) -> str:
         return "%s index %s on %s (%s)" % ("valid" if self.valid else "INVALID", self.index, self.table, self.migration)
 
-    def facts(self) -> Dict[str, Any]:
+    def facts(self) -> LeftoverFacts:
         return {
             "index": self.index,
             "table": self.table,
@@ -75,7 +76,7 @@ class Leftover:
         }
 
 
-def leftovers(connection: Any, planned: Sequence[Dict[str, Any]]) -> List[Leftover]:
+def leftovers(connection: Any, planned: Sequence[PlannedIndex]) -> List[Leftover]:
     """Existing relations named like the ``planned`` indexes [{"migration", "index", "table"}].
 
     Raises LeftoverIndex when the name belongs to something that no migration of Phase made, which is never dropped.
@@ -157,9 +158,9 @@ def wait_for_builders(context: Context, connection: Any, found: Sequence[Leftove
             context.sleep(POLL)
 
 
-def drop(context: Context, monitor: Monitor, found: Sequence[Leftover]) -> List[Dict[str, Any]]:
+def drop(context: Context, monitor: Monitor, found: Sequence[Leftover]) -> List[LeftoverFacts]:
     """Drop the indexes concurrently, telling whom that waits for. Takes SHARE UPDATE EXCLUSIVE on the table each."""
-    dropped = []
+    dropped: List[LeftoverFacts] = []
     for leftover in found:
         connection = context.connect("migrate repair")
         try:
