@@ -30,25 +30,23 @@ LINE = re.compile(r"^phase\.console (\w+): \[([^\]]+)\] step (\d+) of (\d+) at (
 # 0.2 s here, 0.4 s and the way there; the rest is for a busy machine.
 LATE = 1.0
 
-ACTION = """
-from ansible_collections.phase.console.plugins.plugin_utils._progress import ProgressAction
-
-
-class ActionModule(ProgressAction):
-    pass
+ROUTE = """
+    phase_steps:
+      action_plugin: phase.console.phase_migrate
 """
 
 
 @pytest.fixture(scope="module")
 def collections(tmp_path_factory):
-    """The collection with one module more."""
+    """The collection with one module more, routed to the action plugin as the others are."""
     path = tmp_path_factory.mktemp("collections")
     console = path / "ansible_collections" / "phase" / "console"
     for name in ("meta", "plugins"):
         shutil.copytree(ROOT / name, console / name)
     shutil.copy(ROOT / "galaxy.yml", console)
     shutil.copy(Path(__file__).parent / "progress" / "module.py", console / "plugins" / "modules" / "phase_steps.py")
-    (console / "plugins" / "action" / "phase_steps.py").write_text(ACTION, encoding="utf-8")
+    runtime = console / "meta" / "runtime.yml"
+    runtime.write_text(runtime.read_text(encoding="utf-8").rstrip() + ROUTE, encoding="utf-8")
     return path
 
 
