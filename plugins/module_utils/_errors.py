@@ -39,14 +39,20 @@ class RemoteError(PhaseError):
 
 
 class BadOption(PhaseError):
+    """An option has a value that cannot be meant; nothing was changed."""
+
     kind = "bad_option"
 
 
 class LibraryMissing(PhaseError):
+    """A Python package that the work needs is missing; the message names it."""
+
     kind = "library_missing"
 
 
 class PythonTooOld(PhaseError):
+    """The Python that should do the work is older than the collection supports."""
+
     kind = "python_too_old"
 
 
@@ -62,34 +68,54 @@ class Unforeseen(PhaseError):
     kind = "unforeseen"
 
 
+class ModuleLost(PhaseError):
+    """The module's process ended without a result; Ansible's side says so."""
+
+    kind = "module_lost"
+
+
 # Reaching the instance
 
 
 class ContainerMissing(PhaseError):
+    """No container has that name."""
+
     kind = "container_missing"
 
 
 class ContainerNotRunning(PhaseError):
+    """The container exists and does not run."""
+
     kind = "container_not_running"
 
 
 class ImageMissing(PhaseError):
+    """The image is not on the engine or in the registry."""
+
     kind = "image_missing"
 
 
 class EngineUnreachable(PhaseError):
+    """The Docker engine does not answer, or refuses the connection."""
+
     kind = "engine_unreachable"
 
 
 class InterpreterMissing(PhaseError):
+    """There is no Python where the work has to be done."""
+
     kind = "interpreter_missing"
 
 
 class CheckoutMissing(PhaseError):
+    """There is no manage.py in manage_dir."""
+
     kind = "checkout_missing"
 
 
 class NotSupported(PhaseError):
+    """The module, or this option of it, does not work on this deployment."""
+
     kind = "not_supported"
 
 
@@ -103,6 +129,8 @@ class CredentialsMissing(PhaseError):
 
 
 class ApiUnreachable(PhaseError):
+    """The Kubernetes API server does not answer."""
+
     kind = "api_unreachable"
 
 
@@ -120,6 +148,8 @@ class Forbidden(PhaseError):
 
 
 class NamespaceMissing(PhaseError):
+    """The namespace does not exist."""
+
     kind = "namespace_missing"
 
 
@@ -148,14 +178,20 @@ class JobFailed(PhaseError):
 
 
 class StreamLost(PhaseError):
+    """The connection to the work beside the database broke."""
+
     kind = "stream_lost"
 
 
 class IdleTimeout(PhaseError):
+    """Nothing was heard from the work beside the database for timeouts.idle."""
+
     kind = "idle_timeout"
 
 
 class TotalTimeout(PhaseError):
+    """The work took longer than the timeout of the module."""
+
     kind = "total_timeout"
 
 
@@ -175,22 +211,32 @@ class NotTaken(PhaseError):
 
 
 class DriverMissing(PhaseError):
+    """psycopg2 is missing for the Python that does the work."""
+
     kind = "psycopg2_missing"
 
 
 class DatabaseUnreachable(PhaseError):
+    """PostgreSQL does not answer, or refuses the connection."""
+
     kind = "database_unreachable"
 
 
 class WrongPassword(PhaseError):
+    """PostgreSQL does not accept the password."""
+
     kind = "wrong_password"
 
 
 class TlsRefused(PhaseError):
+    """PostgreSQL and ssl_mode do not agree on TLS."""
+
     kind = "tls_refused"
 
 
 class DatabaseMissing(PhaseError):
+    """The server has no database of that name."""
+
     kind = "database_missing"
 
 
@@ -201,6 +247,8 @@ class NotPhase(PhaseError):
 
 
 class DatabaseFailed(PhaseError):
+    """PostgreSQL reported an error that has no kind of its own."""
+
     kind = "database_error"
 
 

@@ -156,6 +156,18 @@ predicted:
     leaf:
       description: The migration of app C(api) that was applied last.
       type: str
+error:
+  description: What a playbook can branch on.
+  returned: failure
+  type: dict
+  contains:
+    kind:
+      description: The kind, one of R(this list,ansible_collections.phase.console.docsite.guide_errors).
+      type: str
+      sample: lock_held
+    next_step:
+      description: What to do about it, which C(msg) ends in as well.
+      type: str
 """
 
 from ansible_collections.phase.console.plugins.module_utils._call.module import run_module

@@ -68,6 +68,18 @@ seconds:
   description: How long it took.
   returned: success
   type: float
+error:
+  description: What a playbook can branch on.
+  returned: failure
+  type: dict
+  contains:
+    kind:
+      description: The kind, one of R(this list,ansible_collections.phase.console.docsite.guide_errors).
+      type: str
+      sample: lock_held
+    next_step:
+      description: What to do about it, which C(msg) ends in as well.
+      type: str
 """
 
 from ansible_collections.phase.console.plugins.module_utils._call.module import run_module

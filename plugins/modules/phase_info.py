@@ -168,6 +168,18 @@ phase:
         password_login:
           description: Whether the backend takes passwords at all; null where it does not say, as before v2.67.0.
           type: bool
+error:
+  description: What a playbook can branch on.
+  returned: failure
+  type: dict
+  contains:
+    kind:
+      description: The kind, one of R(this list,ansible_collections.phase.console.docsite.guide_errors).
+      type: str
+      sample: lock_held
+    next_step:
+      description: What to do about it, which C(msg) ends in as well.
+      type: str
 """
 
 from ansible_collections.phase.console.plugins.module_utils._call.module import run_module

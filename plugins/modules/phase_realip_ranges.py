@@ -100,6 +100,18 @@ removed:
   returned: success, and when refused for a change that is too large
   type: list
   elements: str
+error:
+  description: What a playbook can branch on.
+  returned: failure
+  type: dict
+  contains:
+    kind:
+      description: The kind, one of R(this list,ansible_collections.phase.console.docsite.guide_errors).
+      type: str
+      sample: lock_held
+    next_step:
+      description: What to do about it, which C(msg) ends in as well.
+      type: str
 """
 
 from ansible_collections.phase.console.plugins.module_utils._call.module import run_module

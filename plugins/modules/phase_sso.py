@@ -226,6 +226,18 @@ audited:
   description: Whether the change is in Phase's audit log, which came with v2.69.0.
   returned: when rows were changed
   type: bool
+error:
+  description: What a playbook can branch on.
+  returned: failure
+  type: dict
+  contains:
+    kind:
+      description: The kind, one of R(this list,ansible_collections.phase.console.docsite.guide_errors).
+      type: str
+      sample: lock_held
+    next_step:
+      description: What to do about it, which C(msg) ends in as well.
+      type: str
 """
 
 from ansible_collections.phase.console.plugins.module_utils._access.sso import SPEC, run

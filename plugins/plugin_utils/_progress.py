@@ -29,6 +29,7 @@ from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.phase.console.plugins.module_utils._call.caller import FOLDER_PREFIX, LEASE_SUFFIX, VARIABLE
+from ansible_collections.phase.console.plugins.module_utils._errors import ModuleLost
 
 Event = Dict[str, Any]
 Show = Callable[[Event], None]
@@ -415,9 +416,10 @@ class ProgressAction(ActionBase):
 
 
 def _failure(message: str) -> Dict[str, Any]:
+    error = ModuleLost(message, "Run the task again: it finds out how far this one came.")
     return {
         "failed": True,
         "changed": False,
-        "msg": f"{message} Run the task again: it finds out how far this one came.",
-        "error": {"kind": "module_lost", "next_step": "Run the task again: it finds out how far this one came."},
+        "msg": f"{error.message} {error.next_step}",
+        "error": {"kind": error.kind, "next_step": error.next_step},
     }

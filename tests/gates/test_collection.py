@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 from conftest import MODULES, PLAYBOOKS, ROLES, ROOT
+from tools import error_kinds
 
 DOCUMENTS = ("DOCUMENTATION", "EXAMPLES", "RETURN")
 MODULE = """\
@@ -32,6 +33,13 @@ def test_the_action_group_has_every_module_with_a_target(documentation: dict[str
     assert sorted(runtime["action_groups"]["phase"]) == with_target
 
 
+def test_every_module_that_reports_progress_shows_it() -> None:
+    runtime = yaml.safe_load((ROOT / "meta" / "runtime.yml").read_text(encoding="utf-8"))
+    reporting = [*runtime["action_groups"]["phase"], "phase_archive_check"]
+    routed = {name: entry["action_plugin"] for name, entry in runtime["plugin_routing"]["modules"].items()}
+    assert routed == dict.fromkeys(reporting, "phase.console.phase_migrate")
+
+
 @pytest.mark.parametrize("module", MODULES)
 def test_a_module_states_its_attributes(module: str, documentation: dict[str, dict[str, Any]]) -> None:
     attributes = documentation[module]["doc"]["attributes"]
@@ -39,6 +47,17 @@ def test_a_module_states_its_attributes(module: str, documentation: dict[str, di
         assert attributes[name].get("support") in ("full", "partial", "none", "N/A"), name
     if "deployment" in documentation[module]["doc"]["options"]:
         assert attributes["action_group"]["membership"] == ["phase.console.phase"]
+
+
+def test_every_module_documents_its_errors_in_the_same_words(documentation: dict[str, dict[str, Any]]) -> None:
+    found = [documentation[name]["return"].get("error") for name in MODULES]
+    assert set(found[0]["contains"]) == {"kind", "next_step"}
+    assert [name for name, entry in zip(MODULES, found) if entry != found[0]] == []
+
+
+def test_the_page_of_error_kinds_is_made_from_the_classes() -> None:
+    assert [kind for kind, meaning in error_kinds.kinds().items() if not meaning.endswith(".")] == []
+    assert error_kinds.PAGE.read_text(encoding="utf-8") == error_kinds.page()
 
 
 @pytest.mark.parametrize("module", MODULES)

@@ -50,10 +50,14 @@ class QuestionFailed(PhaseError):
 
 
 class NothingWaits(PhaseError):
+    """No run asks whether to keep a change."""
+
     kind = "nothing_waits"
 
 
 class AnsweredOtherwise(PhaseError):
+    """The question was answered already, and otherwise."""
+
     kind = "answered_otherwise"
 
 

@@ -39,6 +39,8 @@ SPEC = ArgumentSpec(
 
 
 class ConfirmationMissing(PhaseError):
+    """The state deletes rows, so it has to be confirmed; nothing was changed."""
+
     kind = "confirmation_missing"
 
 

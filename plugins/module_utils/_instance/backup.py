@@ -72,10 +72,14 @@ SPEC = ArgumentSpec(
 
 
 class BackupFailed(PhaseError):
+    """The backup could not be written or read back; no file stays that looks like one."""
+
     kind = "backup_failed"
 
 
 class BackupRunning(PhaseError):
+    """Another backup is being written to the same folder."""
+
     kind = "backup_running"
 
 

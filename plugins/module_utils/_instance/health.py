@@ -31,6 +31,8 @@ SPEC = ArgumentSpec(
 
 
 class NotHealthy(PhaseError):
+    """Components are not healthy within the time that was given."""
+
     kind = "not_healthy"
 
 

@@ -57,14 +57,20 @@ SPEC = ArgumentSpec(
 
 
 class RolloutFailed(PhaseError):
+    """The new container does not become healthy."""
+
     kind = "rollout_failed"
 
 
 class ManagedElsewhere(PhaseError):
+    """Another program makes the container anew from its own description."""
+
     kind = "managed_elsewhere"
 
 
 class NameTaken(PhaseError):
+    """A container that no rollout made has a name that the rollout needs."""
+
     kind = "name_taken"
 
 

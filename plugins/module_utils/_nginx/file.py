@@ -21,6 +21,8 @@ from .._errors import PhaseError
 
 
 class Busy(PhaseError):
+    """Another run works on the same file."""
+
     kind = "busy"
 
 

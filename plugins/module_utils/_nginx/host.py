@@ -32,6 +32,8 @@ TICKS = 100  # a second, of the times in /proc/PID/stat: USER_HZ, the same on ev
 
 
 class NginxFailed(PhaseError):
+    """nginx, or a command beside it, failed."""
+
     kind = "nginx_failed"
 
 

@@ -81,6 +81,8 @@ class StaleMount(PhaseError):
 
 
 class NotReloaded(PhaseError):
+    """nginx did not take the configuration in time."""
+
     kind = "not_reloaded"
 
 

@@ -53,6 +53,8 @@ SPEC = ArgumentSpec({"path": {"type": "path", "required": True}}, target=False)
 
 
 class ArchiveDamaged(PhaseError):
+    """An archive is damaged or incomplete."""
+
     kind = "archive_damaged"
 
 

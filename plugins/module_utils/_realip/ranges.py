@@ -42,10 +42,14 @@ class RangesRefused(PhaseError):
 
 
 class RangesUnreachable(PhaseError):
+    """The list of ranges cannot be fetched."""
+
     kind = "ranges_unreachable"
 
 
 class CacheUnreadable(PhaseError):
+    """The file with the ranges fetched last cannot be read."""
+
     kind = "cache_unreadable"
 
 

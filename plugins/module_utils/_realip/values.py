@@ -39,6 +39,8 @@ NOT_AN_ADDRESS = (
 
 
 class BadValue(PhaseError):
+    """A value does not belong in a configuration of nginx or of a proxy."""
+
     kind = "bad_value"
 
 

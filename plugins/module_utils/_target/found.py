@@ -28,6 +28,8 @@ OF_OTHERS = {
 
 
 class SeveralInstances(PhaseError):
+    """More than one instance was found, and no option says which one is meant."""
+
     kind = "several_instances"
 
 

@@ -30,6 +30,8 @@ ENDED = ("exited", "dead", "created", "removing")
 
 
 class MigrationAtWork(PhaseError):
+    """The migration container is at work, so it is not ended."""
+
     kind = "migration_at_work"
 
 

@@ -48,14 +48,20 @@ SPEC = ArgumentSpec(
 
 
 class OtherTarget(PhaseError):
+    """An upgrade to another version has begun and not ended."""
+
     kind = "other_target"
 
 
 class UpgradeRunning(PhaseError):
+    """Another run of the upgrade is at work."""
+
     kind = "upgrade_running"
 
 
 class StateUnreadable(PhaseError):
+    """The file with the state of the upgrade cannot be read."""
+
     kind = "state_unreadable"
 
 

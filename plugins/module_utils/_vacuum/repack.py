@@ -19,6 +19,8 @@ from .._target.base import Target
 
 
 class RepackFailed(PhaseError):
+    """pg_repack failed."""
+
     kind = "repack_failed"
 
 

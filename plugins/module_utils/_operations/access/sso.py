@@ -64,6 +64,8 @@ def database(context: Context, request: Dict[str, Any]) -> _rows.Identity:
 
 
 class NoSsoHere(PhaseError):
+    """This release of Phase has no single sign-on of organisations."""
+
     kind = "no_sso_in_this_release"
 
 

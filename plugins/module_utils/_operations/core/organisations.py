@@ -16,6 +16,8 @@ SHOWN = 10  # names in a message
 
 
 class OrganisationMissing(PhaseError):
+    """No organisation has that name or id."""
+
     kind = "organisation_missing"
 
 

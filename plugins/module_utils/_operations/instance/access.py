@@ -55,18 +55,26 @@ _SERVICE_ACCOUNTS = "select id::text, name::text from api_serviceaccount where o
 
 
 class AccountMissing(PhaseError):
+    """No account has that address."""
+
     kind = "account_missing"
 
 
 class NotAskable(PhaseError):
+    """The backend cannot be asked about this account."""
+
     kind = "not_askable"
 
 
 class BackendUnreachable(PhaseError):
+    """The backend does not answer."""
+
     kind = "backend_unreachable"
 
 
 class NotTheBackend(PhaseError):
+    """Something else than Phase answers at the address."""
+
     kind = "not_the_backend"
 
 

@@ -30,6 +30,8 @@ class DatabaseAhead(PhaseError):
 
 
 class InconsistentHistory(PhaseError):
+    """The ledger of migrations has gaps; nothing was changed."""
+
     kind = "inconsistent_history"
 
 
@@ -40,14 +42,20 @@ class ConflictingMigrations(PhaseError):
 
 
 class StoppedByFinding(PhaseError):
+    """The plan has a finding that stop_on names; nothing was changed."""
+
     kind = "stopped_by_finding"
 
 
 class PackagesDiffer(PhaseError):
+    """The packages of the Python differ from those that the checkout asks for."""
+
     kind = "packages_differ"
 
 
 class LeftoverIndex(PhaseError):
+    """An interrupted migration left an index that makes its next run fail."""
+
     kind = "leftover_index"
 
 
@@ -64,4 +72,6 @@ class LedgerMoved(PhaseError):
 
 
 class MigrationFailed(PhaseError):
+    """A migration failed; the result says what was applied before it."""
+
     kind = "migration_failed"

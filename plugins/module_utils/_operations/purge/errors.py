@@ -9,6 +9,8 @@ from ..._errors import PhaseError
 
 
 class UnknownApp(PhaseError):
+    """No app has that id."""
+
     kind = "unknown_app"
 
 
@@ -19,6 +21,8 @@ class UnknownLayout(PhaseError):
 
 
 class RetainTooShort(PhaseError):
+    """The retention is shorter than what is allowed."""
+
     kind = "retain_too_short"
 
 

@@ -9,6 +9,8 @@ from ..._errors import PhaseError
 
 
 class UnknownTable(PhaseError):
+    """The database has no table of that name."""
+
     kind = "unknown_table"
 
 
