@@ -78,6 +78,12 @@ steps:
   returned: success
   type: list
   elements: str
+summary:
+  description: The plan in a sentence.
+  returned: success
+  type: list
+  elements: str
+  sample: [Replace phase-worker by a container of image phasehq/backend:v2.73.2, in 6 steps.]
 before:
   description: The container before.
   returned: always

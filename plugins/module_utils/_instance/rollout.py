@@ -11,7 +11,7 @@ any point is finished by the next one, and check mode walks the same decisions o
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Callable, Dict, List, Mapping, Optional, cast
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, cast
 
 from .._call.argspec import ArgumentSpec
 from .._call.module import Call
@@ -22,6 +22,7 @@ from .._target.docker import DockerTarget
 from .._target.engine import engine_errors, manager
 
 Inspect = Dict[str, Any]
+Facts = Dict[str, Any]
 Sleep = Callable[[float], None]
 
 REPLACES = "phase.console.replaces"  # label: id of the container whose place this one takes
@@ -174,7 +175,7 @@ def foresee(seen: Seen, image_id: str) -> List[str]:
     return steps
 
 
-def in_words(steps: List[str], name: str, image: str) -> List[str]:
+def in_words(steps: Sequence[str], name: str, image: str) -> List[str]:
     return [WORDS[step].format(name=name, image=image) for step in steps]
 
 
@@ -216,10 +217,11 @@ class Rollout:
         clock: Callable[[], float],
         sleep: Sleep,
     ) -> None:
-        self._target, self._client, self._params = target, target.client, params
+        self.target, self._client, self._params = target, target.client, params
         self._report, self._clock, self._sleep = report, clock, sleep
         self.name: str = params["name"]
         self.image: str = params["image"]
+        self.may_roll_back: bool = params["rollback"]
         self._seen_up = False
 
     def find(self, suffix: str = "") -> Optional[Inspect]:
@@ -280,7 +282,7 @@ class Rollout:
         old = self.find()
         if old is None or seen.current is None:
             raise RolloutFailed("Container %s vanished." % self.name, "Run again.")
-        body = _clone.successor(old, self._target.image_of(old), self.image)
+        body = _clone.successor(old, self.target.image_of(old), self.image)
         body["Labels"] = dict(body.get("Labels") or {}, **{REPLACES: (seen.previous or seen.current).id})
         aliases = _clone.aliases(old)
         with engine_errors():
@@ -336,20 +338,22 @@ class Rollout:
         )
 
 
-def rollout(
-    target: DockerTarget,
-    params: Mapping[str, Any],
-    check: bool,
-    report: Callable[..., None],
-    clock: Callable[[], float],
-    sleep: Sleep,
-) -> Dict[str, Any]:
-    """Bring the container to the image: the module's result."""
-    work = Rollout(target, params, report, clock, sleep)
+@dataclass(frozen=True)
+class Plan:
+    """What a run will do: ``steps`` by their names in WORDS, ``before`` the container as ``component`` describes it."""
+
+    name: str
+    image: str
+    image_id: str
+    steps: Tuple[str, ...]
+    before: Optional[Facts]
+
+
+def plan(work: Rollout) -> Plan:
+    """Reads only. Raises what keeps the container from being replaced."""
     image_id, seen = work.image_id(), work.see()
     steps = foresee(seen, image_id)
     old = work.find() or work.find("-previous")
-    before = target.component(old) if old else None
     if old and old["HostConfig"].get("AutoRemove") and "create_successor" in steps:
         raise NotSupported(
             "Container %s was started with --rm: it would be gone once it is stopped." % work.name,
@@ -362,30 +366,57 @@ def rollout(
             "version would run on the new database." % (work.name, managed[0]),
             managed[1],
         )
-    result: Dict[str, Any] = {"changed": bool(steps), "before": before, "steps": in_words(steps, work.name, work.image)}
-    result["diff"] = {
-        "before": "%s: %s (%s)\n" % (work.name, before and before["image"], before and before["image_id"]),
-        "after": "%s: %s (%s)\n" % (work.name, work.image, image_id) if steps else None,
+    return Plan(work.name, work.image, image_id, tuple(steps), work.target.component(old) if old else None)
+
+
+def predicted(plan: Plan) -> Facts:
+    """What check mode returns."""
+    before = plan.before or {}
+    new = {"image": plan.image, "image_id": plan.image_id}
+    return result(plan, dict(before, **new) if plan.steps else plan.before)
+
+
+def result(plan: Plan, after: Optional[Facts]) -> Facts:
+    """What a run returns that ended with the container ``after``."""
+    lines = [
+        "%s: %s (%s)\n" % (plan.name, one and one["image"], one and one["image_id"]) for one in (plan.before, after)
+    ]
+    return {
+        "changed": bool(plan.steps),
+        "before": plan.before,
+        "after": after,
+        "steps": in_words(plan.steps, plan.name, plan.image),
+        "summary": summary(plan),
+        "diff": {"before": lines[0], "after": lines[1]},
     }
-    if not steps:
-        result["diff"]["after"] = result["diff"]["before"]
-    if check:
-        return dict(result, after=before if not steps else dict(before or {}, image=work.image, image_id=image_id))
-    step = next_step(seen, image_id)
+
+
+def summary(plan: Plan) -> List[str]:
+    if not plan.steps:
+        return ["Nothing to do: %s runs image %s already." % (plan.name, plan.image)]
+    return ["Replace %s by a container of image %s, in %d steps." % (plan.name, plan.image, len(plan.steps))]
+
+
+def apply(work: Rollout, plan: Plan) -> Optional[Facts]:
+    """Take steps until none is left; the container that runs then. Raises RolloutFailed."""
+    seen = work.see()
+    step = next_step(seen, plan.image_id)
     while step is not None:
         try:
             work.take(step, seen)
         except RolloutFailed as failure:
-            if params["rollback"] and work.find("-previous") is not None:
+            if work.may_roll_back and work.find("-previous") is not None:
                 raise work.roll_back(failure) from None
-            failure.partial.update(changed=True, before=before)
+            failure.partial.update(changed=True, before=plan.before)
             raise
         seen = work.see()
-        step = next_step(seen, image_id)
+        step = next_step(seen, plan.image_id)
     current = work.find()
-    return dict(result, after=target.component(current) if current else None)
+    return work.target.component(current) if current else None
 
 
-def run(call: Call) -> Dict[str, Any]:
+def run(call: Call) -> Facts:
     """The module's result."""
-    return rollout(cast(DockerTarget, call.target), call.params, call.check, call.report, call.clock, call.sleep)
+    work = Rollout(cast(DockerTarget, call.target), call.params, call.report, call.clock, call.sleep)
+    planned = plan(work)
+    return predicted(planned) if call.check else result(planned, apply(work, planned))

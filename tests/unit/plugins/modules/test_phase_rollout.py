@@ -74,6 +74,28 @@ def test_check_mode_foresees_what_a_run_does(monkeypatch):
     assert not again["changed"] and again["diff"]["before"] == again["diff"]["after"]
 
 
+@pytest.mark.parametrize("rollback", [True, False])
+def test_a_start_that_fails_is_rolled_back_where_asked_for(monkeypatch, rollback):
+    class Failing(OnPaper):
+        def take(self, step, seen):
+            if step == "start":
+                raise _rollout.RolloutFailed("It does not come up.", "See.")
+            super().take(step, seen)
+
+        def roll_back(self, failure):
+            return _rollout.RolloutFailed(failure.message, "Put back.", partial={"rolled_back": True})
+
+    monkeypatch.setattr(_rollout, "Rollout", Failing)
+    monkeypatch.setattr(DockerTarget, "component", lambda self, found: {"image": "i", "image_id": found["Image"]})
+    monkeypatch.setattr(OnPaper, "seen", _rollout.Seen("phase-worker", _rollout.Slot("1", "sha256:old", True)))
+    monkeypatch.setattr(OnPaper, "taken", [])
+    monkeypatch.setitem(PARAMS, "rollback", rollback)
+    with pytest.raises(_rollout.RolloutFailed) as failed:
+        call(docker())
+    assert failed.value.partial.get("rolled_back", False) is rollback
+    assert rollback or failed.value.partial["before"]["image_id"] == "sha256:old"
+
+
 @pytest.mark.parametrize("check", [True, False])
 @pytest.mark.parametrize("label", ["com.docker.compose.project", "com.docker.swarm.service.name"])
 def test_what_another_program_makes_anew_is_not_replaced_beside_it(monkeypatch, label, check):
