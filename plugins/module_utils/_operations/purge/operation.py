@@ -29,7 +29,7 @@ from .session import Session
 from .strategy import PER_ROW, Facts, by_index, choose, expected, foreign_key_of
 from .surroundings import look
 from .throttle import Control, Throttle
-from .types import READ_EVENTS, ApplyRequest, Expected, LogPlan, Outcome, Plan, PlanRequest, Recovery, Way
+from .types import READ_EVENTS, ApplyRequest, LogPlan, Outcome, Plan, PlanRequest, Recovery, Way
 from .walk import WORTH_IT, Walk
 from .workplace import Workplace
 
@@ -190,7 +190,7 @@ def _way(
     key, key_why = foreign_key_of(request["foreign_key"], choice.strategy, must_check, owner, facts)
     costs = expected(facts, index_why is not None, key)
     if choice.strategy == "rewrite" and rewrite is not None:
-        costs = cast(Expected, rewrite["expected"])
+        costs = rewrite["expected"]
     return {
         "strategy": choice.strategy,
         "why": choice.why,

@@ -16,6 +16,7 @@ from ..rewrite import rewrite as _rewrite
 from ..rewrite.catalog import EVENTS, Table
 from ..rewrite.copy import Export
 from ..rewrite.errors import RewriteBlocked, RewriteStopped
+from ..rewrite.types import RewritePlan
 from .export import Exporter, selection
 from .log_table import READS
 from .rule import Rule
@@ -27,7 +28,7 @@ from .workplace import Workplace
 
 def examine(
     context: Context, planning: Connection, share_gone: Optional[float], unfinished: bool, free: Optional[int]
-) -> Dict[str, Any]:
+) -> RewritePlan:
     """``_rewrite.plan`` for the events, of which a part goes (0 to 1; None where that is not known).
 
     ``planning`` is the connection of the plan, whose snapshot is nobody's obstacle. ``unfinished``, ``free``: as
@@ -43,7 +44,7 @@ def examine(
         connection.close()
 
 
-def obstacles(found: Optional[Dict[str, Any]]) -> List[Finding]:
+def obstacles(found: Optional[RewritePlan]) -> List[Finding]:
     """What ``examine`` found, as the plan's obstacles."""
     if not found or not found["waits_for"]:
         return []

@@ -10,8 +10,9 @@ that has none.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Callable, Dict, List, Optional, Tuple
 
+from ..rewrite.types import RewritePlan
 from .types import Expected
 
 SMALL = 0.02  # of the table: below that the index of the environments is quicker than a walk over all blocks
@@ -40,7 +41,7 @@ class Facts:
     total: Optional[int]
     share: Optional[float]
     blocks: int
-    rewrite: Optional[Dict[str, Any]] = None
+    rewrite: Optional[RewritePlan] = None
 
 
 def nothing(facts: Facts) -> List[str]:
@@ -63,12 +64,12 @@ def against_rewrite(facts: Facts) -> List[str]:
 
 def rewrite_not_by_itself(facts: Facts) -> List[str]:
     """It needs room for a copy and a moment without long transactions in the table."""
-    reasons, plan = [], facts.rewrite or {}
+    reasons, plan = [], facts.rewrite
     if (facts.share or 0.0) < WORTH_A_REWRITE:
         reasons.append("most of the table stays")
-    if plan["free_bytes"] is None:
+    if plan and plan["free_bytes"] is None:
         reasons.append("whether the disk has room for a copy cannot be seen from here")
-    if plan["waits_for"]:
+    if plan and plan["waits_for"]:
         reasons.append("it would wait for %s" % plan["waits_for"])
     return reasons
 

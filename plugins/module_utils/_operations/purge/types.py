@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any, Dict, List, Optional, TypedDict
 
 from ..core.rows import Identity
+from ..rewrite.types import RewritePlan
 
 READ_EVENTS = "read_events"  # the name of the log that has strategies; the others are in ``purge/log_table``
 
@@ -159,7 +160,7 @@ class Way(TypedDict):
     foreign_key_why: str
     seconds: Dict[str, float]
     expected: Expected
-    rewrite: Optional[Dict[str, Any]]
+    rewrite: Optional[RewritePlan]
 
 
 class Plan(TypedDict):

@@ -26,6 +26,7 @@ from .recovery import PATIENCE, leftovers, put_right, take_lock
 from .session import RewriteSession, RewriteSessions
 from .sql import guard, guard_copy, work_schema
 from .swap import LOCKS, Swap
+from .types import RewritePlan
 from .watch import Watch
 
 WAIT = 600.0  # seconds that the swap may have to wait for others
@@ -48,7 +49,7 @@ def plan(
     own: Sequence[int] = (),
     unfinished: bool = False,
     free: Optional[int] = None,
-) -> Dict[str, Any]:
+) -> RewritePlan:
     """What a rewrite would do and what stands in its way. Reads only, on a connection outside any transaction.
 
     ``share_kept`` is the part of the rows that stays, 0 to 1; ``own`` are the caller's own server processes.
