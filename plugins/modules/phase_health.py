@@ -28,7 +28,7 @@ attributes:
     support: full
 options:
   components:
-    description: The components that have to be well.
+    description: The components that have to be well, with all their replicas.
     type: list
     elements: str
     default: [backend]

@@ -51,8 +51,12 @@ class DockerInstance(ContainerInstance):
 
     def _run(self, *services: str) -> None:
         for name in services:
-            service = self.topology["services"][name]
-            options, environment = run_options(service, self.environment, self.directory)
-            options += ["--name", service["container_name"], "--network", self.network, "--network-alias", name]
-            command = shlex.split(service.get("command", ""))
-            self.engine.docker("run", "--detach", *options, service["image"], *command, environment=environment)
+            self.replica(name, self.topology["services"][name]["container_name"])
+
+    def replica(self, name: str, container: str, *more: str, image: str = "") -> None:
+        """Run a container of a service under a name, with `more` options of `docker run`, of another image if asked."""
+        service = self.topology["services"][name]
+        options, environment = run_options(service, self.environment, self.directory)
+        options += ["--name", container, "--network", self.network, "--network-alias", name, *more]
+        command = shlex.split(service.get("command", ""))
+        self.engine.docker("run", "--detach", *options, image or service["image"], *command, environment=environment)

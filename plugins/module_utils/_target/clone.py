@@ -10,12 +10,18 @@ old PATH or PYTHON_VERSION would hide the new image's own.
 from __future__ import annotations
 
 import copy
-from typing import Any, Dict, List, Mapping, Optional
+import posixpath
+import re
+from typing import Any, Dict, Iterable, List, Mapping, Optional, TypeVar
+
+from .base import program_environment
 
 Inspect = Mapping[str, Any]
+Container = TypeVar("Container", bound=Mapping[str, Any])
 Body = Dict[str, Any]  # of POST /containers/create
 
-# What decides where a process may reach, what it may do and how much it may take.
+# What decides where a process may reach, what it may not do and how much it may take. Privileges and added capabilities
+# are not among it: neither Phase's migrations nor PostgreSQL's programs have a use for them.
 _SHARED_HOST_CONFIG = (
     "Binds",
     "Mounts",
@@ -28,10 +34,8 @@ _SHARED_HOST_CONFIG = (
     "ExtraHosts",
     "Links",
     "GroupAdd",
-    "CapAdd",
     "CapDrop",
     "SecurityOpt",
-    "Privileged",
     "ReadonlyRootfs",
     "UsernsMode",
     "Runtime",
@@ -122,6 +126,39 @@ def one_off(
     return body
 
 
+def program(
+    container: Inspect, old_image: Inspect, image: str, entrypoint: List[str], labels: Mapping[str, str]
+) -> Body:
+    """A one-off container for a PostgreSQL program: it gets the settings of the database and the files that they name,
+    read-only, and nothing else of the backend's environment and volumes.
+    """
+    body = one_off(container, old_image, image, entrypoint, labels, keep=True, log=False)
+    settings = program_environment(environment(container))
+    body["Env"] = ["%s=%s" % pair for pair in settings.items()]
+    body.pop("WorkingDir", None)
+    for key in ("Binds", "Mounts", "VolumesFrom", "Tmpfs"):
+        body["HostConfig"].pop(key, None)
+    body["HostConfig"]["Mounts"] = file_mounts(container, [value for value in settings.values() if value[:1] == "/"])
+    return body
+
+
+def file_mounts(container: Inspect, paths: List[str]) -> List[Body]:
+    """Read-only mounts that bring these files of the container into another one. Of a folder that is bound from the
+    host only the file comes along; a volume can be mounted as a whole only.
+    """
+    found: Dict[str, Body] = {}
+    for path in paths:
+        over = [mount for mount in container.get("Mounts") or [] if (path + "/").startswith(mount["Destination"] + "/")]
+        mount = max(over, key=lambda one: len(one["Destination"]), default=None)
+        if mount is None or mount["Type"] not in ("bind", "volume"):
+            continue
+        target, source = mount["Destination"], mount.get("Name") or mount["Source"]
+        if mount["Type"] == "bind":
+            target, source = path, posixpath.normpath(posixpath.join(mount["Source"], posixpath.relpath(path, target)))
+        found[target] = {"Type": mount["Type"], "Source": source, "Target": target, "ReadOnly": True}
+    return list(found.values())
+
+
 def successor(container: Inspect, old_image: Inspect, image: str) -> Body:
     """A container of another image that takes the place of this one: everything that was given to it is kept.
 
@@ -157,6 +194,48 @@ def aliases(container: Inspect) -> Dict[str, List[str]]:
 def environment(container: Inspect) -> Dict[str, str]:
     """The container's environment as a mapping."""
     return dict(pair.partition("=")[::2] for pair in container["Config"].get("Env") or [])
+
+
+def well(container: Inspect) -> bool:
+    """Whether it runs and is not known to be unhealthy."""
+    state = container["State"]
+    return bool(state["Running"]) and not state.get("Paused") and healthy(container) in (None, "healthy")
+
+
+def best_first(containers: Iterable[Container]) -> List[Container]:
+    """Those that are well, then those that run, then the rest; each group by name."""
+    return sorted(containers, key=lambda one: (not well(one), not one["State"]["Running"], natural(one["Name"])))
+
+
+def natural(name: str) -> List[Any]:
+    """For sorting: ``phase-backend-10`` comes after ``phase-backend-2``."""
+    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", name)]
+
+
+def repository(container: Inspect) -> str:
+    """Of the container's image, without tag and digest."""
+    folder, slash, last = str(container["Config"]["Image"]).partition("@")[0].rpartition("/")
+    return folder + slash + last.partition(":")[0]
+
+
+def database(container: Inspect) -> List[Optional[str]]:
+    """The settings that say which database it is."""
+    settings = environment(container)
+    return [settings.get(name) for name in ("DATABASE_HOST", "DATABASE_PORT", "DATABASE_NAME")]
+
+
+def task(container: Inspect) -> str:
+    """What a container of Phase's backend image does: ``worker``, ``migrations`` or ``backend``, by its command (Phase
+    v2.73.2: ``python manage.py rqworker default``, ``python manage.py migrate``)."""
+    words = " ".join([*(container["Config"].get("Entrypoint") or []), *(container["Config"].get("Cmd") or [])]).split()
+    return "worker" if "rqworker" in words else "migrations" if "migrate" in words else "backend"
+
+
+def same_part(one: Inspect, other: Inspect) -> bool:
+    """Whether two plain containers are replicas of one part: the same image but for its version, the same database, if
+    that is known, the same work."""
+    known = database(one)[0] is not None
+    return known and (repository(one), database(one), task(one)) == (repository(other), database(other), task(other))
 
 
 def healthy(container: Inspect) -> Optional[str]:

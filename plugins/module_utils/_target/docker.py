@@ -23,13 +23,16 @@ from .._operations.core.package import STARTER, reference
 from .._operations.core.secrets import masker, secret_values
 from . import clone as _clone
 from .base import Limits, Report, Sink, Target, external_migration
-from .engine import FOLDER_LABEL, PROJECT_LABEL, SERVICE_LABEL, Find, Inspect, engine_errors
+from .engine import FOLDER_LABEL, ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL, Find, Inspect, engine_errors
 from .session import Channel, Lost, converse, first_words, never_lost
 from .streams import LogChannel, StreamChannel, events, pump
 
 LABEL = "phase.console.operation"
 BACKEND_LABEL = "phase.console.backend"
+PROGRAM = "pipe"  # the purpose of a one-off container that runs a PostgreSQL program
 MOMENT = 5.0  # seconds after which a program that ended is nobody's any more
+ROLLING = ("-next", "-previous")  # what phase_rollout adds to the name of a container while it replaces one
+REPLICATED = ("backend", "worker", "frontend")
 COMPONENTS = ("nginx", "frontend", "backend", "worker", "migrations", "postgres", "redis")
 
 
@@ -60,8 +63,20 @@ class DockerTarget(Target):
     # Facts
 
     def backend(self) -> Inspect:
+        """The backend's container; of several, one that is well."""
         with engine_errors():
-            return self._find(self.client)
+            found = self._find(self.client)
+            if self.deployment == "compose" or _clone.well(found):
+                return found
+            replicas = [one for one in self._others(found) if _clone.same_part(one, found)]
+            return _clone.best_first([found, *replicas])[0]
+
+    def _owner(self, backend: Inspect) -> str:
+        """The instance's name on what runs beside it, the same whichever replica was chosen."""
+        labels = backend["Config"].get("Labels") or {}
+        if self.deployment == "compose":
+            return str(labels[PROJECT_LABEL])
+        return str(self.named.get("container") or backend["Name"]).lstrip("/")
 
     def connection(self) -> Dict[str, Any]:
         known = {"deployment": self.deployment, "container": None, "project_name": None, "project_src": None}
@@ -86,6 +101,17 @@ class DockerTarget(Target):
         except docker.errors.NotFound:
             return {"Id": container["Image"], "RepoDigests": [], "Config": {}}
 
+    def part(self, replicas: List[Inspect]) -> Dict[str, Any]:
+        """One part in the words of ``describe``: its worst status and health, and each of its ``containers``."""
+        told = [self.component(one) for one in replicas]
+        worst = max(replicas, key=lambda one: (not one["State"]["Running"], not _clone.well(one)))
+        return dict(
+            told[0],
+            status=worst["State"]["Status"],
+            health=_clone.healthy(worst),
+            containers=sorted(told, key=lambda one: _clone.natural(one["container"])),
+        )
+
     def component(self, container: Inspect) -> Dict[str, Any]:
         image = self.image_of(container)
         digests = [entry.partition("@")[2] for entry in image.get("RepoDigests") or []]
@@ -99,28 +125,62 @@ class DockerTarget(Target):
         }
 
     def siblings(self, backend: Inspect) -> Dict[str, Inspect]:
-        """The instance's containers by component: of the Compose project, else named like the backend."""
+        """The instance's containers by component, of several the best: see ``parts``."""
+        return {name: replicas[0] for name, replicas in self.parts(backend).items()}
+
+    def parts(self, backend: Inspect) -> Dict[str, List[Inspect]]:
+        """All containers of the instance by component, the best first: of the Compose project, else those named like
+        the backend and, in its network, those that share image, database and work with one of them."""
         import docker
 
-        found: Dict[str, Inspect] = {"backend": backend}
+        found: Dict[str, Dict[str, Inspect]] = {"backend": {backend["Id"]: backend}}
         labels = backend["Config"].get("Labels") or {}
         if self.deployment == "compose":
-            label = PROJECT_LABEL + "=" + labels[PROJECT_LABEL]
-            for entry in self.client.containers(all=True, filters={"label": label}):
-                found.setdefault(entry["Labels"][SERVICE_LABEL], self.client.inspect_container(entry["Id"]))
-            return found
-        stem, backend_name, rest = backend["Name"].lstrip("/").rpartition("backend")
-        for name in COMPONENTS if backend_name and not rest else ():
+            wanted = PROJECT_LABEL + "=" + labels[PROJECT_LABEL]
+            for entry in self.client.containers(all=True, filters={"label": wanted}):
+                if entry["Labels"].get(ONE_OFF_LABEL) != "True":  # of `docker compose run`
+                    replicas = found.setdefault(entry["Labels"][SERVICE_LABEL], {})
+                    replicas[entry["Id"]] = self.client.inspect_container(entry["Id"])
+            return {name: _clone.best_first(replicas.values()) for name, replicas in found.items()}
+        stem = self._stem(backend)
+        for name in COMPONENTS if stem is not None else ():
             try:
-                found.setdefault(name, self.client.inspect_container(stem + name))
+                inspect = self.client.inspect_container("%s%s" % (stem, name))
+                found.setdefault(name, {})[inspect["Id"]] = inspect
             except docker.errors.NotFound:
                 pass  # an external database, say
-        return found
+        for inspect in self._others(backend):
+            for name in REPLICATED:
+                if any(_clone.same_part(inspect, known) for known in found.get(name, {}).values()):
+                    found[name][inspect["Id"]] = inspect
+                    break
+        return {name: _clone.best_first(replicas.values()) for name, replicas in found.items()}
+
+    def _stem(self, backend: Inspect) -> Optional[str]:
+        """What the names of plain containers begin with, by the name that was given or found."""
+        for name in (self.named.get("container"), backend["Name"]):
+            stem, backend_name, rest = str(name or "").lstrip("/").rpartition("backend")
+            if backend_name and not rest:
+                return stem
+        return None
+
+    def _others(self, backend: Inspect) -> Iterator[Inspect]:
+        """Containers beside the backend that may be replicas: none of ours, none that a rollout is about to name."""
+        import docker
+
+        networks = _clone.networks(backend)[:1]
+        for entry in self.client.containers(all=True, filters={"network": networks} if networks else None):
+            if LABEL in (entry.get("Labels") or {}) or entry["Names"][0].endswith(ROLLING):
+                continue
+            try:
+                yield self.client.inspect_container(entry["Id"])
+            except docker.errors.NotFound:
+                pass  # it has ended meanwhile
 
     def describe(self) -> Dict[str, Any]:
         backend = self.backend()
         with engine_errors():
-            components = {name: self.component(inspect) for name, inspect in sorted(self.siblings(backend).items())}
+            components = {name: self.part(replicas) for name, replicas in sorted(self.parts(backend).items())}
         return dict(
             components["backend"],
             deployment=self.deployment,
@@ -234,8 +294,11 @@ class DockerTarget(Target):
         """A container beside the backend, attached before it starts and removed at the end."""
         import docker
 
-        labels = {LABEL: purpose, BACKEND_LABEL: backend["Name"].lstrip("/")}
-        body = _clone.one_off(backend, self.image_of(backend), image, argv, labels, keep=keep, log=log)
+        labels = {LABEL: purpose, BACKEND_LABEL: self._owner(backend)}
+        if purpose == PROGRAM:
+            body = _clone.program(backend, self.image_of(backend), image, argv, labels)
+        else:
+            body = _clone.one_off(backend, self.image_of(backend), image, argv, labels, keep=keep, log=log)
         with engine_errors():
             try:
                 container = self.client.create_container_from_config(body)["Id"]
@@ -313,7 +376,7 @@ class DockerTarget(Target):
 
     def _earlier(self, backend: Inspect, name: str, report: Report) -> Optional[str]:
         """A run of this operation that goes on without its caller. Ended ones are told of and removed."""
-        labels = ["%s=%s" % (LABEL, name), "%s=%s" % (BACKEND_LABEL, backend["Name"].lstrip("/"))]
+        labels = ["%s=%s" % (LABEL, name), "%s=%s" % (BACKEND_LABEL, self._owner(backend))]
         for entry in self.client.containers(all=True, filters={"label": labels}):
             said = events(self.client.logs(entry["Id"], stderr=False))
             kinds = [event["event"] for event in said]
@@ -340,7 +403,7 @@ class DockerTarget(Target):
 
     def _tidy(self, backend: Inspect) -> None:
         """Remove containers of programs whose caller was killed. A living one removes its own within a moment."""
-        labels = ["%s=pipe" % LABEL, "%s=%s" % (BACKEND_LABEL, backend["Name"].lstrip("/"))]
+        labels = ["%s=%s" % (LABEL, PROGRAM), "%s=%s" % (BACKEND_LABEL, self._owner(backend))]
         with engine_errors():
             now = _seconds(self.client.info()["SystemTime"])
             for entry in self.client.containers(all=True, filters={"label": labels, "status": "exited"}):
@@ -365,7 +428,7 @@ class DockerTarget(Target):
             )
         mask = masker(secret_values(_clone.environment(backend), read=lambda path: ""))
         self._tidy(backend)
-        with self._one_off(backend, chosen, argv, "pipe", keep=True, log=False) as (channel, container):
+        with self._one_off(backend, chosen, argv, PROGRAM, keep=True, log=False) as (channel, container):
             stderr = pump(channel, sink, iter(stdin or ()))
             code = self._container_code(container)
         return (-1 if code is None else code), mask(stderr)

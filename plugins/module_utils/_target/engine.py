@@ -12,6 +12,7 @@ import sys
 from typing import Any, Callable, Dict, Iterator, Mapping, Optional, Tuple
 
 from .._errors import BadOption, ContainerMissing, EngineUnreachable, LibraryMissing
+from .clone import best_first
 
 Inspect = Dict[str, Any]
 Find = Callable[[Any], Inspect]  # the backend's container, given an API client
@@ -135,18 +136,18 @@ def find_by_name(name: str) -> Find:
 
 
 def find_by_project(project: Optional[str], folder: Optional[str], service: str) -> Find:
-    """The first running container of a Compose service, else the first of any state."""
+    """The first container of a Compose service that is well, else the first that runs, else the first."""
 
     def find(client: Any) -> Inspect:
         if not project and not folder:
             raise BadOption("deployment=compose needs project_src or project_name.", "Set one of them.")
         labels = [SERVICE_LABEL + "=" + service]
         labels.append(PROJECT_LABEL + "=" + project if project else "%s=%s" % (FOLDER_LABEL, folder))
-        found = client.containers(all=True, filters={"label": labels})
-        found.sort(key=lambda entry: (entry["State"] != "running", entry["Names"]))
+        listed = client.containers(all=True, filters={"label": labels})
+        found = [client.inspect_container(one["Id"]) for one in listed if one["Labels"].get(ONE_OFF_LABEL) != "True"]
         if found:
-            inspect: Inspect = client.inspect_container(found[0]["Id"])
-            return inspect
+            best: Inspect = best_first(found)[0]
+            return best
         projects = sorted({entry["Labels"].get(PROJECT_LABEL) for entry in client.containers(all=True)} - {None})
         raise ContainerMissing(
             "Compose has no container of service %s in %s." % (service, project or folder),

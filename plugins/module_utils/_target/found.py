@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from typing import Any, Dict, List, Mapping, Optional
 
 from .._errors import ContainerMissing, PhaseError
-from .clone import environment
+from .clone import environment, same_part
+from .docker import ROLLING
 from .engine import FOLDER_LABEL, ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL, Inspect, engine_errors
 
 IMAGE = "phasehq/backend"
 STEM = "backend"
-ROLLING = ("-next", "-previous")  # what phase_rollout names a container while it replaces one
 # Options that name an instance of another deployment: they are no use to ``auto``, and ignoring them could be fatal.
 OF_OTHERS = {
     "kubernetes": ("namespace", "release", "label_selector", "kubernetes"),
@@ -91,6 +91,7 @@ def instances(containers: List[Inspect], service: str, container: Optional[str] 
     ``container`` narrows it to the one of that name.
     """
     found: Dict[Any, Found] = {}
+    plain: List[Inspect] = []  # of containers that were made one by one; a replica of one of them is no other instance
     for inspect in sorted(containers, key=lambda one: (not one["State"]["Running"], one["Name"])):
         labels = inspect["Config"].get("Labels") or {}
         if container is not None:
@@ -101,6 +102,9 @@ def instances(containers: List[Inspect], service: str, container: Optional[str] 
             wanted = labels[SERVICE_LABEL] == service if SERVICE_LABEL in labels else plain_name(inspect).endswith(STEM)
         if wanted:
             one = found_in(inspect)
+            if one.deployment == "docker" and any(same_part(inspect, other) for other in plain):
+                continue
+            plain += [inspect] if one.deployment == "docker" else []
             found.setdefault((one.deployment, one.project_name or one.container), one)
     return list(found.values())
 

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -49,8 +50,24 @@ def test_killed_midway_leaves_no_container(ansible: Ansible, instance: Any, opti
     before = names(instance)
     task = {"phase.console.phase_backup": options}
     run = ansible.popen_playbook([{"hosts": "localhost", "gather_facts": False, "tasks": [task]}])
-    run.wait_until(lambda: Path(options["dest"]).exists() and len(names(instance)) > len(before), poll=0.02)
+    seen: list[dict[str, Any]] = []
+
+    def dumping() -> bool:
+        for one in instance.docker("ps", "--all", "--quiet", "--filter", "label=phase.console.operation=pipe").split():
+            seen.extend(json.loads(instance.docker("inspect", one, check=False) or "[]"))
+        return bool(seen) and Path(options["dest"]).exists() and len(names(instance)) > len(before)
+
+    run.wait_until(dumping, poll=0.02)
     run.kill(everything=True)
+    given = instance.inspect("phase-backend")
+    assert any(pair.startswith("SERVER_SECRET") for pair in given["Config"]["Env"])
+    for one in seen:  # nothing that pg_dump does not read
+        own = set(one["Config"]["Env"]) & set(given["Config"]["Env"])
+        assert own and all(pair.startswith("DATABASE_") for pair in own), own
+        assert not [value for pair in one["Config"]["Env"] for value in instance.secrets.values() if value in pair]
+        paths = [mount["Destination"] for mount in one["Mounts"] if mount["Type"] == "bind"]
+        assert [path.rpartition("/")[2] for path in paths] == ["DATABASE_PASSWORD"], paths
+        assert not one["HostConfig"]["Privileged"] and not one["HostConfig"]["CapAdd"]
     result = ansible.module("phase_backup", options)
     assert [path.name for path in Path(options["dest"]).iterdir() if path.name.startswith(".")] == []
     assert result["changed"]

@@ -64,6 +64,37 @@ def test_auto_finds_it_and_says_what_it_found(ansible: Ansible, instance: Any) -
     assert ansible.module("phase_info", {"container": "phase-backend"})["target"]["deployment"] == wanted["deployment"]
 
 
+def test_replicas_are_found_told_and_one_that_is_well_is_used(ansible: Ansible, instance: Any) -> None:
+    """Three backends, of which one is unhealthy and one stopped, two workers, and a backend of another database."""
+    options = {**target(instance), "docker": {"docker_host": instance.engine.host}}
+    stranger = ["--env", "DATABASE_NAME=other"]
+    instance.replica("backend", "phase-backend-2")
+    instance.replica("backend", "second-backend", "--health-cmd=exit 1", "--health-interval=1s", "--health-retries=1")
+    instance.replica("backend", "of-another", *stranger)
+    instance.replica("worker", "phase-worker-2", image=f"phasehq/backend:{VERSION}")
+    try:
+        instance.docker("stop", "phase-backend")
+        phase = ansible.module("phase_info", options | {"gather_subset": ["instance", "migrations"]})["phase"]
+        assert phase["migrations"]["applied"] == 190
+        parts = phase["instance"]["components"]
+        found = {name: [one["container"] for one in parts[name]["containers"]] for name in ("backend", "worker")}
+        assert found == {
+            "backend": ["phase-backend", "phase-backend-2", "second-backend"],
+            "worker": ["phase-worker", "phase-worker-2"],
+        }
+        assert (phase["instance"]["container"], parts["backend"]["status"]) == ("phase-backend-2", "exited")
+        image_ids = {one["image_id"] for part in ("backend", "worker") for one in parts[part]["containers"]}
+        assert image_ids == {instance.inspect("phase-backend")["Image"]}
+        said = ansible.module("phase_health", options | {"wait_timeout": 3}, expect_failure=True)
+        assert "backend (phase-backend) is exited" in said["msg"]
+        assert "backend (second-backend) is unhealthy" in said["msg"]
+    finally:
+        names = ("phase-backend-2", "second-backend", "of-another", "phase-worker-2")
+        instance.docker("rm", "--force", *names, check=False)
+        instance.docker("start", "phase-backend")
+        instance.wait_ready()
+
+
 def test_auto_refuses_to_choose_between_two(ansible: Ansible, instance: Any) -> None:
     instance.docker("create", "--name", "other-backend", f"phasehq/backend:{VERSION}")
     try:

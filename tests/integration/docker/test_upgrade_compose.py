@@ -172,3 +172,21 @@ def test_a_project_without_a_migrations_service(ansible: Ansible, instance: Any)
     migrations = services["migrations"]
     assert not migrations.get("ports") and "container_name" not in migrations
     assert migrations["environment"]["DATABASE_HOST"] == services["backend"]["environment"]["DATABASE_HOST"]
+
+
+@pytest.mark.trial
+def test_two_workers_are_replaced(ansible: Ansible, instance: Any) -> None:
+    file = instance.project_src / "docker-compose.yml"
+    document = yaml.safe_load(file.read_text(encoding="utf-8"))
+    del document["services"]["worker"]["container_name"]
+    document["services"]["worker"]["deploy"] = {"replicas": 2}
+    file.write_text(yaml.safe_dump(document), encoding="utf-8")
+    instance.docker("rm", "--force", "phase-worker")
+    instance.compose("up", "--detach", "--no-build", "--pull", "never")
+    done = upgrade(ansible, instance)
+    upgrades.settled(instance, NEW)
+    workers = done.custom["phase_upgrade"]["after"]["worker"]["containers"]
+    assert [one["container"].rpartition("-")[2] for one in workers] == ["1", "2"]
+    for one in workers:
+        found = instance.inspect(one["container"])
+        assert found["Image"] == instance.inspect(images.backend(NEW))["Id"] and found["State"]["Running"]

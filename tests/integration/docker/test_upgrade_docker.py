@@ -27,11 +27,12 @@ def instance(docker_instance: Factory) -> Any:
     return instance
 
 
-def runs_the_target(instance: Any) -> None:
-    for part, image in (("backend", "backend"), ("worker", "backend"), ("frontend", "frontend")):
+def runs_the_target(instance: Any, replicas: tuple[str, ...] = ()) -> None:
+    for part in ("backend", "worker", "frontend", *replicas):
+        image = "frontend" if part == "frontend" else "backend"
         found = instance.inspect(f"phase-{part}")
         assert found["Image"] == instance.inspect(f"phasehq/{image}:{NEW}")["Id"] and found["State"]["Running"]
-    assert set(upgrades.containers(instance)) == {f"phase-{name}" for name in COMPONENTS}
+    assert set(upgrades.containers(instance)) == {f"phase-{name}" for name in (*COMPONENTS, *replicas)}
 
 
 def test_check_upgrade_from_an_archive_and_second_run(ansible: Ansible, instance: Any) -> None:
@@ -88,3 +89,22 @@ def test_killed_twice_while_containers_are_replaced(ansible: Ansible, instance: 
     ansible.playbook("upgrade", variables, environ=environ)
     upgrades.settled(instance, NEW)
     runs_the_target(instance)
+
+
+@pytest.mark.trial
+def test_replicas_are_replaced_one_after_the_other(ansible: Ansible, instance: Any) -> None:
+    """Killed while a second worker is nowhere; a third one runs the target already."""
+    variables, environ = upgrades.variables(instance, NEW), instance.engine.variables()
+    instance.replica("backend", "phase-backend-2")
+    instance.replica("worker", "phase-worker-2")
+    instance.replica("worker", "phase-worker-3", image=images.backend(NEW))
+    third = instance.inspect("phase-worker-3")["Id"]
+    run = ansible.popen_playbook("upgrade", variables, environ=environ)
+    run.wait_until(
+        lambda: "phase-worker-2-previous" in instance.docker("ps", "--all", "--format", "{{.Names}}").split()
+    )
+    run.kill(everything=True)
+    ansible.playbook("upgrade", variables, environ=environ)
+    upgrades.settled(instance, NEW)
+    runs_the_target(instance, ("backend-2", "worker-2", "worker-3"))
+    assert instance.inspect("phase-worker-3")["Id"] == third

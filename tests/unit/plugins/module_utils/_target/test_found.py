@@ -47,6 +47,14 @@ def test_whose_container_it_is(image, env, phase):
     assert is_phase(container("x", image, env)) is phase
 
 
+def test_replicas_of_plain_containers_are_one_instance():
+    given = [*SETTINGS, "DATABASE_HOST=postgres"]
+    replicas = [container(name, env=given) for name in ("phase-backend", "second-backend")]
+    elsewhere = container("other-backend", env=[*SETTINGS, "DATABASE_HOST=elsewhere"])
+    assert instances(replicas, "backend") == [Found("docker", "phase-backend")]
+    assert len(instances([*replicas, elsewhere], "backend")) == 2
+
+
 def test_compose_is_found_by_its_labels_and_one_project_counts_once():
     stopped = container("phase-backend-1", running=False, **PROJECT)
     running = container("phase-backend-2", **PROJECT)
