@@ -222,6 +222,12 @@ class DatabaseUnreachable(PhaseError):
     kind = "database_unreachable"
 
 
+class ConnectionFailed(PhaseError):
+    """There is no connection, and neither the server nor the driver gives a code that says why."""
+
+    kind = "connection_failed"
+
+
 class WrongPassword(PhaseError):
     """PostgreSQL does not accept the password."""
 

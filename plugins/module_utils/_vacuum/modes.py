@@ -77,7 +77,10 @@ def reindex(case: Case, indexes: Optional[List[Facts]] = None) -> Decision:
     decision.predicted = predicted(freed, SHARED, case.room(largest), seconds=seconds)
     lacking = case.lacks_room(largest)
     if lacking:
-        decision.refusal = no_space(case, lacking)
+        decision.refusal = NoSpace(
+            "The indexes of %s cannot be built anew: %s." % (case.table["name"], lacking),
+            "Say with free_space how much disk is free on the server, or free some.",
+        )
     return decision
 
 

@@ -11,8 +11,9 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from .._call.argspec import ArgumentSpec, duration
 from .._call.module import Call
-from .._errors import BadOption, LockHeld, PhaseError
+from .._errors import BadOption, DatabaseFailed, LockHeld, PhaseError
 from .._operations.core.words import people_bytes
+from .._operations.rewrite.errors import RewriteBlocked
 from .._operations.rewrite.recovery import recover
 from .._operations.vacuum import operation as operations
 from .._operations.vacuum.errors import Unsuitable
@@ -114,7 +115,13 @@ def look(call: Call, request: Mapping[str, Any]) -> Tuple[Facts, Optional[Facts]
     left = seen["leftovers"]
     if left is None or seen["running"] or call.check:
         return seen, left
-    recovered = call.target.run(recover, {}, call.report)["recovered"]
+    try:
+        recovered = call.target.run(recover, {}, call.report)["recovered"]
+    except PhaseError as error:  # by its kind, since it may come from the far end
+        if error.kind not in (DatabaseFailed.kind, RewriteBlocked.kind) or request["mode"] == "rewrite":
+            raise
+        call.warn("What an interrupted rewrite left stays until it can be tidied up: %s" % error.message)
+        return seen, None
     return call.target.run(operations.survey, wanted, call.report), recovered
 
 

@@ -337,7 +337,7 @@ REFUSED = {
     "an owner without a privilege": (
         "revoke truncate on api_secretevent from phase",
         "grant truncate on api_secretevent to phase",
-        "its owner has not the privilege truncate",
+        "the role phase has not the privilege truncate",
     ),
     "a schema of that name": (
         "create schema phase_console_replaced",

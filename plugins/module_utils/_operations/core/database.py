@@ -14,6 +14,7 @@ from typing import Any, Callable, Dict, Mapping, Optional, Tuple, Type
 
 from ..._errors import (
     ApplicationFailed,
+    ConnectionFailed,
     DatabaseFailed,
     DatabaseMissing,
     DatabaseUnreachable,
@@ -23,7 +24,8 @@ from ..._errors import (
     TlsRefused,
     WrongPassword,
 )
-from .pooler import REFUSED, set_each_time, settings_hold
+from .pooler import REFUSED, differing, set_each_time
+from .settings import AT_START, each_time, options, wanted
 
 Settings = Dict[str, Any]  # keyword arguments of psycopg2.connect
 Timeouts = Mapping[str, float]  # seconds: connect, statement, lock; 0 is none
@@ -85,7 +87,8 @@ def connect(settings: Settings, purpose: str, timeouts: Timeouts) -> Any:
     arguments: Settings = {
         "connect_timeout": max(1, round(timeouts.get("connect", 10))),
         "application_name": ("phase.console " + purpose).strip()[:63],
-        "options": " ".join("-c %s=%d" % item for item in limits.items()),
+        "options": options(limits),
+        "client_encoding": "UTF8",
         "keepalives": 1,
         "keepalives_idle": 30,
         "keepalives_interval": 10,
@@ -101,11 +104,25 @@ def connect(settings: Settings, purpose: str, timeouts: Timeouts) -> Any:
             del arguments["options"]
             connection = psycopg2.connect(**arguments)
         connection.autocommit = True
-        if not settings_hold(connection, limits):
-            set_each_time(connection, limits)
+        settle(connection, limits)
     except psycopg2.OperationalError as error:
         raise connection_error(str(error)) from error
     return connection
+
+
+def settle(connection: Any, limits: Mapping[str, int]) -> None:
+    """Give a new session the settings of ``core/settings``: those that only newer servers have, once; or, where a
+    pooler dropped what the session asked for, each transaction all of them."""
+    version = connection.server_version
+    missing = differing(connection, wanted(limits, version))
+    if not missing:
+        return
+    if any(name in missing for name in wanted(limits, AT_START)):
+        set_each_time(connection, each_time(limits, version))
+        return
+    with connection.cursor() as cursor:
+        for name, value in missing.items():
+            cursor.execute("select set_config(%s, %s, false)", (name, value))
 
 
 # The texts are those of libpq and PostgreSQL 12 to 18. The order matters: a server that demands TLS names pg_hba.conf.
@@ -149,15 +166,30 @@ _CONNECTION_ERRORS: Tuple[Tuple[Tuple[str, ...], Type[PhaseError], str, str], ..
 )
 
 
+# libpq's own words for a server that does not answer; they come from this process, so they are never translated. libpq
+# gives no SQLSTATE for a refused login, so another text, in whatever language, claims nothing about its cause.
+_UNREACHABLE = (
+    *("Connection refused", "Connection timed out", "timeout expired", "could not translate host name"),
+    *("No route to host", "Network is unreachable", "No such file or directory", "Connection reset by peer"),
+    *("server closed the connection unexpectedly", "Host is unreachable", "SSL SYSCALL"),
+)
+
+
 def connection_error(text: str) -> PhaseError:
     """The typed error for libpq's message of a failed connection."""
     detail = " ".join(text.split())
     for patterns, kind, message, next_step in _CONNECTION_ERRORS:
         if any(pattern in text for pattern in patterns):
             return kind("%s: %s" % (message, detail), next_step)
-    return DatabaseUnreachable(
-        "PostgreSQL did not answer: %s" % detail,
-        "Check that it runs and that its host and port are reachable from where the operation runs.",
+    if any(pattern in text for pattern in _UNREACHABLE):
+        return DatabaseUnreachable(
+            "PostgreSQL did not answer: %s" % detail,
+            "Check that it runs and that its host and port are reachable from where the operation runs.",
+        )
+    return ConnectionFailed(
+        "There is no connection to PostgreSQL: %s" % detail,
+        "The server or the driver says so in its own words. Compare host, port, DATABASE_NAME, DATABASE_USER and "
+        "DATABASE_PASSWORD (or login_host, login_port, login_db, login_user, login_password) with the server.",
     )
 
 
@@ -174,7 +206,14 @@ def database_error(error: Exception) -> PhaseError:
         return DatabaseFailed("A statement was cancelled or ran past timeouts.statement: %s" % message, "Run it again.")
     if code == "42501":
         return DatabaseFailed(
-            "PostgreSQL denied it: %s" % message, "Run it as the role that owns Phase's tables (DATABASE_USER)."
+            "PostgreSQL denied it: %s" % message,
+            "Run it as the role that owns Phase's tables (DATABASE_USER); where a table has row security, as one that "
+            "it does not apply to (BYPASSRLS), since rows that cannot be seen would be left out.",
+        )
+    if code == "25006":
+        return DatabaseFailed(
+            "The server takes no writes: %s" % message,
+            "It is a standby, or it was made read-only: connect to the primary server, or let it take writes again.",
         )
     if code is None or code[:2] in ("08", "57"):
         return DatabaseUnreachable(

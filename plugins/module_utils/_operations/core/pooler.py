@@ -12,7 +12,7 @@ statement of its own gets SET LOCAL before it in the same simple query, which Po
 from __future__ import annotations
 
 import re
-from typing import Any, Mapping
+from typing import Any, Dict, Mapping
 
 _BEGIN = re.compile(r"\s*(begin|start\s+transaction)\b", re.IGNORECASE)
 # What PostgreSQL refuses to run together with other statements, or what ends a transaction.
@@ -21,43 +21,50 @@ _ALONE = re.compile(
     r"|create\s+(unique\s+)?index\s+concurrently|drop\s+index\s+concurrently|alter\s+table\s.*\sconcurrently)\b",
     re.IGNORECASE | re.DOTALL,
 )
-_MILLISECONDS = """
-select round(extract(epoch from current_setting(name)::interval) * 1000)::bigint
-from unnest(%s) with ordinality as setting (name, place) order by place
-"""
+_SETTINGS = "select name, setting from pg_catalog.pg_settings where name = any(%s)"
+_KEPT = "select current_setting('default_transaction_read_only') = 'on' and not pg_is_in_recovery()"
+_READ_ONLY = re.compile(r"\bread\s+only\b", re.IGNORECASE)
 REFUSED = "unsupported startup parameter"  # PgBouncer's words
 
 
-def set_local(limits: Mapping[str, int]) -> str:
-    return "; ".join("set local %s = %d" % item for item in sorted(limits.items()))
+def set_local(values: Mapping[str, str]) -> str:
+    return "; ".join("set local %s = '%s'" % item for item in sorted(values.items()))
 
 
-def limited(statement: str, limits: Mapping[str, int]) -> str:
-    """A statement that begins a transaction, with the timeouts (milliseconds by setting) for it."""
-    if _BEGIN.match(statement):
-        return "%s; %s" % (statement.rstrip().rstrip(";"), set_local(limits))
+def limited(statement: str, values: Mapping[str, str]) -> str:
+    """A statement that begins a transaction, with the settings for it. One that is to read only stays so."""
+    begins = _BEGIN.match(statement)
+    if begins and _READ_ONLY.search(statement):
+        values = {name: value for name, value in values.items() if name != "transaction_read_only"}
+    if begins:
+        return "%s; %s" % (statement.rstrip().rstrip(";"), set_local(values))
     if _ALONE.match(statement):
         return statement
-    return "%s; %s" % (set_local(limits), statement)
+    return "%s; %s" % (set_local(values), statement)
 
 
-def settings_hold(connection: Any, limits: Mapping[str, int]) -> bool:
-    """Whether the session has the timeouts that its startup parameters asked for."""
-    names = sorted(limits)
+def differing(connection: Any, values: Mapping[str, str]) -> Dict[str, str]:
+    """Those of the wanted values that the session has not."""
     with connection.cursor() as cursor:
-        cursor.execute(_MILLISECONDS, (names,))
-        return [row[0] for row in cursor.fetchall()] == [limits[name] for name in names]
+        cursor.execute(_SETTINGS, (list(values),))
+        found = dict(cursor.fetchall())
+    return {name: value for name, value in values.items() if found.get(name) != value}
 
 
-def set_each_time(connection: Any, limits: Mapping[str, int]) -> None:
-    """Give every transaction of the connection its timeouts from now on."""
+def set_each_time(connection: Any, values: Mapping[str, str]) -> None:
+    """Give every transaction of the connection its settings from now on."""
     import psycopg2.extensions
+
+    with connection.cursor() as cursor:
+        cursor.execute(_KEPT)
+        if cursor.fetchone()[0]:  # default_transaction_read_only comes too late for the transaction that sets it
+            values = dict(values, transaction_read_only="off")
 
     class Cursor(psycopg2.extensions.cursor):  # type: ignore[misc]
         def execute(self, query: Any, vars: Any = None) -> Any:  # noqa: A002 - psycopg2's name
             if self.connection.get_transaction_status() == psycopg2.extensions.TRANSACTION_STATUS_IDLE:
                 text = query if isinstance(query, str) else query.as_string(self)
-                query = limited(text, limits)
+                query = limited(text, values)
             return super().execute(query, vars)
 
     connection.cursor_factory = Cursor

@@ -6,8 +6,8 @@
 It tells when each migration starts and ends, and it sets the timeouts of each by its class. One invocation does them
 all, because every ``migrate`` of Phase adds one more licence-check job to the scheduler.
 
-An atomic migration gets ``lock_timeout``: if it expires, all is rolled back and it can be tried again. A non-atomic one
-gets no lock or statement timeout: what it did before stays, so a second try would stumble over it, and a timeout in
+An atomic migration gets ``lock_timeout`` and no other: if it expires, all is rolled back and it can be tried again. A
+non-atomic one gets no timeout at all: what it did before stays, so a second try would stumble over it, and a timeout in
 CREATE INDEX CONCURRENTLY leaves an INVALID index.
 """
 
@@ -24,7 +24,14 @@ from typing import Any, Dict, List, Optional
 from ..core.api import Context, Request, Result
 
 MARKER = "phase_console.direct"  # a setting that PGOPTIONS of this process carries
-UNLIMITED = ("lock_timeout", "statement_timeout", "idle_in_transaction_session_timeout")
+# Timeouts that a role or a database may have set, with the version that has them first: none ends a migration.
+UNLIMITED = (
+    ("lock_timeout", 0),
+    ("statement_timeout", 0),
+    ("idle_in_transaction_session_timeout", 0),
+    ("idle_session_timeout", 140000),
+    ("transaction_timeout", 170000),
+)
 CANCEL_POLL = 0.2  # seconds
 
 
@@ -121,10 +128,10 @@ class _Session:
             return bool(cursor.fetchone()[0])
 
     def _settings(self, connection: Any, atomic: bool) -> Dict[str, int]:
+        found = {name: 0 for name, since in UNLIMITED if connection.pg_version >= since}
         if atomic:
-            return {"lock_timeout": self._lock_timeout}
-        names = UNLIMITED + (("transaction_timeout",) if connection.pg_version >= 170000 else ())
-        return dict.fromkeys(names, 0)
+            found["lock_timeout"] = self._lock_timeout
+        return found
 
     def _before_first(self, execute: Any, sql: Any, params: Any, many: bool, context: Dict[str, Any]) -> Any:
         """Behind a pooler: the timeouts of an atomic migration go with its transaction's first statement."""

@@ -43,7 +43,8 @@ def child_environment(base: Mapping[str, str], lock_timeout: int, check_interval
     ``client_connection_check_interval`` (since version 14) lets the server notice a killed client in the midst of a
     statement.
     """
-    options = ["-c lock_timeout=%d" % lock_timeout, "-c %s=on" % _migration_child.MARKER]
+    options = ["-c lock_timeout=%d" % lock_timeout, "-c statement_timeout=0", "-c default_transaction_read_only=off"]
+    options.append("-c %s=on" % _migration_child.MARKER)
     if check_interval:
         options.append("-c client_connection_check_interval=2000")
     own = " ".join([base.get("PGOPTIONS", "")] + options).strip()

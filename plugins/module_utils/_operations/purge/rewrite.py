@@ -60,6 +60,8 @@ def recover(context: Context, needed: bool) -> Optional[Dict[str, Any]]:
     """Repair what an interrupted rewrite left. Where others' locks prevent that and it is not ``needed``, the next run
     does it: a purge that deletes works beside it.
     """
+    import psycopg2
+
     connection = context.connect("purge look")
     try:
         left = _rewrite_recovery.leftovers(connection)
@@ -71,10 +73,10 @@ def recover(context: Context, needed: bool) -> Optional[Dict[str, Any]]:
     try:
         found: Optional[Dict[str, Any]] = _rewrite_recovery.recover(context, {})["recovered"]
         return found
-    except RewriteBlocked as error:
+    except (RewriteBlocked, psycopg2.Error) as error:  # an event trigger may forbid to drop what is left
         if needed:
             raise
-        context.report("That has to wait for the next run: %s" % error.message)
+        context.report("That has to wait for the next run: %s" % " ".join(str(error).split()))
         return None
 
 

@@ -19,6 +19,8 @@ Cursor = Any
 WORK, OLD = "phase_console_rewrite", "phase_console_replaced"  # schemas
 TRIGGER = "phase_console_changed"
 MARK = "phase.console rewrites a table: "  # how the comments of the schemas begin
+# Commands of a rewrite by which something is dropped (documentation, 38.2 Event Trigger Firing Matrix).
+DROPPING = ("ALTER TABLE", "DROP FUNCTION", "DROP SCHEMA", "DROP TABLE", "DROP TRIGGER")
 # What ALTER COLUMN ... SET takes (PostgreSQL's documentation, ALTER TABLE). An option whose name begins with pg_ is the
 # server's own (pg_attver since 15.20 and 17.12), with a value of its own in the copy as well: not copied, not compared.
 COLUMN_OPTIONS = ("n_distinct", "n_distinct_inherited")
@@ -314,13 +316,16 @@ union all select distinct c.relname || ', which refers to it, belongs to ' || pg
 union all select distinct c.relname || ', to which it refers, belongs to ' || pg_get_userbyid(c.relowner)
   from pg_constraint k join pg_class c on c.oid = k.confrelid, t
   where k.conrelid = t.oid and k.contype = 'f' and c.relowner <> t.relowner
+union all select 'event trigger ' || evtname || ' fires when something is dropped, and may forbid it'
+  from pg_event_trigger where evtevent = 'sql_drop' and evtenabled <> 'D'
+  and (evttags is null or evttags && %(dropping)s::text[])
 union all select 'logical replication slot ' || slot_name || ' would ship the copy as new rows'
   from pg_replication_slots where slot_type = 'logical' and database = current_database()
 union all select 'this role may not create schemas in database ' || current_database()
   || ' (grant create on database to it)' where not has_database_privilege(current_database(), 'create')
 union all select 'this role may not create tables in schema ' || t.nspname || ' (grant create on schema to it)' from t
   where not has_schema_privilege(t.relnamespace, 'create')
-union all select 'its owner has not the privilege ' || p || ' on it' from t,
+union all select 'the role ' || current_user || ' has not the privilege ' || p || ' on it' from t,
     unnest('{select,insert,update,delete,truncate,references,trigger}'::text[]) p
   where not has_table_privilege(t.oid, p)
 union all select 'this role may not use PL/pgSQL' where not exists (
@@ -344,6 +349,7 @@ def obstacles(cursor: Cursor, oid: int, subject: Optional[Rewritable] = None, un
     """
     cursor.execute("set local search_path = pg_catalog")
     values = {"oid": oid, "trigger": TRIGGER, "work": WORK, "old": OLD, "mark": MARK + "%", "unfinished": unfinished}
+    values.update(dropping=list(DROPPING))
     values.update(column_options=list(COLUMN_OPTIONS), table_options=list(TABLE_OPTIONS))
     cursor.execute(_OBSTACLES, values)
     found = [row[0] for row in cursor.fetchall()]

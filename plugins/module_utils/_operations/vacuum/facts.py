@@ -20,6 +20,14 @@ Connection = Any
 Facts = Dict[str, Any]
 
 SAMPLE = 2000  # blocks
+KINDS = {
+    "p": "partitioned",
+    "v": "a view",
+    "m": "a materialized view",
+    "f": "a foreign table",
+    "i": "an index",
+    "S": "a sequence",
+}  # pg_class.relkind
 
 _SERVER = """
 select to_char(now() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') as now,
@@ -60,8 +68,8 @@ select c.oid::bigint as oid, c.relname::text as name, format('%%I.%%I', n.nspnam
        (select a.attname::text from pg_catalog.pg_attribute a where a.attrelid = c.oid and a.attnum > 0
         and not a.attisdropped and a.attgenerated = '' and a.attidentity <> 'a' order by a.attnum limit 1) as column
 from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-where c.relname = any(%s) and pg_table_is_visible(c.oid) and n.nspname <> 'information_schema'
-  and n.nspname not like 'pg\\_%%'
+where c.relname = any(%s) and c.relkind not in ('c', 't') and pg_table_is_visible(c.oid)
+  and n.nspname <> 'information_schema' and n.nspname not like 'pg\\_%%'
 order by c.relname
 """
 
@@ -129,7 +137,15 @@ def tables(connection: Connection, names: Sequence[str], version: int) -> List[F
     Vacuuming is the owner's, from version 17 on also that of a role with MAINTAIN (documentation, VACUUM, Notes).
     """
     known = {row["name"]: row for row in rows(connection, _TABLES, (list(names),))}
-    missing = [name for name in names if name not in known or known[name]["kind"] != "r"]
+    missing = [name for name in names if name not in known]
+    others = [
+        "%s is %s" % (name, KINDS.get(row["kind"], "no table")) for name, row in known.items() if row["kind"] != "r"
+    ]
+    if others:
+        raise UnknownTable(
+            "%s, which is not vacuumed as a whole here." % "; ".join(others),
+            "Name plain tables; of a partitioned table its partitions.",
+        )
     if missing:
         raise UnknownTable(
             "There is no table of the name %s." % ", ".join(repr(name[:80]) for name in missing),

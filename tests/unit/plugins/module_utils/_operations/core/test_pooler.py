@@ -6,8 +6,8 @@ from __future__ import annotations
 import pytest
 from ansible_collections.phase.console.plugins.module_utils._operations.core.pooler import limited
 
-LIMITS = {"statement_timeout": 0, "lock_timeout": 5000}
-SET = "set local lock_timeout = 5000; set local statement_timeout = 0"
+LIMITS = {"statement_timeout": "0", "lock_timeout": "5000"}
+SET = "set local lock_timeout = '5000'; set local statement_timeout = '0'"
 
 
 @pytest.mark.parametrize(
@@ -24,3 +24,8 @@ SET = "set local lock_timeout = 5000; set local statement_timeout = 0"
 )
 def test_a_transaction_gets_its_timeouts(statement, sent):
     assert limited(statement, LIMITS) == sent
+
+
+def test_a_transaction_that_is_to_read_only_stays_so():
+    assert limited("begin read only", dict(LIMITS, transaction_read_only="off")) == "begin read only; " + SET
+    assert "set local transaction_read_only = 'off'" in limited("begin", {"transaction_read_only": "off"})
