@@ -188,13 +188,14 @@ tables:
           description: The strongest lock on the table, and what it means for others.
           type: str
         stall_seconds:
-          description: About how long nobody can read or write the table.
+          description: About how long nobody can read or write the table, on an idle machine with the table in memory;
+            several times that on a busy one or from disk.
           type: float
         needed_bytes:
           description: Free disk that it needs.
           type: int
         seconds:
-          description: About how long it takes; null where nothing is known.
+          description: About how long it takes, likewise; null where nothing is known.
           type: float
     before:
       description: Sizes (C(total_bytes), C(table_bytes), C(heap_bytes), C(toast_bytes), C(index_bytes)), rows as

@@ -257,7 +257,8 @@ def dump(target: Target, partial: Partial, image: Optional[str], folder: str) ->
 
 
 def _last(stderr: str) -> str:
-    return " ".join(stderr.strip().splitlines()[-2:]) or "it said nothing"
+    """The end of it: a cause may have a hint and the query after it."""
+    return " ".join(stderr.strip().splitlines()[-6:]) or "it said nothing"
 
 
 def _dump_advice(code: int, stderr: str) -> str:

@@ -14,7 +14,7 @@ from typing import Callable, Dict, List, Optional
 
 from .._errors import LockHeld
 from .._operations.core.words import people_bytes
-from .case import AUTO_WORTH, Case, Decision, Facts, nothing, predicted, share_text
+from .case import AUTO_WORTH, Case, Decision, Facts, nothing, predicted, share_text, too_little
 from .modes import against_compact, analyze, compact, full, plain, reindex, repack, rewrite, unusable_repack
 
 # Ways of giving a table's space back while everybody works on, the best first
@@ -69,6 +69,9 @@ def auto(case: Case) -> Decision:
                 decision = None
             else:
                 against.append("%s: %s" % (way.name, "; ".join(reasons)))
+    elif case.table_freed - end >= share * (table_bytes - end) > 0:
+        decision = plain(case)
+        decision.reason += "; " + too_little(case.table_freed - end, table_bytes, (share, least))
     if decision is None:
         decision = plain(case)
         if against:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Any, Dict, List, Mapping, Optional
+from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from .._errors import PhaseError
 from .._operations.core.words import people_bytes, people_rows
@@ -32,8 +32,9 @@ AUTO_WORTH = {"table": (0.25, 8 << 20), "reindex": (0.5, 1 << 20)}
 OLD = 300  # seconds after which somebody's snapshot is taken for one that stays
 
 LEFTOVER = re.compile(r"_cc(new|old)\d*$")  # documentation, REINDEX, Rebuilding Indexes Concurrently
-# Bytes a second: two cores, PostgreSQL 15, the table in memory. Real disks differ, so what is said is "about".
+# Bytes a second: two cores, PostgreSQL 15, the table in memory. What is said is "about", and what it depends on.
 READ, WRITTEN = 400e6, 100e6
+DEPENDS = "(on an idle machine with the table in memory; several times that on a busy one or from disk)"
 MOVED = 5000  # rows a second of a compaction, on a table with 19 indexes
 WINDOW = 64  # blocks that a compaction empties in one transaction
 
@@ -177,6 +178,12 @@ class Case:
 
 def share_text(part: float, whole: float) -> str:
     return "%d %%" % round(100.0 * part / whole) if whole else "0 %"
+
+
+def too_little(freed: float, whole: float, worth: Tuple[float, int]) -> str:
+    """Why a mode is not due."""
+    words = (people_bytes(freed), share_text(freed, whole), 100 * worth[0], people_bytes(worth[1]))
+    return "only %s of it (%s) would be given back, and it is due from %.0f %% and %s on" % words
 
 
 def predicted(

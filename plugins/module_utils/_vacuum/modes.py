@@ -11,9 +11,11 @@ from .._errors import NoSpace
 from .._operations.core.words import identifier, people_bytes, people_rows, people_seconds
 from .._operations.rewrite.rewrite import FIXED, PER_BYTE_KEPT, PER_BYTE_READ
 from .._operations.vacuum.errors import NotConfirmed, Unsuitable
+from .._operations.vacuum.operation import CONNECTIONS
 from .case import (
     ALONE,
     CUT,
+    DEPENDS,
     MOVED,
     READ,
     ROWS,
@@ -28,6 +30,7 @@ from .case import (
     nothing,
     predicted,
     share_text,
+    too_little,
 )
 from .repack import arguments
 
@@ -86,23 +89,30 @@ def reindex(case: Case, indexes: Optional[List[Facts]] = None) -> Decision:
 
 def full(case: Case) -> Decision:
     if not case.worth(case.freed, case.state["total_bytes"], "full"):
-        return nothing(case, "only %s of it would be given back" % share_text(case.freed, case.state["total_bytes"]))
+        return nothing(case, too_little(case.freed, case.state["total_bytes"], WORTH["full"]))
     stall = case.state["table_bytes"] / READ + case.after / WRITTEN
-    reason = "%s of it would be given back; meanwhile all who read or write it wait, about %s" % (
+    reason = "%s of it would be given back; meanwhile all who read or write it wait, about %s %s" % (
         share_text(case.freed, case.state["total_bytes"]),
         people_seconds(max(1, stall)),
+        DEPENDS,
     )
     # FULL leaves no visibility map and does not reset the count of dead rows, so a quick plain VACUUM follows.
     rewrite = {"kind": "full", "statement": "VACUUM (FULL, ANALYZE) %s" % case.name}
     decision = Decision("full", reason, case.drop_leftovers() + [rewrite, case.vacuum(analyze=False)])
     decision.predicted = predicted(case.freed, ALONE, case.room(case.after), stall, stall + case.after / READ)
-    lacking = case.lacks_room(case.after)
+    lacking, connections = case.lacks_room(case.after), case.server["connections"]
     if lacking:
         decision.refusal = no_space(case, lacking)
+    elif connections is not None and connections <= CONNECTIONS:
+        decision.refusal = Unsuitable(
+            "The pooler gives only %d connections at the same time; mode=full needs %d and one for the application: "
+            "else nobody could end it when it waits." % (connections, CONNECTIONS),
+            "Raise default_pool_size or pool_size, or name the server itself.",
+        )
     elif not case.request["confirm_full"]:
         decision.refusal = NotConfirmed(
-            "VACUUM FULL of %s would keep everybody out of it for about %s, and give back %s."
-            % (case.table["name"], people_seconds(max(1, stall)), people_bytes(case.freed)),
+            "VACUUM FULL of %s would keep everybody out of it for about %s %s, and give back %s."
+            % (case.table["name"], people_seconds(max(1, stall)), DEPENDS, people_bytes(case.freed)),
             "Set confirm_full=true in a window where Phase may stand still, or use mode=auto.",
         )
     return decision
@@ -110,7 +120,7 @@ def full(case: Case) -> Decision:
 
 def rewrite(case: Case) -> Decision:
     if not case.worth(case.freed, case.state["total_bytes"], "rewrite"):
-        return nothing(case, "only %s of it would be given back" % share_text(case.freed, case.state["total_bytes"]))
+        return nothing(case, too_little(case.freed, case.state["total_bytes"], WORTH["rewrite"]))
     reason = "%s of it would be given back by a copy that takes its place" % (
         share_text(case.freed, case.state["total_bytes"])
     )
@@ -136,7 +146,7 @@ def rewrite(case: Case) -> Decision:
 
 def repack(case: Case) -> Decision:
     if not case.worth(case.freed, case.state["total_bytes"], "rewrite"):
-        return nothing(case, "only %s of it would be given back" % share_text(case.freed, case.state["total_bytes"]))
+        return nothing(case, too_little(case.freed, case.state["total_bytes"], WORTH["rewrite"]))
     reason = "%s of it would be given back by pg_repack" % share_text(case.freed, case.state["total_bytes"])
     argv = arguments(case.name, case.request["max_lock_wait"])
     step = {"kind": "repack", "statement": " ".join(argv), "argv": argv}
@@ -172,7 +182,7 @@ def compact(case: Case) -> Decision:
     target = compact_target(case)
     freed = max(0, heap - target * case.block)
     if not case.worth(freed, heap, "compact"):
-        return nothing(case, "only %s of it could be compacted away" % share_text(freed, heap))
+        return nothing(case, too_little(freed, heap, WORTH["compact"]))
     moved = case.rows * max(0, case.blocks - target) / max(1, case.blocks)
     reason = "%s of it would be given back without a copy, by moving about %s" % (
         share_text(freed, heap),

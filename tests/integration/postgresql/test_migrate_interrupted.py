@@ -129,6 +129,22 @@ def test_a_lock_that_comes_free_is_got_in_a_later_try(ansible: Ansible, fork: Fo
     assert [item["name"] for item in result["applied"]] == result["pending"]
 
 
+@pytest.mark.trial
+def test_no_setting_of_the_database_ends_an_atomic_migration(ansible: Ansible, fork: Fork) -> None:
+    """Whatever the database has set to end statements and sessions, or to keep them from writing."""
+    settings = {"statement_timeout": "250ms", "idle_session_timeout": "250ms", "default_transaction_read_only": "on"}
+    settings.update(idle_in_transaction_session_timeout="250ms", client_encoding="LATIN1", lock_timeout="1ms")
+    with fork.reading("api_secret") as blocker:
+        fork.sql("; ".join(f"alter database {fork.name} set {name} = '{value}'" for name, value in settings.items()))
+        run = ansible.popen_playbook(fork.play(LAST, timeouts={"lock": "300ms"}))
+        run.wait_for_output("Try 2 of 9")
+        assert "held back by pid" in run.output() and 'select ? from "api_secret" limit ?' in run.output()
+        blocker.close()
+        result = run.wait().results("phase_migrate")[0]
+    assert result["retries"] >= 1
+    assert [item["name"] for item in result["applied"]] == result["pending"]
+
+
 def test_a_concurrent_build_outlasts_lock_timeout(ansible: Ansible, fork: Fork) -> None:
     """lock_timeout would leave an INVALID index, so a concurrent build has none; who holds it back is told."""
     with fork.snapshot() as blocker:

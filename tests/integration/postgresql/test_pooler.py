@@ -2,12 +2,18 @@
 # SPDX-FileCopyrightText: 2026 The phase.console authors
 """Everything works behind a real PgBouncer in transaction mode, and its timeouts hold there."""
 
+# ruff: noqa: S608 - statements of tests, on databases of their own
+
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import subprocess
+import threading
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +25,13 @@ from integration.forks import eventually
 from integration.harness import Ansible
 from integration.purging import Event, Instance
 from integration.rewriting import Subject, killed
+from integration.vacuuming import Vacuum
 from sandbox import proxies
 from sandbox.local import DATABASE, USER, LocalInstance, free_port
 
 CONFIGURATION = """
 [databases]
-{database} = host=127.0.0.1 port={postgres} dbname={database} user={user} password={password} pool_size=6
+{database} = host=127.0.0.1 port={postgres} dbname={database} user={user} password={password} pool_size={size}
 [pgbouncer]
 listen_addr = 127.0.0.1
 listen_port = {port}
@@ -36,7 +43,7 @@ unix_socket_dir =
 
 
 @contextlib.contextmanager
-def bouncer(instance: LocalInstance, folder: Path, more: str) -> Iterator[str]:
+def bouncer(instance: LocalInstance, folder: Path, more: str = "", size: int = 6) -> Iterator[str]:
     """The URL of a PgBouncer before the instance's database."""
     port = free_port()
     file = folder / "pgbouncer.ini"
@@ -48,6 +55,7 @@ def bouncer(instance: LocalInstance, folder: Path, more: str) -> Iterator[str]:
             postgres=instance.postgres_port,
             password=instance.environment["DATABASE_PASSWORD"],
             port=port,
+            size=size,
             more=more,
         ),
         encoding="utf-8",
@@ -119,6 +127,86 @@ def test_a_rewrite(instance: LocalInstance, pooled: Instance) -> None:
     assert (result["deleted"], result["rewrite"]["orphans"], result["rewrite"]["unfinished"]) == (200, 200, None)
     assert direct.ids() == {event.id for event in events if event.kind == "C"}
     assert direct.foreign_key()[0][1] is True and len(direct.tags()) == 200
+
+
+@contextlib.contextmanager
+def inserting(url: str, clients: int = 12) -> Iterator[list[float]]:
+    """Clients that insert events without pause; how long each insert took."""
+    took: list[float] = []
+    over = threading.Event()
+    columns = (
+        "select string_agg(quote_ident(attname), ', ') from pg_attribute where attrelid = 'api_secretevent'::regclass"
+    )
+    columns += " and attnum > 0 and not attisdropped and attname not in ('id', 'timestamp')"
+    ((names,),) = Instance(url).sql(columns)
+    insert = (
+        f"insert into api_secretevent (id, timestamp, {names}) select %s, now(), {names} from api_secretevent limit 1"
+    )
+
+    def run(number: int) -> None:
+        with contextlib.closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
+            connection.autocommit = True
+            for count in itertools.count():
+                if over.is_set():
+                    return
+                begun = time.monotonic()
+                cursor.execute(insert, (f"inserted-{number}-{count}",))
+                took.append(time.monotonic() - begun)
+
+    with ThreadPoolExecutor(clients) as pool:
+        running = [pool.submit(run, number) for number in range(clients)]
+        try:
+            yield took
+        finally:
+            over.set()
+    for future in running:
+        future.result()
+
+
+LONG = 5.0  # seconds: a standstill lasts until the pooler's query_wait_timeout, 120
+
+
+def test_no_rewrite_stops_those_who_fill_the_pool(instance: LocalInstance, tmp_path: Path) -> None:
+    """Those who queue up at the swap take every connection that the pool has left."""
+    direct = Instance(instance.database_url)
+    events = direct.make(Event(kind="RC"[number % 2], environment=number, tags=1) for number in range(400))
+    with bouncer(instance, tmp_path) as url, inserting(url) as took:
+        eventually(lambda: len(took) > 100)
+        result = Instance(url).purge(strategy="rewrite", all_organisations=True)
+        had = len(took)
+        eventually(lambda: len(took) > had + 100)
+    assert result["deleted"] == 200 and result["rewrite"]["unfinished"] is None
+    assert max(took) < LONG
+    stayed = {event.id for event in events if event.kind == "C"}
+    assert stayed <= direct.ids() and len(direct.ids()) == len(stayed) + len(took)
+
+
+def test_no_vacuum_full_stops_those_who_fill_the_pool(instance: LocalInstance, tmp_path: Path) -> None:
+    """A reader past the pooler keeps it waiting, and whoever queues up behind it takes every connection."""
+    direct = Instance(instance.database_url)
+    direct.make(Event(environment=number) for number in range(400))
+    with bouncer(instance, tmp_path) as url, inserting(url) as took, direct.reading("api_secretevent"):
+        eventually(lambda: len(took) > 100)
+        refused = Vacuum(Instance(url)).refused("full", force=True, max_lock_wait="3s")
+    assert refused.kind == "lock_timeout" and "the test" in refused.message
+    assert max(took) < LONG
+
+
+def test_too_small_a_pool_is_found_in_the_plan(instance: LocalInstance, tmp_path: Path) -> None:
+    direct = Instance(instance.database_url)
+    direct.make(Event(kind="RC"[number % 2], environment=number) for number in range(400))
+    with bouncer(instance, tmp_path, size=3) as url:
+        for check in (True, False):
+            with pytest.raises(PhaseError) as refused:
+                Instance(url).purge(check=check, strategy="rewrite", all_organisations=True)
+            assert "connections at the same time, and it needs 5" in refused.value.message
+        full = Vacuum(Instance(url)).refused("full", force=True)
+        assert full.kind == "unsuitable" and "mode=full needs 3" in full.message
+        at_work = "select 1 from pg_stat_activity where application_name like 'phase.console%' and state <> 'idle'"
+        eventually(lambda: not direct.sql(at_work))
+        assert len(direct.ids()) == 400
+        done = Instance(url).purge(strategy="auto", all_organisations=True)
+        assert (done["strategy"], done["deleted"], done["remaining"]) == ("delete", 200, 0)
 
 
 def test_killed_behind_it(instance: LocalInstance, pooled: Instance) -> None:

@@ -231,7 +231,7 @@ STREAM = (
 )
 FAILED = (
     "insert into api_logstreamdeliveryevent (id, source, status, event_count, payload_bytes, attempts, cursor_from, "
-    "cursor_to, created_at, stream_id, cursor_from_id, cursor_to_id) values ('failed', 'secrets', 'failed', 1, 1, 5, "
+    "cursor_to, created_at, stream_id, cursor_from_id, cursor_to_id) values ('failed', 'secrets', %s, 1, 1, 5, "
     "now() - interval '%s days', now() - interval '%s days', now(), %s, '', '')"
 )
 
@@ -279,7 +279,7 @@ def test_only_what_can_still_be_delivered_is_held(streaming: Instance, provider:
     hours = {"fresh": 2, "late": 17, "too late": 18, "old": 240}
     streaming.make(Event(days=age / 24, id=name) for name, age in hours.items())
     streaming.sql(STREAM, "s1", "datadog", '["secrets"]', False, cursor_at(streaming, 30), 300, None)
-    streaming.sql(FAILED, 20, 0, "s1")
+    streaming.sql(FAILED, "failed", 20, 0, "s1")
     streaming.sql("update api_logstream set provider = %s", provider)
     checked = streaming.purge(check=True, retain_days=0)
     reads = checked["logs"]["read_events"]
@@ -306,7 +306,8 @@ def test_a_stream_that_was_paused_for_days_stops_no_purge(streaming: Instance) -
     assert "Some of the read events to delete were not delivered by log stream datadog" in streaming.warned[0]
 
 
-def test_a_failed_delivery_and_the_event_at_the_cursor(streaming: Instance) -> None:
+@pytest.mark.parametrize("status", ["failed", "skipped"])
+def test_a_failed_delivery_and_the_event_at_the_cursor(streaming: Instance, status: str) -> None:
     """What a failed delivery covers stays; of two events of one moment their ids decide which is after the cursor."""
     streaming.make([Event(days=200), Event(days=150), Event(days=100, id="a"), Event(days=100, id="b")])
     streaming.sql("update api_secretevent set timestamp = date_trunc('day', timestamp) where id in ('a', 'b')")
@@ -314,7 +315,7 @@ def test_a_failed_delivery_and_the_event_at_the_cursor(streaming: Instance) -> N
         "select jsonb_build_object('ts', max(timestamp), 'id', 'a')::text from api_secretevent"
     )
     streaming.sql(STREAM, "s1", "datadog", '["secrets"]', True, moment, 300, None)
-    streaming.sql(FAILED, 151, 149, "s1")
+    streaming.sql(FAILED, status, 151, 149, "s1")
     assert streaming.purge(log_streams="respect_all")["deleted"] == 2
     ((left, days),) = streaming.sql("select count(*), max(now() - timestamp)::text from api_secretevent")
     assert left == 2 and days.startswith("150 days") and "b" in streaming.ids()

@@ -1,22 +1,31 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: 2026 The phase.console authors
-"""What a database, or its server, may have set otherwise: purge, rewrite and vacuum work all the same."""
+"""What a role, a database or its server may have set otherwise: everything works all the same.
+
+That of migrations is in test_migrate_interrupted.py.
+"""
+
+# ruff: noqa: S608 - statements of tests, on databases of their own
 
 from __future__ import annotations
 
 import contextlib
+import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
+from urllib.parse import quote
 
-import psycopg2
 import pytest
 from ansible_collections.phase.console.plugins.module_utils._errors import PhaseError
 from ansible_collections.phase.console.plugins.module_utils._operations.core.database import connect
 from ansible_collections.phase.console.plugins.module_utils._operations.core.settings import SETTINGS, wanted
+from ansible_collections.phase.console.plugins.module_utils._operations.purge import throttle as _purge_throttle
 from integration.purging import Instance
 from integration.rewriting import Subject, fork
-from integration.vacuuming import Vacuum
+from integration.vacuuming import PURGE, Vacuum, entry
 from sandbox.local import LocalInstance
+from sandbox.postgresql import programs
 
 OTHERWISE = {
     "idle_in_transaction_session_timeout": "500ms",
@@ -45,6 +54,7 @@ OTHERWISE = {
     "restrict_nonsystem_relation_kind": "view",
     "vacuum_truncate": "off",
 }
+ONE = "id = (select min(id) from api_organisation where name <> 'SpaceX')"
 
 
 @pytest.fixture(scope="module")
@@ -60,57 +70,111 @@ def test_the_list_is_tried_whole() -> None:
     assert all(one.why and one.since % 10000 == 0 for one in SETTINGS)
 
 
-def known(subject: Subject, name: str) -> bool:
-    return bool(subject.sql("select 1 from pg_settings where name = %s", name))
+def alter(instance: LocalInstance, statement: str) -> None:
+    """From another database, whose sessions have none of it."""
+    with instance.server.administrator() as administrator, administrator.cursor() as cursor:
+        cursor.execute(statement)
 
 
-@pytest.mark.parametrize("name", OTHERWISE)
-def test_a_setting_of_the_database(instance: LocalInstance, name: str) -> None:
-    """A session has ours; then all rows that go and no others, with pauses longer than any timeout."""
+def known(subject: Subject) -> dict[str, str]:
+    """Of OTHERWISE those that this server has."""
+    names = {row[0] for row in subject.sql("select name from pg_settings")}
+    return {name: value for name, value in OTHERWISE.items() if name in names}
+
+
+@pytest.mark.parametrize("place", ["database", "role", "URL"])
+def test_a_session_has_ours(instance: LocalInstance, place: str) -> None:
     subject = fork(instance)
-    if not known(subject, name):
-        pytest.skip(f"this server has no {name}")
-    kept = subject.kept()
-    subject.sql("update api_organisation set name = '日本 Größe' where name <> 'SpaceX'")
-    subject.sql(f"alter database {subject.name} set {name} = '{OTHERWISE[name]}'")
-    with contextlib.closing(connect({"dsn": subject.url}, "test", {})) as connection, connection.cursor() as cursor:
-        values = wanted({"statement_timeout": 0, "lock_timeout": 0}, connection.server_version)
-        cursor.execute("select name, setting from pg_settings where name = any(%s)", (list(values),))
-        assert dict(cursor.fetchall()) == values
-    paused: list[float] = []
+    for name, value in known(subject).items():
+        whose, url = {"database": f"database {subject.name}", "role": "role phase"}.get(place), subject.url
+        if whose:
+            alter(instance, f"alter {whose} set {name} = '{value}'")
+        else:
+            url += "?options=" + quote("-c %s=%s" % (name, value.replace(" ", "\\ ")))
+        try:
+            with contextlib.closing(connect({"dsn": url}, "test", {})) as connection, connection.cursor() as cursor:
+                values = wanted({"statement_timeout": 0, "lock_timeout": 0}, connection.server_version)
+                cursor.execute("select name, setting from pg_settings where name = any(%s)", (list(values),))
+                assert dict(cursor.fetchall()) == values, name
+        finally:
+            if whose:
+                alter(instance, f"alter {whose} reset {name}")
 
-    def gate() -> None:
+
+def test_what_the_url_asks_for_stays(instance: LocalInstance) -> None:
+    url = instance.database_url + "?options=-csearch_path%3Dpg_catalog"
+    with contextlib.closing(connect({"dsn": url}, "test", {})) as connection, connection.cursor() as cursor:
+        cursor.execute("show search_path")
+        assert cursor.fetchone() == ("pg_catalog",)
+
+
+def delete(subject: Subject) -> None:
+    done = Instance(subject.url).purge(all_organisations=True, strategy="delete")
+    assert done["deleted"] > 0 == done["remaining"]
+
+
+def rewrite(subject: Subject) -> None:
+    done = Instance(subject.url).purge(all_organisations=True, strategy="rewrite")
+    assert done["deleted"] > 0 == done["remaining"] and done["rewrite"]["unfinished"] is None
+
+
+def vacuum(mode: str) -> Callable[[Subject], None]:
+    def run(subject: Subject) -> None:
+        assert entry(Vacuum(subject)(mode, force=True))["mode"] == mode
+
+    return run
+
+
+MODES = ("plain", "analyze", "reindex", "rewrite", "compact", "full")
+WORK = {"delete": delete, "rewrite": rewrite, **{f"vacuum {mode}": vacuum(mode) for mode in MODES}}
+
+
+@pytest.fixture
+def pausing(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
+    """A purge pauses twice for longer than any of the timeouts, as for a pause_file."""
+    paused: list[float] = []
+    gate = _purge_throttle.Control.gate
+
+    def slowly(control: Any) -> Any:
         if len(paused) < 2:
             paused.append(0.8)
             time.sleep(0.8)
+        return gate(control)
 
-    database = Instance(subject.url)
-    checked = database.purge(check=True, all_organisations=True, strategy="rewrite")
-    assert checked["plan"]["rewrite"]["refused"] == []
-    assert subject.rewrite(gate=gate)["deleted"] == checked["eligible"] > 0
-    assert subject_rows(subject) == kept
-    assert database.purge(all_organisations=True)["changed"] is False
-    assert Vacuum(subject)("plain", force=True)["changed"] is True
+    monkeypatch.setattr(_purge_throttle.Control, "gate", slowly)
+    yield paused
 
 
-def subject_rows(subject: Subject) -> dict[str, str]:
-    """Read past the setting, with those that the digests were made with."""
-    subject.administrator(f"alter database {subject.name} reset all")
-    return subject.rows()
+@pytest.mark.parametrize("work", WORK)
+def test_all_of_them_at_once(instance: LocalInstance, work: str, pausing: list[float]) -> None:
+    """All rows that go, and no others."""
+    subject = fork(instance)
+    kept = subject.kept()
+    if work.startswith("vacuum"):
+        subject.sql(PURGE)
+    subject.sql(f"update api_organisation set name = '日本 Größe' where {ONE}")
+    for name, value in known(subject).items():
+        alter(instance, f"alter database {subject.name} set {name} = '{value}'")
+    WORK[work](subject)
+    alter(instance, f"alter database {subject.name} reset all")
+    assert subject.rows() == kept and subject.leftovers() is None
+    assert len(pausing) == (0 if work.startswith("vacuum") else 2)
 
 
-def test_every_name_is_read_from_a_database_without_an_encoding(instance: LocalInstance) -> None:
+def test_a_database_without_an_encoding(instance: LocalInstance) -> None:
     """SQL_ASCII hands bytes out as they were put in; Django puts UTF-8 in."""
+    source = fork(instance)
+    source.sql(f"update api_organisation set name = 'Größe' where {ONE}")
     name = "without_encoding"
     with instance.server.administrator() as administrator, administrator.cursor() as cursor:
+        cursor.execute(f"drop database if exists {name}")
         cursor.execute(f"create database {name} template template0 encoding 'SQL_ASCII' locale 'C' owner phase")
-    url = str(instance.database_url).rpartition("/")[0] + "/" + name
-    with contextlib.closing(psycopg2.connect(url, client_encoding="UTF8")) as made, made.cursor() as cursor:
-        cursor.execute("create table t as select 'Größe'::text as name")
-        made.commit()
-    with contextlib.closing(connect({"dsn": url}, "test", {})) as connection, connection.cursor() as cursor:
-        cursor.execute("select name from t")
-        assert cursor.fetchone() == ("Größe",)
+    subject = Subject(instance, name)
+    dump = subprocess.run([programs() / "pg_dump", source.url], check=True, capture_output=True).stdout
+    command = [programs() / "psql", "--quiet", "--set=ON_ERROR_STOP=1", subject.url]
+    subprocess.run(command, input=dump, check=True, capture_output=True)
+    done = Instance(subject.url).purge()
+    assert done["deleted"] > 0 == done["remaining"]
 
 
 def test_row_security_is_never_passed_over(instance: LocalInstance) -> None:

@@ -74,7 +74,7 @@ def connect(settings: Settings, purpose: str, timeouts: Timeouts) -> Any:
     Behind a pooler the timeouts go with each transaction (``core/pooler``). Raises what ``connection_error`` gives.
     """
     try:
-        import psycopg2
+        import psycopg2.extensions
     except ImportError as error:
         raise DriverMissing(
             "The Python that should talk to PostgreSQL has no psycopg2 (%s)." % error,
@@ -87,19 +87,20 @@ def connect(settings: Settings, purpose: str, timeouts: Timeouts) -> Any:
     arguments: Settings = {
         "connect_timeout": max(1, round(timeouts.get("connect", 10))),
         "application_name": ("phase.console " + purpose).strip()[:63],
-        "options": options(limits),
-        "client_encoding": "UTF8",
         "keepalives": 1,
         "keepalives_idle": 30,
         "keepalives_interval": 10,
         "keepalives_count": 3,
     }
     arguments.update(settings)
+    # What the caller's own options ask for stays (a search_path, say), but for ours, which come last.
+    own = settings.get("options") or psycopg2.extensions.parse_dsn(settings.get("dsn") or "").get("options")
+    arguments.update(options=" ".join([own] * bool(own) + [options(limits)]), client_encoding="UTF8")
     try:
         try:
             connection = psycopg2.connect(**arguments)
         except psycopg2.OperationalError as error:
-            if REFUSED not in str(error):
+            if REFUSED not in str(error) and "idle_session_timeout" not in str(error):  # unknown before version 14
                 raise
             del arguments["options"]
             connection = psycopg2.connect(**arguments)

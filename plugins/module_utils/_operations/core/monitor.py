@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Any, Callable, Dict, List, Optional
 
-from .sessions import Blocker, busy, prepared_before, wanted_mode
+from .sessions import ANEW, Blocker, busy, prepared_before, wanted_mode
 from .tokens import without_literals
 from .words import people_seconds
 
@@ -98,6 +98,7 @@ class Monitor:
     def look(self, pid: int, what: str) -> None:
         """Look once at the session ``pid``, which works on ``what``."""
         with self._connection.cursor() as cursor:
+            cursor.execute(ANEW)
             self._blockers(cursor, pid, what)
             self._waiters(cursor, pid, what)
             if self._connection.server_version >= 120000:

@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: 2026 The phase.console authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Timeouts that hold behind a pooler.
+"""Behind a pooler: settings that hold, and how many connections there are.
 
 PgBouncer refuses the startup parameter ``options``, or drops it where told to ignore it, and in transaction mode a
 plain SET would stay with a server connection that somebody else gets next. So each transaction sets its own: a
@@ -11,8 +11,13 @@ statement of its own gets SET LOCAL before it in the same simple query, which Po
 
 from __future__ import annotations
 
+import contextlib
 import re
-from typing import Any, Dict, Mapping
+import threading
+import time
+from typing import Any, Callable, Dict, Iterator, List, Mapping
+
+from ..._errors import PhaseError
 
 _BEGIN = re.compile(r"\s*(begin|start\s+transaction)\b", re.IGNORECASE)
 # What PostgreSQL refuses to run together with other statements, or what ends a transaction.
@@ -49,6 +54,59 @@ def differing(connection: Any, values: Mapping[str, str]) -> Dict[str, str]:
         cursor.execute(_SETTINGS, (list(values),))
         found = dict(cursor.fetchall())
     return {name: value for name, value in values.items() if found.get(name) != value}
+
+
+def is_pooled(connection: Any) -> bool:
+    """Whether its settings go with each transaction, since a pooler keeps none."""
+    return connection.cursor_factory is not None
+
+
+def at_once(connect: Callable[[str], Any], most: int, patience: float = 3.0) -> int:
+    """How many connections to the server the pooler gives us at the same time, ``most`` at the most.
+
+    Each is held by a transaction until all are there, or no other came for ``patience`` seconds.
+    """
+    import psycopg2
+
+    had: List[bool] = []
+    over = threading.Event()
+
+    def one() -> None:
+        with contextlib.suppress(psycopg2.Error, PhaseError):  # one that does not come does not count
+            connection = connect("pool")
+            with contextlib.closing(connection), held(connection):
+                had.append(True)
+                over.wait()
+
+    threads = [threading.Thread(target=one, daemon=True) for _number in range(most)]
+    for thread in threads:
+        thread.start()
+    found, since = 0, time.monotonic()
+    while found < most and any(thread.is_alive() for thread in threads):
+        if len(had) != found:
+            found, since = len(had), time.monotonic()
+        elif found and time.monotonic() - since > patience:
+            break
+        time.sleep(0.01)
+    over.set()
+    for thread in threads:
+        thread.join(patience)
+    return found
+
+
+@contextlib.contextmanager
+def held(connection: Any) -> Iterator[None]:
+    """Hold a connection to the server by a transaction that takes no snapshot by itself: whoever needs it while
+    writers queue up for a lock would get none from a pooler whose connections they have all taken."""
+    with connection.cursor() as cursor:
+        cursor.execute("begin isolation level read committed")
+    try:
+        yield
+    finally:
+        import psycopg2
+
+        with contextlib.suppress(psycopg2.Error), connection.cursor() as cursor:
+            cursor.execute("rollback")
 
 
 def set_each_time(connection: Any, values: Mapping[str, str]) -> None:

@@ -141,6 +141,9 @@ _PREPARED_BEFORE = "select distinct %s %s" % (
           (l.locktype, l.database, l.relation, l.page, l.tuple, l.virtualxid, l.transactionid))""",
 )
 
+# Within a transaction the server shows the activity as it was at the first look (documentation, 28.2.2).
+ANEW = "select pg_catalog.pg_stat_clear_snapshot(); "
+
 _WAITING = """
 select count(*), coalesce(max(extract(epoch from clock_timestamp() - query_start)), 0)::float8
 from pg_catalog.pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'
@@ -202,7 +205,7 @@ class Blocker:
 
 def _ask(connection: Any, query: str, values: Any = None) -> List[Blocker]:
     with connection.cursor() as cursor:
-        cursor.execute(query, values)
+        cursor.execute(ANEW + query, values)
         return [Blocker(*row) for row in cursor.fetchall()]
 
 
@@ -275,7 +278,7 @@ def prepared_before(connection: Any, pid: int) -> List[Blocker]:
 def busy(connection: Any, name: str) -> Optional[int]:
     """The process of the busy session of that application_name; a pooler tells its clients numbers of its own."""
     with connection.cursor() as cursor:
-        cursor.execute(_BUSY, (name,))
+        cursor.execute(ANEW + _BUSY, (name,))
         row = cursor.fetchone()
     return int(row[0]) if row else None
 

@@ -53,7 +53,7 @@ SETTINGS: Tuple[Setting, ...] = (
     Setting("restrict_nonsystem_relation_kind", "", "refuses views, among them those of extensions", 170000),
     Setting("vacuum_truncate", "on", "keeps an emptied end of a table", 180000),
 )
-AT_START = 120000  # versions from then on are supported: what they all have goes with the connection's first packet
+AT_START = 140000  # versions from then on are supported: what they all have goes with the connection's first packet
 
 
 def wanted(limits: Mapping[str, int], version: int) -> Dict[str, str]:

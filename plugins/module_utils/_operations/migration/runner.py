@@ -40,13 +40,13 @@ def pause(attempt: int) -> float:
 def child_environment(base: Mapping[str, str], lock_timeout: int, check_interval: bool, run: str) -> Dict[str, str]:
     """The environment of ``manage.py migrate``: the user's PGOPTIONS stay, ours come after them and so win.
 
-    ``client_connection_check_interval`` (since version 14) lets the server notice a killed client in the midst of a
-    statement.
+    ``client_connection_check_interval`` (since version 14, as idle_session_timeout) lets the server notice a killed
+    client in the midst of a statement.
     """
     options = ["-c lock_timeout=%d" % lock_timeout, "-c statement_timeout=0", "-c default_transaction_read_only=off"]
-    options.append("-c %s=on" % _migration_child.MARKER)
+    options += ["-c row_security=off", "-c %s=on" % _migration_child.MARKER]
     if check_interval:
-        options.append("-c client_connection_check_interval=2000")
+        options += ["-c idle_session_timeout=0", "-c client_connection_check_interval=2000"]
     own = " ".join([base.get("PGOPTIONS", "")] + options).strip()
     return dict(base, PGOPTIONS=own, PGAPPNAME="%s %s" % (WORKER, run))
 

@@ -19,7 +19,7 @@ from ..core.api import Context
 from ..core.types import Connection, Cursor
 from ..core.waiting import CALM_LOCK, calm, patiently
 from ..core.words import identifier
-from .errors import PurgeBlocked
+from .errors import PurgeBlocked, UnknownLayout
 from .scope import EVENTS, INCOMING, TAGS
 from .session import Session
 from .walk import LOOKED_UP, UNCHECKED
@@ -148,7 +148,10 @@ def restore(context: Context, session: Session) -> Optional[Restored]:
     if note is None:
         return None
     if note["definition"].replace(" NOT VALID", "") != INCOMING:
-        raise ValueError("the marker of the foreign key holds another definition")
+        raise UnknownLayout(
+            "The comment of api_secretevent_tags names another foreign key than Phase's: %s." % note["definition"],
+            "Restore that one by hand and take this collection's words out of the comment, then run it again.",
+        )
 
     def add() -> None:
         with session.transaction(CALM_LOCK, NO_LIMIT) as cursor:

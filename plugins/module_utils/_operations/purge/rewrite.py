@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any, Callable, Dict, List, Optional
 
 from ..core.api import Context, Result
+from ..core.pooler import at_once, is_pooled
 from ..core.types import Connection, Cursor
 from ..rewrite import recovery as _rewrite_recovery
 from ..rewrite import rewrite as _rewrite
@@ -39,7 +40,11 @@ def examine(
         own = [cursor.fetchone()[0]]
     connection = context.connect("purge plan rewrite")
     try:
-        return _rewrite.plan(connection, EVENTS, 1.0 - (share_gone or 0.0), own=own, unfinished=unfinished, free=free)
+        room = None
+        if is_pooled(connection):  # planning has one
+            room = at_once(context.connect, _rewrite.NEEDED + 1 - len(own)) + len(own)
+        kept = 1.0 - (share_gone or 0.0)
+        return _rewrite.plan(connection, EVENTS, kept, own=own, unfinished=unfinished, free=free, connections=room)
     finally:
         connection.close()
 

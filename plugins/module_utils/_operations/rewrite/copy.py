@@ -115,15 +115,16 @@ class Copy:
     def rows(self, sessions: List[RewriteSession]) -> Copied:
         """All that stay, on one snapshot that the sessions share; each takes the next range when it is free."""
         first = sessions[0]
-        first.run(make_copy(self._table))
+        first.run(make_copy(self._table), lock_timeout=CALM_LOCK)
         kept = left_out = 0
         with contextlib.ExitStack() as transactions:
-            cursor = transactions.enter_context(first.transaction(REPEATABLE_READ))
+            # Two sessions that extend one table wait for each other, on a busy machine for longer than DDL_LOCK.
+            cursor = transactions.enter_context(first.transaction(REPEATABLE_READ, CALM_LOCK))
             cursor.execute("select pg_export_snapshot()")
             (snapshot,) = cursor.fetchone()
             cursors = [cursor]
             for session in sessions[1:]:
-                cursors.append(transactions.enter_context(session.transaction(REPEATABLE_READ)))
+                cursors.append(transactions.enter_context(session.transaction(REPEATABLE_READ, CALM_LOCK)))
                 cursors[-1].execute("set transaction snapshot %s", (snapshot,))
             for each in cursors:
                 each.execute(BY_RANGE)
@@ -213,21 +214,22 @@ class Copy:
             for statement in finish(self._table, grants(cursor, cursor.fetchone()[0])):
                 cursor.execute(statement)
         self.checkpoint()
-        session.run("analyze %s" % self._table.copy)
+        session.run("analyze %s" % self._table.copy, lock_timeout=CALM_LOCK)
 
     def rounds(self, session: RewriteSession) -> int:
         """Catch up until only a few changes are left; how many rounds it took."""
         import psycopg2.errors
 
         count = 0
-        while changes(session, FEW + 1) > FEW:
-            self.checkpoint()
+        while True:
             try:
+                if changes(session, FEW + 1) <= FEW:
+                    return count
+                self.checkpoint()
                 catch_up(session)
             except psycopg2.errors.LockNotAvailable:
                 self.give_way(at_once=True)  # who waits for the guard's lock is before us in the queue
             count += 1
-        return count
 
 
 def cancel(running: Dict[Future[T], RewriteSession]) -> None:
@@ -245,8 +247,13 @@ def cancel(running: Dict[Future[T], RewriteSession]) -> None:
 def catch_up(session: RewriteSession, most: int = AT_ONCE) -> int:
     """How many keys were brought up to date; 0 when the log was empty."""
     with session.transaction(REPEATABLE_READ) as cursor:
-        cursor.execute("select %s.catch_up(%d)" % (WORK, most))
-        return int(cursor.fetchone()[0])
+        return take(cursor, most)
+
+
+def take(cursor: Any, most: int) -> int:
+    """As ``catch_up``, within a transaction."""
+    cursor.execute("select %s.catch_up(%d)" % (WORK, most))
+    return int(cursor.fetchone()[0])
 
 
 def changes(session: RewriteSession, most: int) -> int:

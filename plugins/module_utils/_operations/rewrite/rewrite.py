@@ -31,6 +31,7 @@ from .watch import Watch
 
 WAIT = 600.0  # seconds that the swap may have to wait for others
 DISK_FULL = "53100"
+NEEDED = 5  # connections in a transaction at the swap: this lock and the caller's, guard, last changes, watch
 SHORT_PATIENCE = 5.0  # seconds for the locks to tidy up after a run that failed
 # Measured on two cores with the table in memory, so what is said is "about".
 PER_BYTE_READ, PER_BYTE_KEPT, FIXED = 0.6e-9, 14e-9, 1.0  # seconds
@@ -49,12 +50,14 @@ def plan(
     own: Sequence[int] = (),
     unfinished: bool = False,
     free: Optional[int] = None,
+    connections: Optional[int] = None,
 ) -> RewritePlan:
     """What a rewrite would do and what stands in its way. Reads only, on a connection outside any transaction.
 
     ``share_kept`` is the part of the rows that stays, 0 to 1; ``own`` are the caller's own server processes.
     ``unfinished``: the caller will put back a foreign key first that a purge had set aside. ``free``: bytes free on
-    the server's disk; None asks the host of this process, which may be the server's.
+    the server's disk; None asks the host of this process, which may be the server's. ``connections``: how many a
+    pooler gives at the same time; None without one.
 
     Result: ``refused`` (reasons, in words), ``waits_for`` (sessions that the swap would wait for now, in words),
     ``notes``, ``space_bytes`` (that have to be free for a while: the copy and its WAL), ``free_bytes`` (None where it
@@ -81,6 +84,11 @@ def plan(
     if standby:
         refused.append("this server is a standby")
     after = round((whole + indexes) * share_kept)
+    if connections is not None and connections <= NEEDED:
+        refused.append(
+            "the pooler gives only %d connections at the same time, and it needs %d and one for the application (raise "
+            "default_pool_size or pool_size, or name the server itself)" % (connections, NEEDED)
+        )
     free = free_bytes(connection) if free is None else free
     if free is not None and free < 2 * after:
         refused.append(
@@ -159,8 +167,8 @@ def apply(
                 ) from error
             if getattr(error, "pgcode", None) in LOCKS:
                 raise RewriteBlocked(
-                    "Somebody's lock was in the way of the rewrite: %s" % " ".join(str(error).split()),
-                    "Run it again when nobody changes the table's definition.",
+                    "A lock that the rewrite needs did not come in time: %s" % " ".join(str(error).split()),
+                    "Run it again; phase_info with gather_subset=activity shows who holds locks.",
                 ) from error
             raise
         run.close()

@@ -35,6 +35,10 @@ class RewriteSession:
         cursor.execute("%s; set local lock_timeout = %d" % (self._limits, lock_timeout))
         return cursor
 
+    def chain(self, cursor: Any) -> None:
+        """Commit, and begin anew like it without handing back the connection to a pooler."""
+        cursor.execute("commit and chain; %s; set local lock_timeout = %d" % (self._limits, DDL_LOCK))
+
     def end(self, how: str = "commit") -> None:
         with self.connection.cursor() as cursor:
             cursor.execute(how)

@@ -100,7 +100,9 @@ def work_schema(table: Table, goes: Optional[str], who: str) -> str:
             "create schema %s" % WORK,
             "comment on schema %s is %s" % (WORK, literal(mark(table, who))),
             "revoke all on schema %s from public" % WORK,
-            "create unlogged table %s.changed (key %s not null)" % (WORK, table.key_type),
+            # An autovacuum that cuts off its end would lock it for a while.
+            "create unlogged table %s.changed (key %s not null) with (vacuum_truncate = false)"
+            % (WORK, table.key_type),
             "create function %s.note() returns trigger language plpgsql security definer %s as %s"
             % (WORK, settings, literal(fitted(_NOTE, values))),
             "create function %s.catch_up(most int) returns int language plpgsql %s as %s"

@@ -7,6 +7,8 @@ Under a lock that only keeps writers out, another connection takes over the last
 snapshot from then on sees all rows of the copy, and the swap waits, briefly, until those who took theirs before are
 gone. Then it locks everybody out for two moves. Where anything of that does not come at once, it lets go of all locks
 and tries again after a pause, longer each time: those who queue up behind it wait no longer than BUDGET for it.
+All three connections are in a transaction before that: a pooler whose others are taken by those who queue up could give
+none any more.
 """
 
 from __future__ import annotations
@@ -18,10 +20,10 @@ from ..core.sessions import Blocker, both, told
 from ..core.waiting import DDL_LOCK
 from ..core.words import people_seconds
 from .catalog import Table
-from .copy import FEW, Copy, catch_up, portraits
+from .copy import FEW, Copy, portraits, take
 from .errors import RewriteBlocked, RewriteRefused
 from .portrait import differences
-from .session import RewriteSession
+from .session import REPEATABLE_READ, RewriteSession
 from .sql import hold_everybody, hold_writers, swap
 from .watch import Watch
 
@@ -93,14 +95,18 @@ class Swap:
 
     def _attempt(self, who: str) -> str:
         """Empty when the swap is committed, or why it is not."""
+        self.attempts += 1
+        with self._watch.held(), self._worker.transaction(REPEATABLE_READ) as last:
+            return self._try(who, last)
+
+    def _try(self, who: str, last: Any) -> str:
         import psycopg2
 
-        self.attempts += 1
         begun = self._context.clock()
         cursor = self._guard.connection.cursor()
         cursor.execute("savepoint attempt")
         try:
-            self._swap(cursor, begun, who)
+            self._swap(cursor, last, begun, who)
         except NotNow as error:
             reason = str(error)
         except psycopg2.Error as error:
@@ -124,12 +130,15 @@ class Swap:
         """Milliseconds of the budget; at least a few, or PostgreSQL would wait forever."""
         return max(10, round(1000 * (BUDGET - (self._context.clock() - begun))))
 
-    def _swap(self, cursor: Any, begun: float, who: str) -> None:
+    def _swap(self, cursor: Any, last: Any, begun: float, who: str) -> None:
+        """``last``: the worker's cursor for the last changes, whose transaction has no snapshot yet."""
         cursor.execute("set local lock_timeout = %d; %s" % (self._left(begun), hold_writers(self._table)))
         begun = self._context.clock()
-        while catch_up(self._worker, 10 * FEW):
+        while take(last, 10 * FEW):
+            self._worker.chain(last)
             if self._context.clock() - begun > BUDGET:
                 raise NotNow("there was more to catch up than a moment allows")
+        self._worker.chain(last)
         self._wait_for_snapshots(self._context.clock())
         cursor.execute("set local lock_timeout = %d; %s" % (self._left(begun), hold_everybody(self._table)))
         dumps = [one for one in self._watch.snapshots(True) if "pg_dump" in one.text]

@@ -10,8 +10,9 @@ documentation, 13.6 Caveats). So whoever has a snapshot is waited for, and whoev
 
 from __future__ import annotations
 
-from typing import Any, Iterable, List, Sequence
+from typing import Any, ContextManager, Iterable, List, Sequence
 
+from ..core.pooler import held
 from ..core.sessions import Blocker, in_the_way, snapshots, strong_waiters, wanted_mode
 
 
@@ -21,6 +22,10 @@ class Watch:
     def __init__(self, connection: Any, tables: Sequence[int], parents: Sequence[int], own: Iterable[int]) -> None:
         self._connection = connection
         self._tables, self._parents, self._own = list(tables), list(parents), list(own)
+
+    def held(self) -> ContextManager[None]:
+        """For looking while a lock is held that others wait for."""
+        return held(self._connection)
 
     def snapshots(self, waiting_for_us: bool) -> List[Blocker]:
         """Whoever has a snapshot; without those who wait for our lock if that is so: they take a new one after it.

@@ -131,11 +131,8 @@ def server(connection: Connection) -> Facts:
     return found
 
 
-def tables(connection: Connection, names: Sequence[str], version: int) -> List[Facts]:
-    """The tables of these names, in their order. Raises UnknownTable, and NotAllowed for those of somebody else.
-
-    Vacuuming is the owner's, from version 17 on also that of a role with MAINTAIN (documentation, VACUUM, Notes).
-    """
+def tables(connection: Connection, names: Sequence[str]) -> List[Facts]:
+    """The tables of these names, in their order. Raises UnknownTable, and NotAllowed for those of somebody else."""
     known = {row["name"]: row for row in rows(connection, _TABLES, (list(names),))}
     missing = [name for name in names if name not in known]
     others = [
@@ -153,10 +150,7 @@ def tables(connection: Connection, names: Sequence[str], version: int) -> List[F
         )
     for name in names:
         row = known[name]
-        row["allowed"] = row["owned"]
-        if version >= 170000 and not row["owned"]:
-            query = "select has_table_privilege(%s::oid, 'MAINTAIN') as maintain"
-            row["allowed"] = rows(connection, query, (row["oid"],))[0]["maintain"]
+        row["allowed"] = may_vacuum(connection, row["quoted"])
     denied = [known[name] for name in names if not (known[name]["allowed"] and known[name]["readable"])]
     if denied:
         raise NotAllowed(
@@ -164,6 +158,14 @@ def tables(connection: Connection, names: Sequence[str], version: int) -> List[F
             "Connect as %s, the role that owns Phase's tables (DATABASE_USER)." % denied[0]["owner"],
         )
     return [known[name] for name in names]
+
+
+def may_vacuum(connection: Connection, quoted: str) -> bool:
+    """Vacuuming is the owner's, from version 17 on also that of a role with MAINTAIN (documentation, VACUUM, Notes)."""
+    privilege = "has_table_privilege(oid, 'MAINTAIN')" if connection.server_version >= 170000 else "false"
+    query = "select pg_has_role(relowner, 'USAGE') or %s as may from pg_catalog.pg_class where oid = to_regclass(%%s)"
+    found = rows(connection, query % privilege, (quoted,))
+    return bool(found and found[0]["may"])
 
 
 def state(connection: Connection, quoted: str) -> Facts:

@@ -11,6 +11,7 @@ from ..._errors import LockHeld, PhaseError
 from ..core.api import Context, Request, Result
 from ..core.database import database_error, require_phase
 from ..core.lock import Lock, holder_of, key_of, session_name
+from ..core.pooler import at_once, is_pooled
 from ..core.server import free_bytes
 from ..rewrite import rewrite as _rewrite
 from ..rewrite.catalog import EVENTS, Rewritable
@@ -22,6 +23,7 @@ from .errors import Unsuitable
 from .run import Runner
 
 KIND = "vacuum"
+CONNECTIONS = 3  # in a transaction or a statement at the same time: its lock, the work, the watch
 OTHERS = ("migrate", "purge", "rewrite")  # runs that a vacuum stays out of the way of
 STATISTICS = 1.0  # seconds: before version 15 a collector gets them, and shows them up to half a second later
 
@@ -38,10 +40,12 @@ def survey(context: Context, request: Request) -> Result:
         if server["standby"]:
             raise Unsuitable("This server is a standby, which only follows.", "Connect to the primary server.")
         version = server["server_version_num"]
-        tables = _vacuum_facts.tables(connection, request["tables"], version)
+        room = at_once(context.connect, _rewrite.NEEDED + 1) if is_pooled(connection) else None
+        server["connections"] = room
+        tables = _vacuum_facts.tables(connection, request["tables"])
         for table in tables:
             _vacuum_facts.examine(connection, table, server["block_size"], version)
-            table["rewrite"] = _rewrite.plan(connection, subject(table["name"]), filtered=False)
+            table["rewrite"] = _rewrite.plan(connection, subject(table["name"]), filtered=False, connections=room)
         return {
             "server": server,
             "free_bytes": free_bytes(connection),

@@ -9,6 +9,7 @@ would not stay with the session, so there the watching connection cancels what h
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from typing import Any, Dict, List, Optional
@@ -16,9 +17,11 @@ from typing import Any, Dict, List, Optional
 from ..._errors import LockTimeout
 from ..core.api import Context
 from ..core.monitor import Monitor
+from ..core.pooler import held, is_pooled
 from ..core.sessions import busy, holder_text, waits
 from ..core.words import people_seconds
 from .errors import Skipped
+from .facts import may_vacuum
 
 ATTEMPT = 0.15  # seconds to wait for ACCESS EXCLUSIVE: everybody else queues behind, and deadlock_timeout is 1 s
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 10.0  # seconds between two attempts
@@ -66,7 +69,7 @@ class Runner:
         watching = context.connect("vacuum watch")
         self._watching = watching
         self.watch = Watch(watching, context.report, context.clock)
-        self._pooled = self.work.cursor_factory is not None  # see _pooler.set_each_time
+        self._pooled = is_pooled(self.work)
         if not self._pooled and self.work.server_version >= 140000:
             self._set("client_connection_check_interval", "2s")  # end with this process, whatever ends it
 
@@ -87,7 +90,7 @@ class Runner:
             self._set("lock_timeout", "%dms" % max(1, round(attempt * 1000)))
         self.watch.forget()
         del self.work.notices[:]
-        while not self._once(statement, what, attempt):
+        while not self._watched(statement, what, attempt):
             if not exclusive or context.clock() + pause > end:
                 raise LockTimeout(
                     "%s did not get its lock within %s%s."
@@ -96,10 +99,11 @@ class Runner:
                 )
             context.sleep(pause)
             pause = min(LONGEST_PAUSE, pause * 1.5)
-        skipped = [notice for notice in self.work.notices if "skipping" in notice]
-        if skipped:
+        # A notice has no SQLSTATE, and its words are in the server's language: the catalog says what it is about.
+        if self.work.notices and table and not may_vacuum(self._watching, table):
             raise Skipped(
-                "PostgreSQL left it out: %s" % " ".join(skipped[0].split()), "Connect as the owner of the tables."
+                "PostgreSQL left it out: %s" % " ".join(self.work.notices[0].split()),
+                "Connect as the owner of the tables.",
             )
 
     def _blamed(self, table: str) -> str:
@@ -107,6 +111,10 @@ class Runner:
         if not self.watch.blocked_text and table:
             return ": the table is held by %s" % holder_text(self._watching, [table])
         return ": it waited for %s" % self.watch.blocked_text if self.watch.blocked_text else ""
+
+    def _watched(self, statement: str, what: str, attempt: float) -> bool:
+        with held(self._watching) if self._pooled else contextlib.nullcontext():
+            return self._once(statement, what, attempt)
 
     def _once(self, statement: str, what: str, attempt: float) -> bool:
         """Whether it was done; False when it waited for a lock for too long."""

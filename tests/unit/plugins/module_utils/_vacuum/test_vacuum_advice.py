@@ -76,6 +76,7 @@ def server(**more):
         "snapshots": [],
         "pg_repack": None,
         "superuser": False,
+        "connections": None,
         **more,
     }
 

@@ -29,7 +29,8 @@ def test_the_user_s_own_options_stay_and_ours_win():
     made = child_environment({"PGOPTIONS": "-c work_mem=1GB -c lock_timeout=9", "PATH": "/bin"}, 5000, True, "ab12")
     assert made["PGOPTIONS"] == (
         "-c work_mem=1GB -c lock_timeout=9 -c lock_timeout=5000 -c statement_timeout=0 "
-        "-c default_transaction_read_only=off -c phase_console.direct=on -c client_connection_check_interval=2000"
+        "-c default_transaction_read_only=off -c row_security=off -c phase_console.direct=on "
+        "-c idle_session_timeout=0 -c client_connection_check_interval=2000"
     )
     assert made["PGAPPNAME"] == "phase.console migrating ab12" and made["PATH"] == "/bin"
     assert "check_interval" not in child_environment({}, 0, False, "x")["PGOPTIONS"]
