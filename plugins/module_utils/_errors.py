@@ -174,6 +174,18 @@ class JobFailed(PhaseError):
     kind = "job_failed"
 
 
+class RolloutFailed(PhaseError):
+    """What was put in place did not come up."""
+
+    kind = "rollout_failed"
+
+
+class ManagedElsewhere(PhaseError):
+    """Another program makes this container or object from its own description, and would undo a change."""
+
+    kind = "managed_elsewhere"
+
+
 # The conversation with the remote side
 
 

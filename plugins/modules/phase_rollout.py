@@ -9,10 +9,11 @@ DOCUMENTATION = r"""
 module: phase_rollout
 author: The phase.console authors (@phase-console)
 version_added: 0.1.0
-short_description: Replace a container of Phase by one of another image
+short_description: Replace a container of Phase, or a Deployment's image, by another image
 description:
-  - Makes a container of the new image with everything that was given to the old one (environment, volumes, networks and
-    aliases, ports, limits, restart policy, labels), stops the old one, and starts the new one under its name.
+  - With Docker, makes a container of the new image with everything that was given to the old one (environment, volumes,
+    networks and aliases, ports, limits, restart policy, labels), stops the old one, and starts the new one under its
+    name.
   - What the old container merely had from its image, such as C(PATH) or its command, comes from the new image.
   - The old container is kept, stopped, as C(NAME-previous) until the new one is healthy; without a healthcheck, until
     it has stayed up for O(settle) seconds.
@@ -20,6 +21,10 @@ description:
   - For containers that were made one by one, as with C(docker run). One that Compose, Swarm, Kubernetes or a systemd
     unit makes anew from its own description is refused, since the next time would bring the old version back. With
     Compose, C(community.docker.docker_compose_v2) recreates services.
+  - With Kubernetes, sets the image of a Deployment and waits until the cluster has replaced its pods, by the
+    Deployment's own strategy. It fails as soon as it is known that the new pods will not come up (image, crash loop, no
+    node, quota, a missing Secret), with the reason. A Deployment of Argo CD or Flux is refused, for they would undo the
+    change. For one of Helm's there is a warning, since the release then names another image.
 extends_documentation_fragment:
   - phase.console.target
   - phase.console.attributes
@@ -31,32 +36,46 @@ attributes:
   idempotent:
     support: full
     details:
-      - Images are compared by their id, so a container of C(latest) is replaced when the tag names another image by
-        now, and left alone when it does not.
+      - With Docker, images are compared by their id, so a container of C(latest) is replaced when the tag names another
+        image by now, and left alone when it does not. With Kubernetes they are compared by name.
 options:
   name:
-    description: The container to replace.
+    description: The container to replace; with Kubernetes, the Deployment.
     type: str
     required: true
+  state:
+    description:
+      - V(replaced) has it run O(image).
+      - V(stopped), with Kubernetes only, scales a Deployment to 0 and waits until its pods have ended. The number of
+        replicas is kept in an annotation of the Deployment, and O(state=replaced) puts it back. An autoscaler leaves a
+        Deployment of 0 replicas alone; one that would not (KEDA, C(minReplicas) of 0) is refused.
+    type: str
+    default: replaced
   image:
-    description: The image to run. It has to be on the engine already.
+    description:
+      - The image to run, for O(state=replaced). With Docker, it has to be on the engine already. In a Deployment, every
+        container that runs the old image gets it, init containers too.
     type: str
-    required: true
   wait_timeout:
-    description: Seconds within which the new container has to be healthy.
+    description:
+      - Seconds within which the new container has to be healthy. With Kubernetes, seconds within which one more pod has
+        to be new or ready.
     type: float
     default: 120
   settle:
-    description: Seconds that a container without a healthcheck has to stay up to count as healthy.
+    description:
+      - Seconds that a container without a healthcheck has to stay up to count as healthy. A Deployment has
+        C(minReadySeconds).
     type: float
     default: 5
   stop_timeout:
-    description: Seconds that the old container gets to stop before it is killed.
+    description:
+      - Seconds that the old container gets to stop before it is killed. A pod has C(terminationGracePeriodSeconds).
     type: int
     default: 30
   rollback:
     description:
-      - Put the old container back when the new one does not become healthy.
+      - Put the old container, or the old image of a Deployment, back when the new one does not become healthy.
       - Think twice after migrations, for they are one-way, and the old version may fail on the new tables.
     type: bool
     default: false
@@ -70,6 +89,14 @@ EXAMPLES = r"""
   phase.console.phase_rollout:
     name: phase-worker
     image: phasehq/backend:v2.73.2
+
+- name: Roll the worker in Kubernetes
+  phase.console.phase_rollout:
+    deployment: kubernetes
+    namespace: phase
+    kubernetes: {context: production}
+    name: phase-worker
+    image: docker.io/phasehq/backend:v2.73.2
 """
 
 RETURN = r"""
@@ -107,6 +134,12 @@ before:
     health:
       description: What its healthcheck says; none without one.
       type: str
+    replicas:
+      description: With Kubernetes, how many pods are C(wanted) and C(ready).
+      type: dict
+    restarts:
+      description: With Kubernetes, how often the containers of its pods were restarted.
+      type: int
 after:
   description: The container after; in check mode, as predicted.
   returned: success

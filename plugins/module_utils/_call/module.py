@@ -156,7 +156,9 @@ def run_module(spec: ArgumentSpec, run: Run) -> None:
     except Exception as error:
         failure = unforeseen(error)
     caller.close()
-    found = {} if target.found is None else {"target": target.found}
+    found: Dict[str, Any] = {} if target.found is None else {"target": target.found}
+    if target.ran_in:
+        found["ran_in"] = target.ran_in
     if failure is not None:  # outside the handler: inside it, Ansible would add a traceback that helps nobody
         module.fail_json(
             msg=sentences(failure.message, failure.next_step),

@@ -68,6 +68,8 @@ def complaints(
 def look(target: Target, url: str, report: Report) -> Dict[str, Any]:
     """``components`` and ``backend`` (alive, version, detail), as they are now."""
     components = target.describe()["components"]
+    if (components["backend"].get("replicas") or {}).get("wanted") == 0:
+        return {"components": components, "backend": {"alive": False, "version": None, "detail": "it is scaled to 0"}}
     try:
         probe = target.run(operations.probe, {"url": url, "timeout": 5}, report)
     except PhaseError as error:

@@ -15,11 +15,21 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from .._call.argspec import ArgumentSpec
 from .._call.module import Call
-from .._errors import ContainerMissing, ImageMissing, NotSupported, PhaseError
+from .._errors import (
+    BadOption,
+    ContainerMissing,
+    ImageMissing,
+    ManagedElsewhere,
+    NotSupported,
+    PhaseError,
+    RolloutFailed,
+)
 from .._operations.core.secrets import masker, secret_values
 from .._target import clone as _clone
 from .._target.docker import DockerTarget
 from .._target.engine import engine_errors, manager
+from .._target.kubernetes import KubernetesTarget
+from . import rollout_kubernetes
 
 Inspect = Dict[str, Any]
 Facts = Dict[str, Any]
@@ -46,27 +56,17 @@ WORDS = {
 SPEC = ArgumentSpec(
     {
         "name": {"type": "str", "required": True},
-        "image": {"type": "str", "required": True},
+        "state": {"default": "replaced"},
+        "image": {"type": "str"},
         "wait_timeout": {"type": "float", "default": 120},
         "settle": {"type": "float", "default": 5},
         "stop_timeout": {"type": "int", "default": 30},
         "rollback": {"type": "bool", "default": False},
     },
-    deployments=("docker",),
-    instead="With Compose, let community.docker.docker_compose_v2 recreate it; with Kubernetes, upgrade the release.",
+    states=["replaced", "stopped"],
+    deployments=("docker", "kubernetes"),
+    instead="With Compose, let community.docker.docker_compose_v2 recreate it.",
 )
-
-
-class RolloutFailed(PhaseError):
-    """The new container does not become healthy."""
-
-    kind = "rollout_failed"
-
-
-class ManagedElsewhere(PhaseError):
-    """Another program makes the container anew from its own description."""
-
-    kind = "managed_elsewhere"
 
 
 class NameTaken(PhaseError):
@@ -417,6 +417,12 @@ def apply(work: Rollout, plan: Plan) -> Optional[Facts]:
 
 def run(call: Call) -> Facts:
     """The module's result."""
+    if call.params["state"] == "replaced" and not call.params["image"]:
+        raise BadOption("No image is named.", "Set image to what %s should run." % call.params["name"])
+    if isinstance(call.target, KubernetesTarget):
+        return rollout_kubernetes.run(call, call.target)
+    if call.params["state"] != "replaced":
+        raise BadOption("state=stopped is for deployment=kubernetes.", "`docker stop` stops a container.")
     work = Rollout(cast(DockerTarget, call.target), call.params, call.report, call.clock, call.sleep)
     planned = plan(work)
     return predicted(planned) if call.check else result(planned, apply(work, planned))

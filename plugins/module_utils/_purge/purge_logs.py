@@ -185,6 +185,7 @@ def run(call: Call) -> Facts:
 
 def carry_out(call: Call, archive: Optional[Archiving], order: ApplyRequest) -> Tuple[Outcome, Optional[Facts]]:
     """Apply the plan, and complete the archive, even where that fails."""
+    call.target.expect_long()
     if archive is None:
         return call.run(operations.apply, order), None
     try:

@@ -39,6 +39,7 @@ class Target:
 
     deployment = ""
     found: Optional[Dict[str, Any]] = None  # what deployment=auto has found: see connection, and found (in words)
+    ran_in: List[Dict[str, Optional[str]]] = []  # kubernetes: by (exec, job), job, pod of each way that was taken
 
     def connection(self) -> Dict[str, Any]:
         """Which instance this is: ``deployment``; in containers also ``container``, ``project_name``, ``project_src``
@@ -61,6 +62,9 @@ class Target:
         what the operation hands over on its way.
         """
         raise NotImplementedError
+
+    def expect_long(self) -> None:
+        """What is run from now on may take hours. In Kubernetes it should survive a rollout of the backend."""
 
     def describe(self) -> Dict[str, Any]:
         """What runs: ``deployment``, ``image``, ``image_id``, ``digest``, ``container``, ``components`` by name

@@ -3,7 +3,8 @@
 
 """``deployment: kubernetes``: operations by exec in a ready pod of the backend's, or in a Job's pod of their own.
 
-What is short runs by exec. What has to outlive its caller, or needs another image, runs as a Job.
+What is short runs by exec. What is long, has to outlive its caller or needs another image runs as a Job, and so does
+all else while the backend is scaled to 0.
 """
 
 from __future__ import annotations
@@ -70,6 +71,8 @@ class KubernetesTarget(Target):
         self._selector = selector
         self._limits = limits
         self._lost = lost
+        self.ran_in = []
+        self._long = False
         self._holders: Dict[str, Tuple[contextlib.ExitStack, str]] = {}
 
     @functools.cached_property
@@ -119,6 +122,10 @@ class KubernetesTarget(Target):
             found = self.api.found("v1", "configmaps", name)
             maps[name] = (found or {}).get("data") or {}
         return state.environment(container, maps)
+
+    def masked(self, text: str) -> str:
+        """A text without the secrets that the backend's environment is known to have."""
+        return self._mask(self.backend())(text)
 
     def _mask(self, backend: Document) -> Callable[[str], str]:
         try:
@@ -200,6 +207,12 @@ class KubernetesTarget(Target):
 
     # Running
 
+    def _note(self, way: str, job: Optional[str], pod: str) -> None:
+        """For the result: where this call has worked."""
+        entry = {"by": way, "job": job, "pod": pod}
+        if entry not in self.ran_in:
+            self.ran_in.append(entry)
+
     def run(
         self,
         operation: Operation,
@@ -213,11 +226,14 @@ class KubernetesTarget(Target):
         backend = self.backend()
         timeouts, paused = self._limits.timeouts(), self._limits.paused()
         start = first_words(operation, request, timeouts, detached, paused, deliveries is not None)
-        if image is None and not detached:
+        if image is None and not detached and not self._in_a_job(backend, deliveries is not None):
             with self._exec(backend) as channel:
                 return self._converse(channel, start, report, backend, detached, deliveries)
         if deliveries is not None:
-            raise NotSupported("A Job's output is kept in its log, so it hands nothing over.", "Leave image out.")
+            raise NotSupported(
+                "This needs a running pod of the backend's; a Job keeps its output in its log and hands nothing over.",
+                "Scale the backend up first.",
+            )
         self.api.require(JOBS)
         name = reference(operation)
         joined = self._earlier(backend, name, report)
@@ -228,6 +244,15 @@ class KubernetesTarget(Target):
             judge = functools.partial(self._job_code, job, pod)
             with contextlib.closing(self._attached(pod, judge)) as channel:
                 return self._converse(channel, start, report, backend, detached)
+
+    def expect_long(self) -> None:
+        self._long = True
+
+    def _in_a_job(self, backend: Document, hands_over: bool) -> bool:
+        """Whether what could be done in a pod of the backend's has a Job: what is long, where Jobs may be made."""
+        if backend["spec"].get("replicas", 1) == 0:
+            return True
+        return self._long and not hands_over and not self.api.missing(JOBS)
 
     def _converse(
         self,
@@ -256,6 +281,7 @@ class KubernetesTarget(Target):
         """Our Python beside the backend's own process."""
         pod = state.choose_pod(backend, self.pods(backend))
         name, container = pod["metadata"]["name"], state.container_of(backend)["name"]
+        self._note("exec", None, name)
         with contextlib.closing(self._started(name, container, ["python3", "-c", STARTER])) as channel:
             yield channel
 
@@ -327,6 +353,7 @@ class KubernetesTarget(Target):
         try:
             pod = self._running(job, report)
             started = True
+            self._note("job", job, pod)
             yield job, pod
             ended = True
         except RemoteError:
@@ -502,6 +529,7 @@ class KubernetesTarget(Target):
         job, pod = joined
         report("Joining Job %s, which goes on since an earlier call was cut off." % job)
         judge = functools.partial(self._job_code, job, pod)
+        self._note("job", job, pod)
         ended = False
         try:
             with contextlib.closing(self._attached(pod, judge, stdin=False)) as channel:

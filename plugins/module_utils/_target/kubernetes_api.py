@@ -35,6 +35,12 @@ DENIED = re.compile(
 )
 # A stream over a WebSocket is opened by GET; since Kubernetes 1.35 the API server asks for `create` as well.
 EXECUTING: List[Right] = [("get", "", "pods/exec"), ("create", "", "pods/exec")]
+ROLLING: List[Right] = [
+    ("get", "apps", "deployments"),
+    ("patch", "apps", "deployments"),
+    ("list", "autoscaling", "horizontalpodautoscalers"),
+    ("get", "", "pods/log"),
+]
 JOBS: List[Right] = [
     ("list", "batch", "jobs"),
     ("create", "batch", "jobs"),
@@ -175,13 +181,17 @@ class Api:
     def send(
         self, connection: http.client.HTTPConnection, method: str, path: str, headers: Query, body: bytes = b""
     ) -> http.client.HTTPResponse:
-        """One request. Headers may come twice, which http.client's own way does not allow."""
+        """One request. Headers may come twice, which http.client's own way does not allow.
+
+        A PATCH names what it changes; lists of containers are merged by name (Kubernetes API, "Strategic merge patch").
+        """
         prefix = urlsplit(self.access.server).path.rstrip("/")
         connection.putrequest(method, prefix + path, skip_accept_encoding=True)
         for name, value in headers:
             connection.putheader(name, value)
         if body:
-            connection.putheader("Content-Type", "application/json")
+            kind = "strategic-merge-patch+json" if method == "PATCH" else "json"
+            connection.putheader("Content-Type", "application/" + kind)
             connection.putheader("Content-Length", str(len(body)))
         connection.endheaders(body or None)
         return connection.getresponse()
@@ -264,6 +274,11 @@ class Api:
 
     def create(self, group: str, resource: str, body: Document) -> Document:
         return self.call("POST", path_to(group, self.namespace, resource), resource, body=body)
+
+    def patch(self, group: str, resource: str, name: str, change: Document) -> Document:
+        """The object as it is with these fields set; a field that is None is removed."""
+        what, query = "%s %s" % (resource, name), [("fieldManager", "phase.console")]
+        return self.call("PATCH", path_to(group, self.namespace, resource, name), what, query, change)
 
     def delete(self, group: str, resource: str, name: str) -> None:
         """Delete it with what belongs to it; that it is gone already is no error."""

@@ -17,6 +17,7 @@ Document = Dict[str, Any]
 
 NAME, INSTANCE, COMPONENT = "app.kubernetes.io/name", "app.kubernetes.io/instance", "app"
 CHART = "phase"
+KEPT = "phase.console/replicas"  # annotation: the replicas that a Deployment had before phase_rollout scaled it to 0
 DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
 
 
@@ -129,6 +130,18 @@ def container_of(workload: Document) -> Document:
     )
 
 
+def main_container(workload: Document) -> Document:
+    """A component's own container: the chart gives it the component's name."""
+    containers: List[Document] = workload["spec"]["template"]["spec"]["containers"]
+    return next((one for one in containers if one["name"] == labels(workload).get(COMPONENT)), containers[0])
+
+
+def kept(deployment: Document) -> Optional[int]:
+    """The replicas that were noted when it was scaled to 0."""
+    noted = str((deployment["metadata"].get("annotations") or {}).get(KEPT, ""))
+    return int(noted) if noted.isdigit() else None
+
+
 # How pods fare
 
 
@@ -239,12 +252,6 @@ def choose_pod(backend: Document, pods: Sequence[Document]) -> Document:
     if usable:
         return usable[-1]
     name = backend["metadata"]["name"]
-    if backend["spec"].get("replicas", 1) == 0:
-        raise PodNotReady(
-            "Deployment %s is scaled to 0, so there is no pod to work in." % name,
-            "Scale it up: `kubectl --namespace %s scale deployment %s --replicas 1`."
-            % (backend["metadata"]["namespace"], name),
-        )
     for pod in pods:
         found = trouble(pod)
         if found is not None:
@@ -277,9 +284,9 @@ def pod_state(pod: Document) -> str:
 
 
 def component(workload: Document, pods: Sequence[Document]) -> Dict[str, Any]:
-    """One component: see ``base.Target.describe``; with ``replicas`` (wanted, ready) and ``restarts`` of its pods."""
-    containers = workload["spec"]["template"]["spec"]["containers"]
-    main = next((one for one in containers if one["name"] == labels(workload).get(COMPONENT)), containers[0])
+    """One component: see ``base.Target.describe``; with ``restarts`` of its pods, and ``replicas``: wanted, ready, and
+    kept while phase_rollout has it scaled to 0."""
+    main, noted = main_container(workload), kept(workload)
     wanted = workload["spec"].get("replicas", 1)
     status = workload.get("status") or {}
     own = [pod for pod in pods if selects(workload, pod) and "deletionTimestamp" not in pod["metadata"]]
@@ -302,7 +309,7 @@ def component(workload: Document, pods: Sequence[Document]) -> Dict[str, Any]:
         "digest": image_id.partition("@")[2] or None if image_id else None,
         "status": state,
         "health": None if wanted == 0 else "healthy" if has >= wanted else "unhealthy",
-        "replicas": {"wanted": wanted, "ready": has},
+        "replicas": dict({"wanted": wanted, "ready": has}, **({} if noted is None else {"kept": noted})),
         "restarts": sum(one.get("restartCount", 0) for one in statuses),
     }
 

@@ -160,6 +160,7 @@ def carry_out(
                 if step["kind"] == "repack":
                     repack(call.target, step, call.report)
                     repacked[table["name"]] = [step["statement"]]
+        call.target.expect_long()
         done = with_repacked(call.target.run(operations.apply, order, call.report), repacked)
     except PhaseError as error:
         error.partial = finished(result, with_repacked(error.partial, repacked))

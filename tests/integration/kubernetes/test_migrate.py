@@ -67,6 +67,7 @@ def test_planned_disturbed_midway_in_each_way_and_done(ansible: Ansible, instanc
     ((before,),) = instance.sql(APPLIED)
     checked = ansible.module("phase_migrate", given, check=True)
     assert checked["changed"] and checked["pending"] and instance.sql(APPLIED) == [(before,)]
+    assert [one["by"] for one in checked["ran_in"]] == ["job"]
 
     with targets.locked(instance.database_url, "api_organisation", "access share"):
         run = ansible.popen_playbook(play, verbosity=3)

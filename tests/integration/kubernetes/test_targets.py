@@ -5,15 +5,18 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import copy
 import json
+import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psycopg2
 import pytest
 import yaml
-from integration import targets
+from integration import lockouts, targets
 from integration.harness import Ansible, target
 
 VERSION = "v2.73.2"
@@ -81,6 +84,33 @@ def test_old_reads_go(ansible: Ansible, instance: Any) -> None:
     targets.old_reads_go(ansible, instance, target(instance))
 
 
+def test_a_purge_lives_through_a_rollout_and_ends_right_after_its_pod_is_killed(
+    ansible: Ansible, instance: Any
+) -> None:
+    """It runs as a Job. Another session holds it up in a deletion's statement, until backend or Job's pod is gone."""
+    given = {**target(instance), "all_organisations": True, "strategy": "delete", "timeouts": {"lock": "2m"}}
+    play = [{"hosts": "localhost", "gather_facts": False, "tasks": [{"phase.console.phase_purge_logs": given}]}]
+    for number, killed in enumerate(("backend", "job")):
+        instance.sql(targets.MORE_OLD_EVENTS.replace("kill-", f"kill-{number}-"))
+        instance.sql(targets.A_TAG, f"kill-{number}-1")
+        history = instance.sql(targets.HISTORY)
+        with contextlib.closing(psycopg2.connect(instance.database_url)) as other:
+            other.cursor().execute("select from api_secretevent_tags for update")
+            run = ansible.popen_playbook(play)
+            run.wait_until(lambda: bool(instance.sql(targets.WAITING)))
+            if killed == "backend":
+                instance.restart("backend")
+            else:
+                instance.kubectl("delete", "pods", f"--selector={OURS}", "--grace-period=0", "--force")
+                assert run.wait().tasks[-1].result["error"]["kind"] == "job_failed"
+        done = run.wait().tasks[-1].result if killed == "backend" else ansible.module("phase_purge_logs", given)
+        assert (done["remaining"], done["stopped_by"]) == (0, None), done
+        assert [one["by"] for one in done["ran_in"]] == ["exec", "job"]
+        assert instance.sql(targets.HISTORY) == history and instance.sql(targets.LEFT) == [(0, 0, 0)]
+    instance.sql("delete from api_secretevent where timestamp < now() - interval '31 days'")
+    nothing_is_left(instance)
+
+
 def test_the_far_end_ends_with_its_caller(ansible: Ansible, instance: Any) -> None:
     targets.ends_when_the_caller_dies(ansible, instance, target(instance))
     listing = "for one in /proc/[0-9]*; do tr '\\0' ' ' < $one/cmdline; echo; done"
@@ -94,6 +124,27 @@ def test_the_far_end_ends_with_its_caller(ansible: Ansible, instance: Any) -> No
 
 def test_lock_timeout(ansible: Ansible, instance: Any) -> None:
     targets.a_lock_is_not_waited_for_without_end(ansible, instance, target(instance))
+
+
+def test_an_owner_who_is_locked_out_is_let_in_by_the_playbook(ansible: Ansible, instance: Any, tmp_path: Path) -> None:
+    lockouts.by_policy(instance)
+    before = lockouts.policies(instance)
+    assert lockouts.enter(instance.url) == "IP_RESTRICTED"
+    variables = {
+        "phase_hosts": "localhost",
+        "phase_target": target(instance),
+        "phase_recover_organisation": "SpaceX",
+        "phase_recover_address": lockouts.HOME,
+        "phase_recover_dir": str(tmp_path / "recover"),
+        "phase_recover_confirmed": True,
+    }
+    try:
+        done = ansible.playbook("recover", variables).custom["phase_recover"]
+        assert done["outcome"] == "kept" and lockouts.enter(instance.url) == "in"
+        ansible.playbook("recover", {**variables, "phase_recover_restore": done["restore"]})
+        assert lockouts.policies(instance) == before and lockouts.enter(instance.url) == "IP_RESTRICTED"
+    finally:
+        instance.sql("delete from api_networkaccesspolicy")
 
 
 # What is in the way
@@ -146,7 +197,7 @@ def impostor(instance: Any) -> Iterator[Impostor]:
     names: list[str] = []
 
     def start(change: Callable[[Any, Any], Any] = lambda container, pod: None, replicas: int = 1) -> Options:
-        name = f"impostor-{len(names)}"
+        name = f"impostor-{secrets.token_hex(2)}"  # those of other tests may still be going
         made = copy.deepcopy(instance.get("deployment", f"{instance.name}-backend"))
         pod = made["spec"]["template"]["spec"]
         pod.pop("initContainers", None)
@@ -166,7 +217,7 @@ def impostor(instance: Any) -> Iterator[Impostor]:
 
     yield start
     for name in names:
-        instance.kubectl("delete", "deployment", name)
+        instance.kubectl("delete", "deployment", name, "--wait=false")
 
 
 def ready(instance: Any, options: Options) -> Options:
@@ -180,8 +231,9 @@ def variables(container: Any, values: dict[str, str]) -> None:
 
 
 def test_an_instance_without_the_chart(ansible: Ansible, instance: Any, impostor: Impostor) -> None:
-    phase = targets.info(ansible, ready(instance, impostor()))
-    assert phase["instance"]["container"] == "impostor-0" and phase["instance"]["release"] is None
+    options = ready(instance, impostor())
+    phase = targets.info(ansible, options)
+    assert phase["instance"]["container"] == options["label_selector"][4:] and phase["instance"]["release"] is None
     assert phase["migrations"]["applied"] == 190 and phase["storage"]["free_bytes"] > 0
 
 
@@ -213,13 +265,17 @@ def test_a_backend_without_a_ready_pod(ansible: Ansible, instance: Any, impostor
     change, said = UNUSABLE[fault]
     options = impostor(change)
 
-    play = [{"hosts": "localhost", "gather_facts": False, "tasks": [{"phase.console.phase_info": options}]}]
-    targets.until(lambda: said in ansible.playbook(play, expect_failure=None).message, 60)
+    targets.until(lambda: said in ansible.module("phase_info", options, expect_failure=True)["msg"], 60)
     assert options["label_selector"][4:] in targets.refused(ansible, options, "pod_not_ready")
 
 
 def test_a_backend_that_is_scaled_to_none(ansible: Ansible, instance: Any, impostor: Impostor) -> None:
-    assert "--replicas 1" in targets.refused(ansible, impostor(replicas=0), "pod_not_ready")
+    """There is no pod to work in, so a Job of its own does it, and the result says so."""
+    given = {**impostor(replicas=0), "gather_subset": ["migrations"]}
+    seen = ansible.module("phase_info", given)
+    assert seen["phase"]["migrations"]["applied"] == 190
+    assert [one["by"] for one in seen["ran_in"]] == ["job"] and seen["ran_in"][0]["pod"]
+    nothing_is_left(instance)
 
 
 def test_two_releases_in_a_namespace(ansible: Ansible, instance: Any) -> None:

@@ -157,12 +157,6 @@ def test_no_ready_pod_is_told_with_its_reason(pods, said):
     assert said in caught.value.message and caught.value.next_step.endswith(".")
 
 
-def test_a_backend_that_is_scaled_to_none():
-    with pytest.raises(PodNotReady, match="scaled to 0") as caught:
-        state.choose_pod(of_chart("phase", replicas=0, ready=0), [])
-    assert "scale deployment phase-backend --replicas 1" in caught.value.next_step
-
-
 def test_why_there_are_no_pods_when_a_quota_refuses_them():
     backend = of_chart("phase")
     backend["status"]["conditions"] = [{"type": "ReplicaFailure", "status": "True", "message": "exceeded quota: a."}]
