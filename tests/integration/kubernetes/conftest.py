@@ -32,6 +32,11 @@ SEEN = {
     "test_who_may_maintain",
     "test_who_may_upgrade",
     "test_a_backup_that_is_read_back_whole",
+    "test_a_backend_that_is_scaled_to_none",
+    "test_an_image_that_cannot_be_pulled_is_told_at_once_and_goes_back",
+    "test_pods_that_keep_ending_are_told_with_their_log",
+    "test_stopped_and_put_back",
+    "test_what_would_be_undone_is_refused",
 }
 
 

@@ -265,7 +265,8 @@ def test_a_backend_without_a_ready_pod(ansible: Ansible, instance: Any, impostor
     change, said = UNUSABLE[fault]
     options = impostor(change)
 
-    targets.until(lambda: said in ansible.module("phase_info", options, expect_failure=True)["msg"], 60)
+    play = [{"hosts": "localhost", "gather_facts": False, "tasks": [{"phase.console.phase_info": options}]}]
+    targets.until(lambda: said in ansible.playbook(play, expect_failure=None).message, 60)
     assert options["label_selector"][4:] in targets.refused(ansible, options, "pod_not_ready")
 
 
