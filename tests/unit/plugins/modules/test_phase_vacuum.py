@@ -51,6 +51,7 @@ SERVER = {
     "max_wal_bytes": 1 << 30,
     "snapshots": [],
     "pg_repack": None,
+    "connections": None,
 }
 
 
