@@ -129,7 +129,6 @@ def test_a_lock_that_comes_free_is_got_in_a_later_try(ansible: Ansible, fork: Fo
     assert [item["name"] for item in result["applied"]] == result["pending"]
 
 
-@pytest.mark.trial
 def test_no_setting_of_the_database_ends_an_atomic_migration(ansible: Ansible, fork: Fork) -> None:
     """Whatever the database has set to end statements and sessions, or to keep them from writing."""
     settings = {"statement_timeout": "250ms", "idle_session_timeout": "250ms", "default_transaction_read_only": "on"}

@@ -16,6 +16,7 @@ from typing import Any, Callable, Dict, Iterator, List, Tuple
 
 from ..._errors import ApplicationFailed
 from ..core.database import database_error
+from .child import UNLIMITED
 from .graph import Graph
 from .plan import Migration, Walk
 from .schema import overlay
@@ -54,6 +55,7 @@ def load() -> Tuple[Any, Graph, List[Any]]:
     )
     # A ledger with gaps makes a plan as well; the caller refuses it by Graph.inconsistent before using the plan.
     plan = executor.migration_plan(loader.graph.leaf_nodes())
+    connection.close()  # an idle one may be ended by idle_session_timeout; Django connects again when it has to
     return executor, graph, [migration for migration, backwards in plan if not backwards]
 
 
@@ -116,6 +118,9 @@ def walk_plan(executor: Any, pending: List[Any], walk: Walk) -> None:
     try:
         with connection.cursor() as cursor:
             cursor.execute("SET TRANSACTION READ ONLY")
+            for name, since in UNLIMITED:
+                if connection.pg_version >= since:
+                    cursor.execute("SET LOCAL %s = 0" % name)
         live = connection.introspection.get_constraints
 
         def get_constraints(cursor: Any, table: str) -> Dict[str, Dict[str, Any]]:
