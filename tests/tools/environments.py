@@ -76,8 +76,6 @@ class Environment:
             missing = [file for file in requirements if held.get(str(file.relative_to(ROOT))) != _digest(file)]
             if missing:
                 pip = [str(self.bin / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-                # Python compiles what it imports, which is a small part of what there is.
-                pip.append("--no-compile")
                 _run(pip + [part for file in missing for part in ("-r", str(file))], log)
             self._write_stamp({**held, **wanted})
         return self

@@ -7,7 +7,8 @@ run_tool() {
   local python
   for python in python3.11 python3.12 python3.13 python3.14 python3; do
     if "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
-      PYTHONPATH=tests PYTHONDONTWRITEBYTECODE=1 exec "$python" -m "$@"
+      # Compiled code is kept, outside the sources: each of the tests' many processes would compile everything anew.
+      PYTHONPATH=tests PYTHONDONTWRITEBYTECODE='' PYTHONPYCACHEPREFIX="$PWD/.build/pycache" exec "$python" -m "$@"
     fi
   done
   echo "Python 3.11 or newer is needed and none was found on PATH (python3 is: $(python3 --version 2>&1))." >&2
