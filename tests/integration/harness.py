@@ -238,6 +238,7 @@ class Ansible:
             cwd=self.folder,
             env=self.environment(environ),
             timeout=timeout,
+            check=False,
         )
         output = ended.stdout + ended.stderr
         (folder / "stdout").write_text(output, encoding="utf-8")

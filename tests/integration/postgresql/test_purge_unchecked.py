@@ -50,11 +50,11 @@ class Purge:
     def __init__(self, database: Instance, between: Callable[[], None] = lambda: None) -> None:
         self.done: dict[str, Any] = {}
         delete_others = _purge_walk.Walk._delete_others
+        steps = [between]
 
         def stepped(walk: Any, cursor: Any) -> None:
-            nonlocal between
-            between, step = (lambda: None), between
-            step()
+            if steps:
+                steps.pop()()
             delete_others(walk, cursor)
 
         def work() -> None:

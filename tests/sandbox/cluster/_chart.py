@@ -181,7 +181,7 @@ class Chart:
     # --- pieces
 
     def _object(
-        self, version: str, kind: str, name: str, annotations: Mapping[str, str] = {}, *, own: bool = False
+        self, version: str, kind: str, name: str, annotations: Mapping[str, str] | None = None, *, own: bool = False
     ) -> Document:
         """`own`: not of the chart."""
         metadata: Document = {"name": name, "namespace": self.namespace}
@@ -192,7 +192,7 @@ class Chart:
                 "app.kubernetes.io/managed-by": "Helm",
                 **self.variant.labels,
             }
-            metadata["annotations"] = {**annotations, **self.variant.annotations}
+            metadata["annotations"] = {**(annotations or {}), **self.variant.annotations}
         return {"apiVersion": version, "kind": kind, "metadata": metadata}
 
     def _labels(self, component: str, own: bool) -> dict[str, str]:

@@ -59,9 +59,9 @@ def test_compose_is_found_by_its_labels_and_one_project_counts_once():
     stopped = container("phase-backend-1", running=False, **PROJECT)
     running = container("phase-backend-2", **PROJECT)
     others = [
-        container("phase-worker-1", **dict(PROJECT, **{"com.docker.compose.service": "worker"})),
-        container("phase-backend-run-1", **dict(PROJECT, **{"com.docker.compose.oneoff": "True"})),
-        container("shop-backend-1", "shop/backend", **dict(PROJECT, **{"com.docker.compose.project": "shop"})),
+        container("phase-worker-1", **{**PROJECT, "com.docker.compose.service": "worker"}),
+        container("phase-backend-run-1", **{**PROJECT, "com.docker.compose.oneoff": "True"}),
+        container("shop-backend-1", "shop/backend", **{**PROJECT, "com.docker.compose.project": "shop"}),
         container("frontend", "phasehq/frontend", SETTINGS),
     ]
     found = instances([stopped, running, *others], "backend")
