@@ -168,12 +168,12 @@ def test_writers_go_on(subject: Subject) -> None:
         for goes in ("", None, ""):
             begun = writers.done
             subject.rewrite(goes)
-            eventually(lambda begun=begun: writers.done > begun + 20, 10)
+            eventually(lambda begun=begun: writers.done > begun + 20, 60)
     assert subject.sql(STATE) == catalog
     writers.check()
     assert snapshots.wrong == []
     assert snapshots.looks > 20
-    assert writers.longest < 2.0, "a writer waited"
+    assert writers.longest < 5.0, "a writer waited"  # the lock is held for 0.15 s; a busy machine adds to that
 
 
 class Snapshots(Beside):
