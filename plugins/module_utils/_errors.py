@@ -123,7 +123,7 @@ class NotSupported(PhaseError):
 
 
 class CredentialsMissing(PhaseError):
-    """Nobody is signed in: a credential plugin failed, or the API server does not know the token."""
+    """The API server does not accept the token, or a credential plugin failed."""
 
     kind = "credentials_missing"
 
@@ -175,7 +175,7 @@ class JobFailed(PhaseError):
 
 
 class RolloutFailed(PhaseError):
-    """What was put in place did not come up."""
+    """A new container or pod did not start or did not become healthy."""
 
     kind = "rollout_failed"
 
@@ -214,7 +214,7 @@ class Cancelled(PhaseError):
 
 
 class NotTaken(PhaseError):
-    """The caller refused what was delivered; its own error says why."""
+    """The module could not store the rows that an operation delivered; its own error names the reason."""
 
     kind = "not_taken"
 

@@ -19,8 +19,8 @@ HEAD = """\
 Kinds of errors
 ===============
 
-A module that fails returns ``msg``, which says what is wrong and ends in the next step, and ``error`` with ``kind`` and
-``next_step``. What was done before the failure is in the module's other keys. A playbook can branch on the kind:
+A module that fails returns ``msg``, with the fault and the next step, and ``error``, with ``kind`` and ``next_step``.
+The module's other keys have the work that was done before the failure. A playbook can branch on the kind:
 
 .. code-block:: yaml
 

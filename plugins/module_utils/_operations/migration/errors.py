@@ -72,6 +72,6 @@ class LedgerMoved(PhaseError):
 
 
 class MigrationFailed(PhaseError):
-    """A migration failed; the result says what was applied before it."""
+    """A migration failed; ``applied`` lists the migrations before it."""
 
     kind = "migration_failed"

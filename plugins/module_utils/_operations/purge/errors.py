@@ -21,7 +21,7 @@ class UnknownLayout(PhaseError):
 
 
 class RetainTooShort(PhaseError):
-    """The retention is shorter than what is allowed."""
+    """retain_days, or the days of another log, is below minimum_retain_days."""
 
     kind = "retain_too_short"
 
