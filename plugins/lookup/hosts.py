@@ -59,7 +59,10 @@ def pattern(variables: Mapping[str, Any], groups: Mapping[str, Sequence[str]]) -
 
 
 def matching(hosts: str, groups: Mapping[str, Sequence[str]], limit: str | None) -> list[str]:
-    """The names of the hosts that the pattern stands for, by Ansible's own reading of patterns."""
+    """The names of the hosts that the pattern stands for, by Ansible's own reading of patterns.
+
+    AnsibleError for a pattern that cannot be read, and with ``host_pattern_mismatch=error`` for one without a match.
+    """
     inventory = InventoryManager(loader=DataLoader(), sources=None, parse=False)
     for group, names in groups.items():
         inventory.add_group(group)
@@ -77,11 +80,16 @@ class LookupModule(LookupBase):
         if self._templar is not None and "phase_hosts" in given:
             given["phase_hosts"] = self._templar.template(given["phase_hosts"])
         hosts, limit = pattern(given, groups), given.get("ansible_limit")
-        if not matching(hosts, groups, limit):
+        found, reason = [], None
+        try:
+            found = matching(hosts, groups, limit)
+        except AnsibleError as error:
+            reason = error
+        if not found:
             within = f" within --limit {limit}" if limit else ""
             raise AnsibleError(
                 f"No host matches {hosts}{within}, so nothing was done. Put the instance's host into the group {GROUP} "
                 f"of the inventory, or name it with -e phase_hosts=HOST. Without an inventory that has this group, the "
                 f"playbook works on {HERE}."
-            )
+            ) from reason
         return [hosts]

@@ -403,7 +403,7 @@ def test_the_policies_are_asked_first(ansible: Ansible, instance: Any, hops: Hop
         sources = [{"name": "custom", "ranges": hops.addresses("alb")}]
         stopped = realip(ansible, instance, sources, operator_addresses=["198.51.100.7"], expect_failure=True)
         assert "No policy lets your own address in: 198.51.100.7 (SpaceX)" in stopped.message
-        assert "No policy lets in who came from" in stopped.message
+        assert "No policy lets these accounts in from where they came" in stopped.message
         assert (inside(instance), workers(instance)) == (before, running)
         # A run that was cut off is undone all the same.
         _nginx_file.write_journal(path, before.encode())
@@ -411,7 +411,7 @@ def test_the_policies_are_asked_first(ansible: Ansible, instance: Any, hops: Hop
         assert realip(ansible, instance, sources, expect_failure=True).changed == 1
         serves(instance, before)
         went_on = realip(ansible, instance, sources, lockout="warn", probe="none")
-        assert went_on.changed == 1 and "No policy lets in who came from" in went_on.stdout
+        assert went_on.changed == 1 and "No policy lets these accounts in from where they came" in went_on.stdout
         # Whoever is let in today would come from the proxy's address once it is believed no more.
         dropped = realip(ansible, instance, [], check=True, expect_failure=True)
         assert f"in the place of their clients: {hops.addresses('alb')[0]}" in dropped.message

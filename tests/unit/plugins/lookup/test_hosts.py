@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import pytest
+from ansible import constants
 from ansible.errors import AnsibleError
 from ansible_collections.phase.console.plugins.lookup.hosts import LookupModule
 
@@ -43,6 +44,8 @@ def test_whom_a_playbook_works_on(groups, variables, pattern):
         (WITH, {"phase_hosts": "staging:!s1"}),
     ],
 )
-def test_where_no_host_matches_it_says_what_to_do(groups, variables):
+@pytest.mark.parametrize("mismatch", ["warning", "error", "ignore"])
+def test_where_no_host_matches_it_says_what_to_do(groups, variables, mismatch, monkeypatch):
+    monkeypatch.setattr(constants, "HOST_PATTERN_MISMATCH", mismatch)
     with pytest.raises(AnsibleError, match="Put the instance's host into the group phase"):
         hosts(groups, **variables)
