@@ -12,16 +12,15 @@ from ansible_collections.phase.console.plugins.module_utils._operations.migratio
 from integration.forks import Database, eventually
 from integration.harness import Ansible, Run, target
 from sandbox import images
-from sandbox.compose import ComposeInstance
 from sandbox.docker_instance import DockerInstance
 
 FIRST, LAST = "v2.42.0", "v2.73.2"
 BUILDS = ("secret_event_history_idx", "secret_logs_env_idx", "sa_token_last_used_idx")
 
 
-@pytest.fixture(params=[DockerInstance, ComposeInstance], ids=["docker", "compose"])
-def instance(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    with request.param.start(tmp_path_factory.mktemp("phase"), FIRST, 3000) as started:
+@pytest.fixture
+def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    with DockerInstance.start(tmp_path_factory.mktemp("phase"), FIRST, 3000) as started:
         images.ensure(started.engine, [images.backend(LAST)])
         yield started
 

@@ -61,38 +61,6 @@ def test_an_owner_whom_a_policy_keeps_out(instance: Any, recover: Callable[..., 
     instance.sql("delete from api_networkaccesspolicy")
 
 
-def test_an_owner_whom_single_sign_on_keeps_out(instance: Any, recover: Callable[..., Any]) -> None:
-    lockouts.by_sso(instance)
-    instance.docker("exec", "phase-redis", "redis-cli", "flushall")  # what it has kept of the time before
-    assert lockouts.enter(instance.url) == "SSO_REQUIRED"
-    late = recover(fails=True, phase_recover_confirmed=False, phase_recover_confirm_within="1s")
-    assert outcome(late) == "expired" and lockouts.enter(instance.url) == "SSO_REQUIRED"
-    assert outcome(recover()) == "kept" and lockouts.enter(instance.url) == "in"
-
-
-def test_a_run_that_is_killed_is_undone_by_the_command_it_has_printed(
-    ansible: Ansible, instance: Any, tmp_path: Path
-) -> None:
-    lockouts.by_policy(instance)
-    before, environ = lockouts.policies(instance), instance.engine.variables()
-    variables = {
-        "phase_target": target(instance),
-        "phase_recover_organisation": "SpaceX",
-        "phase_recover_address": gateway(instance),
-        "phase_recover_dir": str(tmp_path / "recover"),
-    }
-    by_hand = lockouts.ByHand(ansible, variables, tmp_path, environ)
-    run = by_hand("recover")
-    run.wait_for_output("waiting for an answer")
-    run.kill(everything=True)
-    by_hand.stop()
-    assert lockouts.policies(instance) != before and lockouts.enter(instance.url) == "in"
-    done = lockouts.type_it(ansible, lockouts.printed(run.output(), "restore"), environ)
-    assert done.returncode == 0, done.stdout
-    assert lockouts.policies(instance) == before and lockouts.enter(instance.url) == "IP_RESTRICTED"
-    instance.sql("delete from api_networkaccesspolicy")
-
-
 def migrations(instance: Any) -> dict[str, Any]:
     return dict(instance.inspect("phase-migrations")["State"])
 

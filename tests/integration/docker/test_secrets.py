@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: 2026 The phase.console authors
-"""As in the postgresql tier, where the secrets are in containers: in their environment, and in a mounted file."""
+"""As in the postgresql tier, where the secrets are in the environment of containers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from integration.harness import Ansible, target, targeted
+from integration.harness import Ansible, targeted
 from integration.watch import Watch
 from sandbox.compose import ComposeInstance, Variant
 
@@ -28,9 +28,8 @@ NGINX = """server {
 
 
 @pytest.fixture(scope="module")
-def instance(request: pytest.FixtureRequest, module_compose_instance: Any) -> Iterator[ComposeInstance]:
-    variant = Variant(auth="scram-sha-256", password_file=request.param == "file")
-    running = module_compose_instance("v2.66.0", events=1000, variant=variant)
+def instance(module_compose_instance: Any) -> Iterator[ComposeInstance]:
+    running = module_compose_instance("v2.66.0", events=1000, variant=Variant(auth="scram-sha-256"))
     yield running
     running.stop()
 
@@ -59,7 +58,6 @@ def options(module: str, folder: Path) -> dict[str, Any]:
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("instance", ["environment"], indirect=True)
 def test_no_module_shows_one(ansible: Ansible, instance: ComposeInstance, tmp_path: Path) -> None:
     (tmp_path / "archives").mkdir()
     tasks = [
@@ -78,22 +76,3 @@ def test_no_module_shows_one(ansible: Ansible, instance: ComposeInstance, tmp_pa
     watching.look_at_run(run)
     assert watching.found == []
     assert {task.name for task in result.tasks if task.status == "failed"} == REFUSED
-
-
-@pytest.mark.timeout(900)
-@pytest.mark.parametrize("instance", ["file"], indirect=True)
-def test_an_upgrade_shows_none(ansible: Ansible, instance: ComposeInstance, tmp_path: Path) -> None:
-    """test_upgrade_compose.py looks at one with the secrets in the environment."""
-    variables = {
-        "phase_hosts": "localhost",
-        "phase_target": target(instance),
-        "phase_upgrade_version": TO,
-        "phase_upgrade_backup_dest": f"{tmp_path}/backup/",
-        "phase_upgrade_state_dir": f"{tmp_path}/state",
-    }
-    with watch(instance, ansible) as watching:
-        run = ansible.popen_playbook("upgrade", variables, verbosity=3, diff=True)
-        result = run.wait()
-    watching.look_at_run(run)
-    assert watching.found == []
-    assert result.rc == 0, result.message

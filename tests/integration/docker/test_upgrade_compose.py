@@ -37,6 +37,17 @@ def upgrade(ansible: Ansible, instance: Any, **more: Any) -> Any:
     return ansible.playbook("upgrade", upgrades.variables(instance, NEW), environ=instance.engine.variables(), **more)
 
 
+def watched_upgrade(ansible: Ansible, instance: Any, variables: dict[str, Any]) -> Any:
+    """Nothing of it shows a secret."""
+    with Watch(instance.secrets, [ansible.folder], [instance.directory]) as watching:
+        run = ansible.popen_playbook("upgrade", variables, verbosity=3, diff=True, environ=instance.engine.variables())
+        done = run.wait()
+    watching.look_at_run(run)
+    assert (watching.found, watching.samples > 0) == ([], True)
+    assert done.rc == 0, done.message
+    return done
+
+
 def runs_the_target(instance: Any) -> None:
     for part, image in (("backend", "backend"), ("worker", "backend"), ("frontend", "frontend")):
         wanted = instance.inspect(f"phasehq/{image}:{NEW}")["Id"]
@@ -127,7 +138,10 @@ def test_killed_twice_and_run_again(ansible: Ansible, instance: Any) -> None:
     runs_the_target(instance)
 
 
-@pytest.mark.parametrize("instance", [Variant(auth="scram-sha-256")], indirect=True, ids=["password"])
+FILE = Variant(auth="scram-sha-256", password_file=True)
+
+
+@pytest.mark.parametrize("instance", [FILE], indirect=True, ids=["password file"])
 def test_latest_is_compared_by_its_image(ansible: Ansible, instance: Any) -> None:
     """The stock file names :latest; after a pull of it the tag is the same and the image is not. No secret shows."""
     variables = upgrades.variables(
@@ -139,12 +153,7 @@ def test_latest_is_compared_by_its_image(ansible: Ansible, instance: Any) -> Non
         phase_upgrade_pull="never",
     )
     instance.point_to(NEW)
-    with Watch(instance.secrets, [ansible.folder], [instance.directory]) as watching:
-        run = ansible.popen_playbook("upgrade", variables, verbosity=3, diff=True, environ=instance.engine.variables())
-        done = run.wait()
-    watching.look_at_run(run)
-    assert (watching.found, watching.samples > 0) == ([], True)
-    assert done.rc == 0, done.message
+    done = watched_upgrade(ansible, instance, variables)
     runs_the_target(instance)
     record = done.custom["phase_upgrade"]
     before, after = record["before"]["backend"], record["after"]["backend"]
@@ -165,7 +174,7 @@ def test_a_project_without_a_migrations_service(ansible: Ansible, instance: Any)
     instance.docker("rm", "--force", "phase-migrations")
     instance.compose("up", "--detach", "--no-build", "--pull", "never")
     instance.wait_ready()
-    upgrade(ansible, instance)
+    watched_upgrade(ansible, instance, upgrades.variables(instance, NEW))
     upgrades.settled(instance, NEW)
     services = yaml.safe_load(instance.compose("config"))["services"]
     assert services["backend"]["environment"]["EXTERNAL_MIGRATION"] == "true"

@@ -33,8 +33,6 @@ def test_an_upgrade_and_a_second_run(core: Any, local_instance: Any, tmp_path: P
     ansible, environ = core
     instance = local_instance(FROM, events=1000)
     variables = upgrade_variables(instance, TO, tmp_path)
-    checked = ansible.playbook("upgrade", variables, check=True, diff=True, environ=environ)
-    assert (checked.changed, instance.version) == (1, FROM)  # an upgrade is due
     assert ansible.playbook("upgrade", variables, environ=environ).changed
     assert (instance.version, instance.healthy()) == (TO, True)
     assert ansible.playbook("upgrade", variables, environ=environ).changed == 0
@@ -68,8 +66,6 @@ def test_a_proxys_file_is_written_once(core: Any, tmp_path: Path) -> None:
         "phase_realip_dest": str(file),
         "phase_realip_sources": [{"name": "aws_alb", "ranges": ["10.0.16.0/20"]}],
     }
-    assert ansible.playbook("realip", variables, check=True, environ=environ).changed == 1
-    assert not file.exists()
     assert ansible.playbook("realip", variables, environ=environ).changed == 1
     assert "set_real_ip_from 10.0.16.0/20;" in file.read_text(encoding="utf-8")
     assert ansible.playbook("realip", variables, environ=environ).changed == 0
