@@ -416,7 +416,7 @@ error:
       type: str
 """
 
-from ansible_collections.phase.console.plugins.module_utils._call.module import run_module
+from ansible_collections.phase.console.plugins.module_utils._call.targets import run_module
 from ansible_collections.phase.console.plugins.module_utils._upgrade.migrate import SPEC, run
 
 

@@ -241,7 +241,7 @@ error:
 """
 
 from ansible_collections.phase.console.plugins.module_utils._access.sso import SPEC, run
-from ansible_collections.phase.console.plugins.module_utils._call.module import run_module
+from ansible_collections.phase.console.plugins.module_utils._call.targets import run_module
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ from tools import error_kinds
 DOCUMENTS = ("DOCUMENTATION", "EXAMPLES", "RETURN")
 MODULE = """\
 from __future__ import annotations
-from ansible_collections.phase.console.plugins.module_utils._call.module import run_module
+from ansible_collections.phase.console.plugins.module_utils._call.{call} import run_module
 from ansible_collections.phase.console.plugins.module_utils.{place} import SPEC, run
 def main() -> None:
     run_module(SPEC, run)
@@ -61,10 +61,13 @@ def test_the_page_of_error_kinds_is_made_from_the_classes() -> None:
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_a_module_is_its_documentation_and_the_same_eight_lines(module: str) -> None:
+def test_a_module_is_its_documentation_and_the_same_eight_lines(
+    module: str, documentation: dict[str, dict[str, Any]]
+) -> None:
     lines = code_lines((ROOT / "plugins" / "modules" / f"{module}.py").read_text(encoding="utf-8"))
     place = re.search(r"module_utils\.(\S+) import SPEC, run$", "\n".join(lines), re.MULTILINE)
-    assert place and sorted(lines) == sorted(MODULE.format(place=place[1]).splitlines())  # imports are in their order
+    call = "targets" if "deployment" in documentation[module]["doc"]["options"] else "module"
+    assert place and sorted(lines) == sorted(MODULE.format(place=place[1], call=call).splitlines())  # imports in order
 
 
 def code_lines(source: str) -> list[str]:

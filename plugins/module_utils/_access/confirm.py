@@ -39,7 +39,6 @@ SPEC = ArgumentSpec(
         "within": {"type": "str", "default": "30m"},
         "look": {"type": "float"},
     },
-    target=False,
 )
 
 

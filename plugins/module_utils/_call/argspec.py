@@ -41,8 +41,7 @@ class ArgumentSpec:
 
     ``states`` are the values that the option ``state`` may have. They are checked here: ansible-test allows no ``info``
     among an option's choices, and telling without changing is what a module here does unless told otherwise.
-    ``target``: whether the options of the doc fragment ``target`` come beside these; a module that works on files alone
-    has none. ``deployments``: where it works; elsewhere it is refused at once, with ``instead`` as the next step.
+    ``deployments``: where the module works; elsewhere it is refused at once, with ``instead`` as the next step.
     """
 
     options: Dict[str, Dict[str, Any]]
@@ -50,7 +49,6 @@ class ArgumentSpec:
     required_together: List[Sequence[str]] = field(default_factory=list)
     mutually_exclusive: List[Sequence[str]] = field(default_factory=list)
     states: Sequence[str] = ()
-    target: bool = True
     deployments: Sequence[str] = EVERYWHERE
     instead: str = ""
 
@@ -61,7 +59,6 @@ class ArgumentSpec:
             required_together=self.required_together + other.required_together,
             mutually_exclusive=self.mutually_exclusive + other.mutually_exclusive,
             states=[*self.states, *other.states],
-            target=self.target and other.target,
             deployments=[name for name in self.deployments if name in other.deployments],
             instead=self.instead or other.instead,
         )

@@ -16,11 +16,9 @@ from .._errors import LibraryMissing, PhaseError, PythonTooOld, Unforeseen
 from .._operations.core.api import Context, Request
 from .._operations.core.secrets import secret_values
 from .._target.base import Report, Target
-from .._target.engine import engine_error
-from .argspec import ArgumentSpec, size, target_spec
+from .argspec import ArgumentSpec, size
 from .caller import Caller
 from .files import refusal
-from .targets import build_target
 
 Asked = TypeVar("Asked")
 Answered = TypeVar("Answered")
@@ -72,13 +70,15 @@ def plain_values(params: Mapping[str, Any], hidden: Set[str]) -> Set[str]:
     return {value for value in environment.values() if value in hidden} - kept
 
 
-ENGINE = ("docker", "requests", "urllib3")  # packages whose errors are the engine's
+Build = Callable[[Mapping[str, Any], Callable[[], bool]], Target]
+Explain = Callable[[Exception], Optional[PhaseError]]
 
 
-def unforeseen(error: Exception) -> PhaseError:
+def unforeseen(error: Exception, explain: Explain = lambda error: None) -> PhaseError:
     """The typed error for an exception that no code below has turned into one: a sentence, never a traceback."""
-    if type(error).__module__.partition(".")[0] in ENGINE:
-        return engine_error(error)
+    explained = explain(error)
+    if explained is not None:
+        return explained
     if isinstance(error, ImportError):
         return LibraryMissing(
             "A Python package is missing for %s, which runs this module: %s." % (sys.executable, error),
@@ -110,17 +110,20 @@ def check_python() -> None:
 READ_SECRETS = ("DATABASE_URL", "K8S_AUTH_API_KEY", "K8S_AUTH_PASSWORD")  # variables that a target may read
 
 
-def run_module(spec: ArgumentSpec, run: Run) -> None:
+def run_module(
+    spec: ArgumentSpec, run: Run, build: Optional[Build] = None, explain: Explain = lambda error: None
+) -> None:
     """Call ``run`` for this process's arguments. It returns the result; ``diff`` is shown only where asked for.
 
     A PhaseError becomes a failure with its sentence, its next step, its kind and the partial result; any other
-    exception becomes one of these first. What deployment=auto found is ``target`` of the result.
+    exception becomes one of these first, by ``explain`` where that knows it. What deployment=auto found is ``target``
+    of the result. A module that works on files alone has nothing that builds a target; and Ansible packs what is
+    imported here with each module, so the targets are not.
     """
     from ansible.module_utils.basic import AnsibleModule
     from ansible.module_utils.common.parameters import remove_values
 
-    whole = target_spec().merge(spec) if spec.target else spec
-    module = AnsibleModule(**whole.arguments())
+    module = AnsibleModule(**spec.arguments())
     module.no_log_values -= plain_values(module.params, module.no_log_values)
     module.no_log_values.update(filter(None, [os.environ.get(name) for name in READ_SECRETS]))
     caller = Caller.from_environment(os.environ)
@@ -134,10 +137,10 @@ def run_module(spec: ArgumentSpec, run: Run) -> None:
     try:
         check_python()
         spec.check_state(module.params)
-        if spec.target:
+        if build is not None:
             if module.params["deployment"] != "auto":
                 spec.check_deployment(module.params["deployment"])
-            target = build_target(module.params, caller.lost)
+            target = build(module.params, caller.lost)
             spec.check_deployment(target.deployment)
         call = Call(
             params=dict(module.params, deployment=target.deployment),
@@ -154,7 +157,7 @@ def run_module(spec: ArgumentSpec, run: Run) -> None:
     except PhaseError as error:
         failure = error
     except Exception as error:
-        failure = unforeseen(error)
+        failure = unforeseen(error, explain)
     caller.close()
     found: Dict[str, Any] = {} if target.found is None else {"target": target.found}
     if target.ran_in:

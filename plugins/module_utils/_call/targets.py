@@ -6,17 +6,13 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Callable, Dict, Mapping
+from typing import Any, Callable, Dict, Mapping, Optional
 
-from .._errors import BadOption
-from .._target.base import Limits, Target
-from .._target.direct import DirectTarget
-from .._target.docker import DockerTarget
-from .._target.engine import find_by_name, find_by_project, make_client
-from .._target.found import look, of_others
-from .._target.local import LocalTarget
-from .._target.session import Lost
-from .argspec import database_settings, duration, timeouts
+from .._errors import BadOption, PhaseError
+from .._target.base import Limits, Lost, Target
+from .argspec import ArgumentSpec, database_settings, duration, target_spec, timeouts
+from .module import Run
+from .module import run_module as run_any
 
 Params = Mapping[str, Any]
 CONTAINER = "phase-backend"  # the name in Phase's own instructions
@@ -32,10 +28,16 @@ def limits_from(params: Params) -> Limits:
 
 
 def _client(params: Params) -> Callable[[], Any]:
+    from .._target.engine import make_client
+
     return lambda: make_client(params["docker"])
 
 
 def _auto(params: Params, limits: Limits, lost: Lost) -> Target:
+    from .._target.docker import DockerTarget
+    from .._target.engine import find_by_name, find_by_project
+    from .._target.found import look, of_others
+
     other = of_others(params)
     if other:
         raise BadOption("%s, and deployment=auto looks at the Docker engine alone." % other, "Set deployment.")
@@ -52,6 +54,9 @@ def _auto(params: Params, limits: Limits, lost: Lost) -> Target:
 
 
 def _docker(params: Params, limits: Limits, lost: Lost) -> Target:
+    from .._target.docker import DockerTarget
+    from .._target.engine import find_by_name
+
     name = params["container"] or CONTAINER
     target = DockerTarget("docker", _client(params), find_by_name(name), limits, lost)
     target.named = {"container": name}
@@ -59,6 +64,9 @@ def _docker(params: Params, limits: Limits, lost: Lost) -> Target:
 
 
 def _compose(params: Params, limits: Limits, lost: Lost) -> Target:
+    from .._target.docker import DockerTarget
+    from .._target.engine import find_by_project
+
     folder = os.path.realpath(params["project_src"]) if params["project_src"] else None
     find = find_by_project(params["project_name"], folder, params["service"])
     target = DockerTarget("compose", _client(params), find, limits, lost)
@@ -78,10 +86,14 @@ def _kubernetes(params: Params, limits: Limits, lost: Lost) -> Target:
 
 
 def _database(params: Params, limits: Limits, lost: Lost) -> Target:
+    from .._target.direct import DirectTarget
+
     return DirectTarget(database_settings(params, os.environ), limits, lost)
 
 
 def _local(params: Params, limits: Limits, lost: Lost) -> Target:
+    from .._target.local import LocalTarget
+
     return LocalTarget(params["manage_dir"], params["python"], limits, params["env_file"], params["environment"], lost)
 
 
@@ -97,3 +109,23 @@ BUILDERS: Dict[str, Callable[[Params, Limits, Lost], Target]] = {
 
 def build_target(params: Params, lost: Lost) -> Target:
     return BUILDERS[params["deployment"]](params, limits_from(params), lost)
+
+
+ENGINE = ("docker", "requests", "urllib3")  # packages whose errors are the engine's
+
+
+def explain(error: Exception) -> Optional[PhaseError]:
+    """The typed error for one of the engine's own, or None."""
+    if type(error).__module__.partition(".")[0] not in ENGINE:
+        return None
+    from .._target.engine import engine_error
+
+    return engine_error(error)
+
+
+def run_module(spec: ArgumentSpec, run: Run) -> None:
+    """``module.run_module`` with the options of the doc fragment ``target``, on the target that they name.
+
+    A call pays only for the import of the target that it uses.
+    """
+    run_any(target_spec().merge(spec), run, build_target, explain)

@@ -49,7 +49,7 @@ AGAIN = "Take another copy of it. Deleted rows that are in no other archive are 
 COMPLETE = "Run phase_purge_logs on that database with archive_dest=%s; it completes the archive."
 
 
-SPEC = ArgumentSpec({"path": {"type": "path", "required": True}}, target=False)
+SPEC = ArgumentSpec({"path": {"type": "path", "required": True}})
 
 
 class ArchiveDamaged(PhaseError):

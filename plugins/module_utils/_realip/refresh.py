@@ -23,7 +23,6 @@ SPEC = ArgumentSpec(
         "max_change": {"type": "float", "default": 0.25},
         "accept_change": {"type": "bool", "default": False},
     },
-    target=False,
 )
 
 

@@ -12,6 +12,7 @@ from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Tuple
 from .._errors import NotSupported
 from .._operations.core.api import Deliveries, Operation, Request, Result
 
+Lost = Callable[[], bool]  # whether the one who called this module is gone
 Report = Callable[..., None]
 Sink = Callable[[bytes], None]
 

@@ -13,8 +13,8 @@ from .._operations.core.api import Context, Deliveries, Operation, Request, Resu
 from .._operations.core.database import Settings, connect
 from .._operations.core.package import pack
 from .._operations.core.remote import translate
-from .base import Limits, Report, Target
-from .session import Lost, never_lost
+from .base import Limits, Lost, Report, Target
+from .session import never_lost
 
 POLL = 0.5  # seconds between looks at whether the caller is there
 

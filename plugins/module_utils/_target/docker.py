@@ -22,9 +22,9 @@ from .._operations.core.api import Deliveries, Operation, Request, Result
 from .._operations.core.package import STARTER, reference
 from .._operations.core.secrets import masker, secret_values
 from . import clone as _clone
-from .base import Limits, Report, Sink, Target, external_migration
+from .base import Limits, Lost, Report, Sink, Target, external_migration
 from .engine import FOLDER_LABEL, ONE_OFF_LABEL, PROJECT_LABEL, SERVICE_LABEL, Find, Inspect, engine_errors
-from .session import Channel, Lost, converse, first_words, never_lost
+from .session import Channel, converse, first_words, never_lost
 from .streams import LogChannel, StreamChannel, events, pump
 
 LABEL = "phase.console.operation"

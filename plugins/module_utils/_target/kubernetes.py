@@ -35,10 +35,10 @@ from .._operations.core.package import STARTER, reference
 from .._operations.core.secrets import masker, secret_values
 from . import kubernetes_job as jobs
 from . import kubernetes_state as state
-from .base import Limits, Report, Sink, Target, external_migration
+from .base import Limits, Lost, Report, Sink, Target, external_migration
 from .kubernetes_api import EXECUTING, JOBS, METADATA_ONLY, Api
 from .kubernetes_streams import AGAIN, AWAY, ExecChannel, JobChannel, open_stream
-from .session import Channel, Lost, converse, first_words, never_lost
+from .session import Channel, converse, first_words, never_lost
 from .streams import events, pump
 
 Document = Dict[str, Any]

@@ -15,8 +15,8 @@ from .._errors import BadOption, CheckoutMissing, InterpreterMissing
 from .._operations.core.api import Deliveries, Operation, Request, Result
 from .._operations.core.package import STARTER
 from .._operations.core.secrets import masker, secret_values
-from .base import Limits, Report, Sink, Target, external_migration, program_environment
-from .session import TAIL, Channel, Lost, converse, first_words, never_lost
+from .base import Limits, Lost, Report, Sink, Target, external_migration, program_environment
+from .session import TAIL, Channel, converse, first_words, never_lost
 
 CHUNK = 65536
 OF_ANY_PROCESS = ("PATH", "HOME", "USER", "LANG", "TZ", "TMPDIR", "LD_LIBRARY_PATH")

@@ -19,6 +19,7 @@ from .._errors import Cancelled, IdleTimeout, PhaseError, RemoteError, StreamLos
 from .._operations.core.api import Deliveries, Operation, Request
 from .._operations.core.package import opening, pack, reference
 from .._operations.core.remote import GO_ON, PAUSE, REFUSED, TAKEN
+from .base import Lost
 
 HEARTBEAT = 1.0  # seconds between heartbeats
 SILENCE = 6.0  # seconds without one after which the remote side gives up; with its GRACE under the promised 10
@@ -26,7 +27,6 @@ UNWRITTEN = 16  # pieces that may wait to be written
 TAIL = 4000  # characters of standard error kept for a failure
 
 Report = Callable[..., None]
-Lost = Callable[[], bool]  # whether the one who called this module is gone
 
 
 def never_lost() -> bool:

@@ -43,7 +43,6 @@ SPEC = ArgumentSpec(
         "notes": {"type": "dict", "default": {}},
     },
     required_if=[("action", action, ["owner"]) for action in ("begin", "note", "release", "abandon")],
-    target=False,
 )
 
 

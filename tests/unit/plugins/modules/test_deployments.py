@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.phase.console.plugins.module_utils._call.argspec import EVERYWHERE
-from ansible_collections.phase.console.plugins.module_utils._call.targets import BUILDERS
+from ansible_collections.phase.console.plugins.module_utils._call.targets import BUILDERS, run_module
 
 from .arguments import patch_module_args
 
@@ -21,7 +21,7 @@ MODULES = {
     path.stem: importlib.import_module(PLACE + path.stem)
     for path in sorted((ROOT / "plugins/modules").glob("phase_*.py"))
 }
-WITH_TARGET = {name: module.SPEC for name, module in MODULES.items() if module.SPEC.target}
+WITH_TARGET = {name: module.SPEC for name, module in MODULES.items() if module.run_module is run_module}
 NAMED = {
     "local": {"manage_dir": "/nonexistent"},
     "compose": {"project_name": "phase"},
