@@ -69,7 +69,7 @@ def settle(path: str, answer: str) -> bool:
     """Give the answer. False where the question is not open (any more)."""
     try:
         os.rename(path + WAITING, path + "." + answer)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
     return True
 

@@ -9,6 +9,7 @@ from typing import Any, Dict, List
 
 from .._call.argspec import ArgumentSpec
 from .._call.module import Call
+from .._errors import PhaseError
 from .._operations.instance import information
 from .._target.base import external_warnings
 from . import access as _access
@@ -36,9 +37,19 @@ def chosen(wanted: List[str]) -> List[str]:
 
 
 def run(call: Call) -> Dict[str, Any]:
+    phase: Dict[str, Any] = {}
+    try:
+        gather(call, phase)
+    except PhaseError as error:
+        error.partial.setdefault("phase", phase)  # how it was reached helps to find out why the rest cannot be
+        raise
+    return {"changed": False, "phase": phase}
+
+
+def gather(call: Call, phase: Dict[str, Any]) -> None:
+    """Fill in the subsets, one after the other."""
     wanted = call.params["gather_subset"]
     subsets = chosen(wanted)
-    phase: Dict[str, Any] = {}
     if "connection" in subsets:
         phase["connection"] = call.target.connection()
     read = [name for name in subsets if name in IN_DATABASE]
@@ -54,4 +65,3 @@ def run(call: Call) -> Dict[str, Any]:
             call.warn(text)
     if "storage" in phase and phase["storage"]["free_bytes"] is None:
         phase["storage"]["free_bytes"] = call.target.free_disk()
-    return {"changed": False, "phase": phase}

@@ -113,8 +113,9 @@ def said_once(done: PlayResult) -> None:
     """What was found, before the change; how it went, last."""
     sentence = done.results("phase_network_policy")[0]["diagnosis"]["sentence"]
     printed = [task.result["msg"] for task in done.tasks if task.action.endswith("debug") and "msg" in task.result]
-    assert sum(str(text).count(sentence) for text in printed) == 1
-    first = [text[0] for text in printed if isinstance(text, list)]
+    listed = [text for text in printed if isinstance(text, list)]
+    assert sum("\n".join(text).count(sentence) for text in listed) == 1
+    first = [text[0] for text in listed]
     assert first[0].startswith("To let ") and first[-1] == "It helped and is kept."
 
 
@@ -324,7 +325,7 @@ def test_putting_back_what_somebody_has_changed_since_fails_and_says_so(
     lockouts.by_policy(instance)
     before = lockouts.policies(instance)
     run = ansible.popen_playbook(RECOVER, {**variables, "phase_recover_confirm_within": "10m"})
-    run.wait_until(lambda: bool(list(Path(variables["phase_recover_dir"]).glob("*.waiting"))))
+    run.wait_for_output("Confirm it within")
     instance.sql("update api_networkaccesspolicy set name = 'New'")
     (waiting,) = Path(variables["phase_recover_dir"]).glob("*.waiting")
     waiting.rename(waiting.with_suffix(".put_back"))

@@ -26,7 +26,7 @@ from sandbox.local import DATABASE, USER, LocalInstance, free_port
 from sandbox.postgresql import Server, programs
 from sandbox.postgresql_versions import DEBIAN, WHEELS
 
-VERSIONS = [*sorted(WHEELS)[:-1], *DEBIAN]
+VERSIONS = [version for version in sorted(WHEELS)[:-1] if version not in DEBIAN.values()] + list(DEBIAN)
 PASSWORD = secrets.token_hex(8)
 
 
