@@ -226,7 +226,7 @@ def remove_leftovers(folder: str, report: Report) -> None:
             os.unlink(path)
 
 
-def _blocks(path: str) -> Iterator[bytes]:
+def blocks(path: str) -> Iterator[bytes]:
     with open(path, "rb") as file:
         yield from iter(lambda: file.read(CHUNK), b"")
 
@@ -278,13 +278,13 @@ def verify(
     """
     program = ["pg_restore", "--list"]
     listing = bytearray()
-    code, stderr = target.pipe(command(program, folder), listing.extend, image=image, stdin=_blocks(partial.path))
+    code, stderr = target.pipe(command(program, folder), listing.extend, image=image, stdin=blocks(partial.path))
     if code == 0 and full:
         code, stderr = target.pipe(
             command(["pg_restore", "--file=/dev/null"], folder),
             bytearray().extend,
             image=image,
-            stdin=_blocks(partial.path),
+            stdin=blocks(partial.path),
         )
     if code != 0:
         raise BackupFailed("pg_restore cannot read the dump: %s" % _last(stderr), "Run again; nothing was kept.")

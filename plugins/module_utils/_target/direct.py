@@ -51,7 +51,7 @@ class DirectTarget(Target):
                 "Use deployment=docker, compose, kubernetes or local.",
             )
         context = Context(
-            connect=lambda purpose="": connect(self._settings, purpose, self._limits.timeouts()),
+            connect=lambda purpose="", database="": connect(self._settings, purpose, self._limits.timeouts(), database),
             report=report,
             clock=time.monotonic,
             sleep=self._sleep,

@@ -45,7 +45,8 @@ class Deliveries:
 class Context:
     """Everything an operation may touch from outside.
 
-    ``connect(purpose)`` opens a new psycopg2 connection in autocommit mode, named ``phase.console <purpose>``.
+    ``connect(purpose)`` opens a new psycopg2 connection in autocommit mode, named ``phase.console <purpose>``;
+    ``connect(purpose, database)`` one to another database of the server.
     ``report(message, **counters)`` tells the caller one line of progress. ``clock()`` counts seconds.
     ``sleep(seconds)`` wakes early, raising Cancelled, when the operation has to stop.
     ``caller_lost()`` is true once nobody listens any more; only a detached operation lives to see it.

@@ -68,8 +68,9 @@ def settings_from_environment(environment: Mapping[str, str], read: Callable[[st
     return settings
 
 
-def connect(settings: Settings, purpose: str, timeouts: Timeouts) -> Any:
-    """A new connection in autocommit mode, with timeouts and TCP keepalive, named for its purpose.
+def connect(settings: Settings, purpose: str, timeouts: Timeouts, database: str = "") -> Any:
+    """A new connection in autocommit mode, with timeouts and TCP keepalive, named for its purpose; to another
+    ``database`` of the server where one is named.
 
     Behind a pooler the timeouts go with each transaction (``core/pooler``). Raises what ``connection_error`` gives.
     """
@@ -92,7 +93,7 @@ def connect(settings: Settings, purpose: str, timeouts: Timeouts) -> Any:
         "keepalives_interval": 10,
         "keepalives_count": 3,
     }
-    arguments.update(settings)
+    arguments.update(settings, **({"dbname": database} if database else {}))
     # What the caller's own options ask for stays (a search_path, say), but for ours, which come last.
     own = settings.get("options") or psycopg2.extensions.parse_dsn(settings.get("dsn") or "").get("options")
     arguments.update(options=" ".join([own] * bool(own) + [options(limits)]), client_encoding="UTF8")

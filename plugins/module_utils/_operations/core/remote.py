@@ -169,7 +169,9 @@ def context_for(
         context.check_cancelled()
 
     context = Context(
-        connect=lambda purpose="": life.adopt(connect(settings_from_environment(os.environ), purpose, timeouts)),
+        connect=lambda purpose="", database="": life.adopt(
+            connect(settings_from_environment(os.environ), purpose, timeouts, database)
+        ),
         report=lambda message, **counters: voice.say("progress", message=message, **counters),
         clock=time.monotonic,
         sleep=sleep,
