@@ -4,7 +4,7 @@
 """A restore on the server: a new database beside the present one, checked there, then two renames in one transaction.
 
 ``create database`` and ``drop database`` run outside transactions; renaming, settings, grants and comments of a
-database run in them (PostgreSQL documentation, CREATE DATABASE, ALTER DATABASE, COMMENT). So a restore that is killed leaves
+database run in them (PostgreSQL documentation: CREATE DATABASE, ALTER DATABASE). So a restore that is killed leaves
 either state whole, and at most a database that is not finished. The first line of a database's comment says what it is:
 ``phase.console {"state": "kept", "database": "phase", "backup": "...", "sha256": "...", "at": "..."}``. Its states are
 ``half`` (not finished), ``restored`` and ``returned`` (in use), ``kept`` (from before a restore) and ``taken_back``.
@@ -181,7 +181,8 @@ _SELF = """
 _DATABASES = """
     select datname::text as name, shobj_description(oid, 'pg_database') as comment, pg_get_userbyid(datdba) as owner,
            case when has_database_privilege(oid, 'connect')
-                and shobj_description(oid, 'pg_database') like 'phase.console {%' then pg_database_size(oid) end as bytes
+                and shobj_description(oid, 'pg_database') like 'phase.console {%' then pg_database_size(oid)
+           end as bytes
     from pg_database where not datistemplate order by 1
 """
 # Of other roles' sessions a role without rights sees pid, user and name. A worker of the server has no user.
