@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The phase.console authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""phase_backup in containers: the tools of the database's own image, the password from a file, nothing left running."""
+"""phase_backup and phase_restore in containers: the tools of the database's own image, the password from a file."""
 
 from __future__ import annotations
 
@@ -83,3 +83,35 @@ def test_tools_that_are_too_old_or_missing(ansible: Ansible, options: dict[str, 
     assert refused["error"]["kind"] in ("backup_failed", "interpreter_missing")
     refused = ansible.module("phase_backup", {**options, "image": "postgres:nowhere"}, check=True, expect_failure=True)
     assert refused["error"]["kind"] == "image_missing"
+
+
+DIGEST = "select count(*), sum(hashtextextended(e::text, 0))::text from api_secretevent e"
+
+
+def test_restored_by_the_playbook_and_taken_back(
+    ansible: Ansible, instance: Any, options: dict[str, Any], tmp_path: Path
+) -> None:
+    """Backend and worker are stopped while it restores, and no secret is shown by who stops them."""
+    before, ((*then,),) = names(instance), instance.sql(DIGEST)
+    ansible.module("phase_backup", options)
+    instance.sql("delete from api_secretevent where event_type = 'R'")
+    ((*now,),) = instance.sql(DIGEST)
+    assert now != then
+    where = {key: value for key, value in options.items() if key != "dest"}
+    variables = {"phase_hosts": "localhost", "phase_target": where, "phase_restore_src": options["dest"]}
+    checked = ansible.playbook("restore", variables, check=True)
+    assert checked.changed == 0 and [tuple(now)] == instance.sql(DIGEST) and names(instance) == before
+    started = instance.inspect("phase-backend")["State"]["StartedAt"]
+    done = ansible.playbook("restore", variables, verbosity=3, diff=True)
+    assert [tuple(then)] == instance.sql(DIGEST) and instance.healthy() and names(instance) == before
+    assert instance.inspect("phase-backend")["State"]["StartedAt"] != started
+    assert not [name for name, value in instance.secrets.items() if value in done.stdout]
+    assert ansible.playbook("restore", variables).changed == 0
+
+    instance.docker("stop", "phase-backend")
+    back = ansible.module("phase_restore", {**where, "state": "returned"})
+    assert back["changed"] and [tuple(now)] == instance.sql(DIGEST)
+    instance.docker("start", "phase-backend")
+    assert ansible.module("phase_restore", {**where, "state": "dropped"})["dropped"] == [back["old_database"]]
+    assert instance.sql("select datname::text from pg_database where datname like 'phase%'") == [("phase",)]
+    instance.wait_ready()

@@ -297,3 +297,58 @@ def test_sessions_are_ended(case: Case) -> None:
         for connection in (own, other):
             with pytest.raises(psycopg2.Error):
                 connection.cursor().execute("select 1")
+
+
+STOP_OR_START = """
+import sys
+from pathlib import Path
+from sandbox.local import LocalInstance
+instance = LocalInstance(Path(sys.argv[2]))
+running = instance.status()[sys.argv[3]] is not None
+if running != (sys.argv[1] == "start"):
+    getattr(instance, sys.argv[1] + "_service")(sys.argv[3])
+"""
+
+
+def test_the_playbook(ansible: Ansible, instance: Any, tmp_path: Path) -> None:
+    """Backend and worker are stopped meanwhile and serve afterwards; a second run changes nothing."""
+    database = Database(instance.database_url)
+
+    def digest() -> dict[str, tuple[Any, ...]]:
+        tables = [table for (table,) in database.sql(TABLES)]
+        return {table: database.sql(DIGEST.format(table))[0] for table in tables}
+
+    def command(verb: str) -> dict[str, list[str]]:
+        run = ["env", f"PYTHONPATH={Path(__file__).parents[2]}", str(instance.python), "-c", STOP_OR_START, verb]
+        return {part: [*run, str(instance.directory), part] for part in ("backend", "worker")}
+
+    programs, folder = str(instance.server.programs), f"{tmp_path}/backups/"
+    ansible.module("phase_backup", {**target(instance), "dest": folder, "pg_bin_dir": programs})
+    then = digest()
+    instance.sql("update api_secret set comment = 'changed', updated_at = now()")
+    now = digest()
+    assert now != then
+    variables = {
+        "phase_hosts": "localhost",
+        "phase_target": target(instance),
+        "phase_restore_src": folder,
+        "phase_restore_pg_bin_dir": programs,
+        "phase_restore_local_stop": command("stop"),
+        "phase_restore_local_start": command("start"),
+        "phase_restore_health_url": f"{instance.url}/health/",
+    }
+    before = instance.status()
+    checked = ansible.playbook("restore", variables, check=True)
+    assert checked.changed == 0 and digest() == now and instance.status() == before
+    assert "api_secret" in checked.stdout and "Database phase will be what" in checked.stdout
+    done = ansible.playbook("restore", variables, diff=True)
+    after = instance.status()
+    assert done.custom["phase_restore"]["old_database"].startswith("phase_before_restore_")
+    assert digest() == then and instance.healthy()
+    assert all(before[part] != after[part] and after[part] for part in ("backend", "worker"))
+    again = ansible.playbook("restore", variables)
+    assert again.changed == 0 and digest() == then and instance.status() == after
+    ansible.playbook("restore", {**variables, "phase_restore_state": "returned"})
+    assert digest() == now and instance.healthy()
+    ansible.playbook("restore", {**variables, "phase_restore_state": "dropped"})
+    assert administer(instance, "select datname from pg_database where datname like 'phase%'") == [("phase",)]
