@@ -343,21 +343,28 @@ def lost(survey: Mapping[str, Any], since: str) -> List[str]:
 def make_plan(
     backup: Backup, content: Content, survey: Mapping[str, Any], free: Optional[int], now: float, since: str
 ) -> Plan:
-    """The plan of a restore. ``free``: bytes free on the server's disk, None where nobody can see them."""
+    """The plan of a restore. ``free``: bytes free on the server's disk, None where that cannot be seen."""
     me, database = survey["me"], survey["me"]["database"]
     release = in_words(release_of((app, name) for app, name in content.ledger))
     present = in_words(release_of((app, name) for app, name in survey["ledger"]))
     needed = content.bytes * GROWTH + CATALOG
     old = named(database, "before_restore", timestamp(now))
-    taken = "made at %s (%s ago)" % (since, people_seconds(max(0, age({"started": since}, now))))
+    size = "%s, %s in %d tables" % (people_bytes(backup["bytes"]), people_rows(backup["rows"]), len(backup["tables"]))
     summary = [
-        "Database %s will be what %s holds: %s, %s, %s in %d tables, PostgreSQL %s."
-        % (database, backup["path"], taken, people_bytes(backup["bytes"]), people_rows(backup["rows"]),
-           len(backup["tables"]), backup["server_version"]),
-        "Its SHA-256 is that of its manifest." if backup["sha256_checked"] else
-        "It has no manifest, so whether it is the file that was written is unknown; the time is the file's.",
-    ]  # fmt: skip
-    if content.ledger == survey["ledger"]:
+        "Restores %s into database %s: made at %s (%s ago), %s, PostgreSQL %s."
+        % (
+            backup["path"],
+            database,
+            since,
+            people_seconds(max(0, age({"started": since}, now))),
+            size,
+            backup["server_version"],
+        ),
+        "Its SHA-256 is that of its manifest."
+        if backup["sha256_checked"]
+        else "It has no manifest, so whether it is the file that was written is unknown; the time is the file's.",
+    ]
+    if sorted(content.ledger) == sorted(survey["ledger"]):
         summary.append("It has the migrations that the present database has: those of Phase %s." % release)
     else:
         summary.append(
@@ -413,6 +420,11 @@ def refuse_server(survey: Mapping[str, Any], others: bool) -> None:
     told = operations.in_the_way([one for one in survey["sessions"] if one["database"] == me["database"]])
     if told and not others:
         raise operations.refusal(me["database"], told)
+    if told and not me["may_end"]:
+        raise NotAllowed(
+            "Role %s may not end sessions of others: %s." % (me["role"], told),
+            "Have them closed, or have an administrator run GRANT pg_signal_backend TO %s." % me["role"],
+        )
 
 
 def refuse_version(made_by: str, server: str) -> None:

@@ -340,7 +340,7 @@ def test_the_playbook(ansible: Ansible, instance: Any, tmp_path: Path) -> None:
     before = instance.status()
     checked = ansible.playbook("restore", variables, check=True)
     assert checked.changed == 0 and digest() == now and instance.status() == before
-    assert "api_secret" in checked.stdout and "Database phase will be what" in checked.stdout
+    assert "api_secret" in checked.stdout and "into database phase: made at" in checked.stdout
     done = ansible.playbook("restore", variables, diff=True)
     after = instance.status()
     assert done.custom["phase_restore"]["old_database"].startswith("phase_before_restore_")

@@ -20,7 +20,7 @@ import json
 import re
 from typing import Any, Dict, Iterator, List, Optional, Tuple, TypedDict
 
-from ..._errors import DatabaseMissing, NotAllowed, PhaseError
+from ..._errors import ConnectionFailed, DatabaseMissing, NotAllowed, PhaseError, WrongPassword
 from ..core.api import Context, Request, Result
 from ..core.server import free_bytes, rows
 from ..core.types import Connection, Cursor
@@ -104,8 +104,15 @@ def _maintenance(context: Context) -> Iterator[Cursor]:
     """A cursor in a database that no restore renames."""
     try:
         connection = context.connect("restore", "postgres")
-    except DatabaseMissing:
-        connection = context.connect("restore", "template1")
+    except (ConnectionFailed, DatabaseMissing, WrongPassword) as first:
+        try:
+            connection = context.connect("restore", "template1")
+        except (ConnectionFailed, DatabaseMissing, WrongPassword):
+            raise ConnectionFailed(
+                "Databases are renamed from another one, postgres or template1, and neither is open to this role: %s"
+                % first.message,
+                "Let the role connect to database postgres: in pg_hba.conf, or where a pooler lists its databases.",
+            ) from first
     try:
         with connection.cursor() as cursor:
             yield cursor
@@ -171,8 +178,9 @@ def _watched(connection: Connection) -> Watched:
 
 
 _SELF = """
-    select current_database()::text as database, current_user::text as role, r.rolsuper as superuser,
-           r.rolcreatedb or r.rolsuper as may_create, o.rolname::text as owner,
+    select current_database()::text as database, current_user::text as role,
+           r.rolcreatedb or r.rolsuper as may_create,
+           r.rolsuper or pg_has_role('pg_signal_backend', 'usage') as may_end, o.rolname::text as owner,
            pg_has_role(d.datdba, 'usage') as owns, pg_is_in_recovery() as standby,
            current_setting('server_version') as server_version, pg_database_size(d.oid) as bytes
     from pg_database d join pg_roles r on r.rolname = current_user join pg_roles o on o.oid = d.datdba
@@ -419,7 +427,8 @@ def check(context: Context, request: Request) -> Result:
             wrong.append("the ledger of migrations is another")
         if wrong:
             raise RestoreFailed(
-                "The restored database is not what the backup holds: %s." % "; ".join(wrong[:5]), "Report it."
+                "The restored database is not what the backup holds: %s." % "; ".join(wrong[:5]),
+                "The present database is as it was. Report it with this text.",
             )
         context.report("Every table has the backup's rows; collecting statistics")
         with connection.cursor() as cursor:

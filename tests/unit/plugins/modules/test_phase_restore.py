@@ -17,6 +17,7 @@ ME = {
     "database": "phase",
     "role": "phase",
     "may_create": True,
+    "may_end": True,
     "owner": "phase",
     "owns": True,
     "standby": False,
@@ -108,7 +109,7 @@ def plan(survey=SURVEY, free=None, **more):
 def test_the_plan_says_what_is_restored_and_what_is_lost():
     found = plan(free=10**9)
     text = " ".join(found["summary"])
-    assert "/b/x.dump holds: made at 2026-11-30T20:14:36Z (2.0 h ago)" in text
+    assert "Restores /b/x.dump into database phase: made at 2026-11-30T20:14:36Z (2.0 h ago)" in text
     assert "Its SHA-256 is that of its manifest." in text
     assert "3 rows, added or changed since 2026-11-30T20:14:36Z: api_secretevent 3, api_app (too many" in text
     assert "newest secret change in the present database is of 2026-11-30T22:00:00Z" in text
@@ -174,6 +175,8 @@ def test_sessions_of_others_are_refused_and_the_applications_are_not():
         restore.refuse_server({**SURVEY, "sessions": [own, other]}, False)
     assert '"psql" of ada (pid 2)' in raised.value.message and "pid 1" not in raised.value.message
     restore.refuse_server({**SURVEY, "sessions": [own, other]}, True)
+    with pytest.raises(NotAllowed, match="may not end"):
+        restore.refuse_server({**SURVEY, "me": {**ME, "may_end": False}, "sessions": [other]}, True)
 
 
 def test_room_and_version_are_refused_only_when_they_are_known_not_to_do():
