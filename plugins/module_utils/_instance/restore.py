@@ -570,7 +570,7 @@ class Restore:
             )
         except PhaseError:
             with contextlib.suppress(PhaseError):  # the next run drops it
-                self.operation(operations.discard, {"names": [name], "force": True})
+                self.operation(operations.discard, {"database": database, "names": [name], "force": True})
             raise
 
     def exchange(
@@ -636,7 +636,7 @@ class Restore:
             raise operations.refusal(some(names), told)
         summary = ["Drops %s (%s), for good." % (one["name"], people_bytes(one["bytes"])) for one in kept]
         if kept and not self.call.check:
-            self.operation(operations.discard, {"names": names, "force": self.others})
+            self.operation(operations.discard, {"database": database, "names": names, "force": self.others})
         return {
             "changed": bool(kept),
             "database": database,

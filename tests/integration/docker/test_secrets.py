@@ -50,6 +50,7 @@ def options(module: str, folder: Path) -> dict[str, Any]:
         "phase_nginx": {"content": NGINX, "attempts": 20},
         "phase_purge_logs": {"organisation": "SpaceX", "archive_dest": f"{folder}/archives"},
         "phase_realip_ranges": {"source": "cloudflare", "urls": ["http://127.0.0.1:1/ips"], "timeout": 1},
+        "phase_restore": {"src": f"{folder}/"},
         "phase_rollout": {"name": "phase-worker", "image": f"phasehq/backend:{TO}"},
         "phase_sso": {"organisation": "SpaceX", "state": "enforcement_disabled", "snapshot_dir": f"{folder}/snapshots"},
         "phase_upgrade_state": {"path": f"{folder}/state.json"},

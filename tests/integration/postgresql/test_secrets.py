@@ -17,7 +17,6 @@ import pytest
 from integration.harness import Ansible, PlayResult, targeted
 from integration.watch import Watch
 from sandbox.local import LocalInstance
-from sandbox.postgresql import programs
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +27,7 @@ def instance(module_local_instance: Any) -> LocalInstance:
 def options(module: str, instance: LocalInstance, folder: Path) -> dict[str, Any]:
     return {
         "phase_archive_check": {"path": f"{folder}/archives"},
-        "phase_backup": {"dest": f"{folder}/", "pg_bin_dir": str(programs())},
+        "phase_backup": {"dest": f"{folder}/", "pg_bin_dir": str(instance.server.programs)},
         "phase_confirm": {"path": f"{folder}/snapshot", "answer": "ask", "within": "1"},
         "phase_health": {"url": f"{instance.url}/health/", "wait_timeout": 5},
         "phase_info": {"gather_subset": ["all", "access"], "organisation": "SpaceX", "url": instance.url},
@@ -37,6 +36,7 @@ def options(module: str, instance: LocalInstance, folder: Path) -> dict[str, Any
         "phase_nginx": {"content": "events {}", "path": "/nowhere/nginx.conf"},
         "phase_realip_ranges": {"source": "cloudflare", "urls": ["http://127.0.0.1:1/ips"], "timeout": 1},
         "phase_purge_logs": {"organisation": "SpaceX", "archive_dest": f"{folder}/archives"},
+        "phase_restore": {"src": f"{folder}/", "pg_bin_dir": str(instance.server.programs)},
         "phase_rollout": {"name": "phase-backend", "image": "phasehq/backend:v2.73.2"},
         "phase_sso": {"organisation": "SpaceX", "state": "enforcement_disabled", "snapshot_dir": f"{folder}/snapshots"},
         "phase_upgrade_state": {"path": f"{folder}/state.json"},

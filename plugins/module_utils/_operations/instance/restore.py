@@ -94,25 +94,28 @@ def comment_of(mark: Mark, rest: str) -> str:
 
 def shown(column: str, value: Optional[str]) -> str:
     """A value as both sides compare it: a time only by whether it is there, since each session writes its own zone."""
-    if column in ("name", "deleted_at") or value is None:
-        return value or "" if column == "name" else str(value is not None)
+    if column == "name":
+        return value or ""
+    if column == "deleted_at" or value is None:
+        return str(value is not None)
     return hashlib.sha256(value.encode()).hexdigest()
 
 
 @contextlib.contextmanager
-def _maintenance(context: Context) -> Iterator[Cursor]:
-    """A cursor in a database that no restore renames."""
+def _maintenance(context: Context, database: str) -> Iterator[Cursor]:
+    """A cursor in a database that the restore of ``database`` does not rename."""
+    first, *others = [name for name in ("postgres", "template1") if name != database]
     try:
-        connection = context.connect("restore", "postgres")
-    except (ConnectionFailed, DatabaseMissing, WrongPassword) as first:
+        connection = context.connect("restore", first)
+    except (ConnectionFailed, DatabaseMissing, WrongPassword) as error:
         try:
-            connection = context.connect("restore", "template1")
+            connection = context.connect("restore", (others or [first])[0])
         except (ConnectionFailed, DatabaseMissing, WrongPassword):
             raise ConnectionFailed(
                 "Databases are renamed from another one, postgres or template1, and neither is open to this role: %s"
-                % first.message,
+                % error.message,
                 "Let the role connect to database postgres: in pg_hba.conf, or where a pooler lists its databases.",
-            ) from first
+            ) from error
     try:
         with connection.cursor() as cursor:
             yield cursor
@@ -145,7 +148,18 @@ _TIMES = """
       and a.attname in ('created_at', 'updated_at', 'timestamp') and a.atttypid = 'timestamptz'::regtype
     group by 1 order by 1
 """
-_NEWEST = "select to_char(max({0}) at time zone 'utc', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') from {1}"
+
+
+def _there(connection: Connection, table: str) -> bool:
+    return bool(rows(connection, "select to_regclass(%s) is not null as there", ("public." + table,))[0]["there"])
+
+
+def _newest(connection: Connection, table: str, column: str, where: str = "true") -> Optional[str]:
+    """The latest time in a column, in UTC; None without one, and where looking takes too long."""
+    latest = "to_char(max(%s) at time zone 'utc', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')" % column
+    statement = "select %s from public.%s where %s" % (latest, table, where)
+    found: Optional[str] = _value(connection, statement, COUNTING) if _there(connection, table) else None
+    return found
 
 
 def _newer(context: Context, connection: Connection, since: str) -> Dict[str, Any]:
@@ -191,7 +205,7 @@ _DATABASES = """
            case when has_database_privilege(oid, 'connect')
                 and shobj_description(oid, 'pg_database') like 'phase.console {%' then pg_database_size(oid)
            end as bytes
-    from pg_database where not datistemplate order by 1
+    from pg_database order by 1
 """
 # Of other roles' sessions a role without rights sees pid, user and name. A worker of the server has no user.
 _SESSIONS = """
@@ -210,6 +224,11 @@ def ours(databases: List[Dict[str, Any]], database: str) -> List[Dict[str, Any]]
     )
 
 
+def _ledger(connection: Connection) -> List[List[str]]:
+    found = rows(connection, "select app, name from public.django_migrations order by id")
+    return [[row["app"], row["name"]] for row in found]
+
+
 def survey(context: Context, request: Request) -> Result:
     """The present database and what a restore has to know. ``since``: count what is newer, in UTC; else since the
     restore that the database came from. Reads only."""
@@ -220,9 +239,7 @@ def survey(context: Context, request: Request) -> Result:
         mark = marked(next(one["comment"] for one in databases if one["name"] == me["database"]))[0]
         since = request["since"] or (mark["at"] if mark else None)
         names = [me["database"], *(one["name"] for one in ours(databases, me["database"]))]
-        phase = rows(connection, "select to_regclass('public.django_migrations') is not null as there")[0]["there"]
-        ledger = rows(connection, "select app, name from public.django_migrations order by id") if phase else []
-        secrets = rows(connection, "select to_regclass('public.api_secretevent') is not null as there")[0]["there"]
+        ledger = _ledger(connection) if _there(connection, "django_migrations") else []
         slots = "select slot_name::text as name from pg_replication_slots where database = current_database()"
         found: Result = {
             "me": me,
@@ -231,23 +248,15 @@ def survey(context: Context, request: Request) -> Result:
             "sessions": rows(connection, _SESSIONS, (names,)),
             "slots": [row["name"] for row in rows(connection, slots)],
             "free": free_bytes(connection),
-            "ledger": [[row["app"], row["name"]] for row in ledger],
+            "ledger": ledger,
             "newer": _newer(context, connection, since) if since else {},
             "watched": _watched(connection),
-            "secret_changed": _value(connection, _NEWEST.format("updated_at", "public.api_secret"))
-            if secrets
-            else None,
-            "secret_read": _value(
-                connection,
-                _NEWEST.format('"timestamp"', "public.api_secretevent") + " where event_type = 'R'",
-                COUNTING,
-            )
-            if secrets
-            else None,
+            "secret_changed": _newest(connection, "api_secret", "updated_at"),
+            "secret_read": _newest(connection, "api_secretevent", '"timestamp"', "event_type = 'R'"),
         }
     finally:
         connection.close()
-    with _maintenance(context):  # that it can be reached has to be known before anything is touched
+    with _maintenance(context, me["database"]):  # that it can be reached has to be known before anything is touched
         return found
 
 
@@ -367,7 +376,7 @@ def prepare(context: Context, request: Request) -> Result:
     """
     database, name, mark = request["database"], request["name"], request["mark"]
     dropped = []
-    with _maintenance(context) as cursor:
+    with _maintenance(context, database) as cursor:
         pattern = re.compile(re.escape(request["stem"]) + STAMP + "$")
         for one in rows(cursor.connection, _DATABASES):
             known, _rest = marked(one["comment"])
@@ -387,8 +396,8 @@ def prepare(context: Context, request: Request) -> Result:
 
 
 def discard(context: Context, request: Request) -> Result:
-    """Drop the databases ``names``; with ``force`` their sessions are ended."""
-    with _maintenance(context) as cursor:
+    """Drop the databases ``names`` beside ``database``; with ``force`` their sessions are ended."""
+    with _maintenance(context, request["database"]) as cursor:
         for name in request["names"]:
             _drop(context, cursor, name, request["force"])
     return {}
@@ -422,8 +431,7 @@ def check(context: Context, request: Request) -> Result:
             if found != here:
                 wrong.append("%s has %d rows and the backup %d" % (name, found, here))
         wrong += ["%s is missing" % name for name in wanted]
-        ledger = rows(connection, "select app, name from public.django_migrations order by id") if not wrong else []
-        if not wrong and sorted([row["app"], row["name"]] for row in ledger) != sorted(request["ledger"]):
+        if not wrong and sorted(_ledger(connection)) != sorted(request["ledger"]):
             wrong.append("the ledger of migrations is another")
         if wrong:
             raise RestoreFailed(
@@ -480,7 +488,7 @@ def exchange(context: Context, request: Request) -> Result:
     import psycopg2
 
     database, incoming, outgoing = request["database"], request["incoming"], request["outgoing"]
-    with _maintenance(context) as cursor:
+    with _maintenance(context, database) as cursor:
         for attempt in range(ATTEMPTS):
             _clear(cursor, [database, incoming], request["others"])
             try:
