@@ -199,7 +199,7 @@ error:
       type: str
 """
 
-from ansible_collections.phase.console.plugins.module_utils._call.module import run_module
+from ansible_collections.phase.console.plugins.module_utils._call.targets import run_module
 from ansible_collections.phase.console.plugins.module_utils._instance.restore import SPEC, run
 
 
