@@ -15,7 +15,11 @@ from integration.forks import eventually
 from integration.harness import target
 from sandbox.postgresql import programs
 
-LEAF = {"v2.54.0": "0112_secretevent_secret_event_history_idx_and_more", "v2.73.2": "0136_logstream_unresolved_idx"}
+LEAF = {
+    "v2.54.0": "0112_secretevent_secret_event_history_idx_and_more",
+    "v2.66.0": "0119_secretevent_type_field",
+    "v2.73.2": "0136_logstream_unresolved_idx",
+}
 TESTS = Path(__file__).resolve().parents[1]
 
 
@@ -49,7 +53,7 @@ def variables(instance: Any, version: str = "v2.73.2", **more: Any) -> dict[str,
             phase_upgrade_backup_pg_bin_dir=str(programs()),
             phase_upgrade_health_url=f"{instance.url}/health/",
         )
-    else:
+    elif options["deployment"] != "kubernetes":
         options["docker"] = {"docker_host": instance.engine.host}
     return {**common, "phase_target": options, **more}
 

@@ -160,19 +160,6 @@ def scaling(scalers: Sequence[Document], name: str) -> List[Document]:
     ]
 
 
-def helm_warning(deployment: Document, image: str) -> Optional[str]:
-    """What the next `helm upgrade` would do to an image that was set in the Deployment."""
-    for one in state.managers(deployment):
-        if one["manager"] == "helm":
-            return (
-                "Deployment %s differs from Helm release %s from now on, and the next `helm upgrade` with the old "
-                "values would bring the old image back. Keep the version in the values: `helm upgrade %s CHART "
-                "--reset-then-reuse-values --set global.version=%s`, with Phase's chart."
-                % (deployment["metadata"]["name"], one["name"], one["name"], image.rpartition(":")[2])
-            )
-    return None
-
-
 # Done on a cluster
 
 
@@ -300,9 +287,9 @@ def run(call: Call, target: KubernetesTarget) -> Dict[str, Any]:
         refused = refusal(before, step, work.scalers())
         if refused is not None:
             raise refused
-        warning = None if gone else helm_warning(before, image)
-        if warning and (step.patch.get("spec") or {}).get("template"):
-            call.warn(warning)
+        for one in state.managers(before) if (step.patch.get("spec") or {}).get("template") else []:
+            if one["manager"] == "helm":
+                call.warn(state.helm_warning(one["name"], image))
     result: Dict[str, Any] = {"changed": step.patch is not None, "before": component, "steps": step.words}
     result["diff"] = difference(before, step.patch or {}, image)
     if call.check:

@@ -349,6 +349,16 @@ def managers(workload: Document) -> List[Dict[str, Any]]:
     return found
 
 
+def helm_warning(release: str, image: str) -> str:
+    """What the next `helm upgrade` would do to an image that was set in Deployments of a release."""
+    version = "VERSION" if "@" in image else image.rpartition(":")[2]
+    return (
+        "Helm release %s goes on naming the old image, and the next `helm upgrade` with the old values would bring it "
+        "back, on the new database. Keep the version in the values: `helm upgrade %s CHART --reset-then-reuse-values "
+        "--set global.version=%s`, with Phase's chart." % (release, release, version)
+    )
+
+
 def revision(secrets: Sequence[Document]) -> Optional[int]:
     """The newest revision of a Helm release, by the labels of the Secrets that Helm 3 and 4 keep them in."""
     numbers = [(one["metadata"].get("labels") or {}).get("version", "") for one in secrets]

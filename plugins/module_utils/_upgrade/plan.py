@@ -12,6 +12,7 @@ from .._errors import BadOption
 from .._operations.core.releases import in_words, releases_of
 from .._operations.core.words import people_bytes
 from .._target.base import external_warnings
+from .._target.kubernetes_state import helm_warning, qualified
 from .state import describe_target, durations
 
 Facts = Mapping[str, Any]
@@ -72,7 +73,7 @@ def upgrade_target(components: Mapping[str, Mapping[str, Any]], wanted: Facts) -
 
 
 def _short(image_id: Optional[str]) -> str:
-    return (image_id or "not here yet").replace("sha256:", "")[:12]
+    return (image_id or "not here yet").rpartition("sha256:")[2][:12]
 
 
 def failing_seconds(migrations: List[Facts], first: str, deployment: str) -> int:
@@ -116,9 +117,15 @@ def containers(component: Facts) -> List[Facts]:
 
 
 def _due(facts: Facts, name: str) -> bool:
-    """Whether a container of the part runs another image, or is one that an interrupted run was just replacing."""
-    wanted, state = facts["images"].get(facts["target"][name]), facts["state"]
-    now = containers(facts["components"][name])
+    """Whether a container of the part runs another image, or is one that an interrupted run was just replacing.
+
+    Of a Deployment, images are compared by name: their ids are known once they run.
+    """
+    component, image = facts["components"][name], facts["target"][name]
+    if facts["deployment"] == "kubernetes":
+        return qualified(component["image"]) != qualified(image) or "kept" in component["replicas"]
+    wanted, state = facts["images"].get(image), facts["state"]
+    now = containers(component)
     began_with = state["notes"].get("before", {}) if state and state["phase"] in ("migrate", "rollout") else {}
     before = {one["container"] for one in containers(began_with[name])} if name in began_with else set()
     return any(one["image_id"] != wanted for one in now) or bool(
@@ -140,6 +147,19 @@ def breaking(migrations: List[Facts]) -> Optional[str]:
     return next((str(entry["name"]) for entry in migrations if any(map(stops_reads, entry["breaks"]))), None)
 
 
+def scale_down(facts: Facts) -> List[str]:
+    """The parts that are scaled to 0 before the migrations: in Kubernetes, what does not survive them."""
+    breaks = facts["migrate"] and breaking(facts["migrate"]["plan"])
+    allowed = facts["deployment"] == "kubernetes" and facts["scale_down"]
+    return [name for name in rollout(facts) if name != "frontend"] if allowed and breaks else []
+
+
+def failing_from(facts: Facts) -> Optional[str]:
+    """The migration with which reads begin to fail: the first of all where the backend is scaled to 0 before."""
+    migrations = facts["migrate"]["plan"] if facts["migrate"] else []
+    return str(migrations[0]["name"]) if scale_down(facts) else breaking(migrations)
+
+
 def _component_lines(facts: Facts, parts: List[str]) -> List[str]:
     if facts["deployment"] == "local":
         return ["  %s -> %s" % (facts["components"]["backend"]["image"], facts["release"])]
@@ -150,10 +170,12 @@ def _component_lines(facts: Facts, parts: List[str]) -> List[str]:
         component, image = facts["components"][name], facts["target"].get(name)
         images = ["%s (%s)" % (one["image"], _short(one["image_id"])) for one in containers(component)]
         line = "  %-9s %s" % (name, " and ".join(sorted(set(images))))
-        if len(images) > 1:
-            line += ", %d replicas" % len(images)
+        counts = component.get("replicas") or {"wanted": len(images)}
+        if counts["wanted"] > 1 or "kept" in counts:
+            line += ", %d replicas" % counts.get("kept", counts["wanted"])
         if name in parts:
-            line += " -> %s (%s)" % (image, _short(facts["images"].get(image)))
+            line += " -> %s" % image
+            line += "" if facts["deployment"] == "kubernetes" else " (%s)" % _short(facts["images"].get(image))
         else:
             line += ", stays" if image else ", stays: no target image is named for it"
         lines.append(line)
@@ -193,17 +215,21 @@ def _release_lines(releases: List[Dict[str, Any]]) -> List[str]:
 def _reads_line(facts: Facts) -> str:
     if facts["migrate"] is None:
         return "  Not known before the migrations are."
-    first = breaking(facts["migrate"]["plan"])
-    if first is None and facts["deployment"] == "local":
-        return "  They go on, waiting for locks as told above, but for the seconds of the restart."
+    first = failing_from(facts)
     if first is None:
-        return (
-            "  They go on, waiting for locks as told above, and fail for the seconds in which the backend is replaced."
-        )
+        how = {
+            "local": ", but for the seconds of the restart.",
+            "kubernetes": ": the Deployments replace their pods, by Phase's chart each once its successor is ready.",
+        }.get(facts["deployment"], ", and fail for the seconds in which the backend is replaced.")
+        return "  They go on, waiting for locks as told above%s" % how
+    breaks = breaking(facts["migrate"]["plan"])
+    begin = "the scaling down (the running version does not survive %s)" if scale_down(facts) else (
+        "%s, which the running version does not survive,"
+    )
     return (
-        "  They fail from %s, which the running version does not survive, until the new backend answers: for about "
-        "%d s, by the migrations from there on, the sizes of their tables and one start of the backend."
-        % (first, failing_seconds(facts["migrate"]["plan"], first, facts["deployment"]))
+        "  They fail from %s until the new backend answers: for about %d s, by the migrations from there on, the "
+        "sizes of their tables and one start of the backend."
+        % (begin % breaks, failing_seconds(facts["migrate"]["plan"], first, facts["deployment"]))
     )
 
 
@@ -292,20 +318,33 @@ def warnings(facts: Facts) -> List[str]:
     for name in ("backend", "frontend"):
         if name in facts["components"] and name not in facts["target"] and facts["deployment"] != "local":
             found.append("The %s is not upgraded: no image is named for it." % name)
+    if facts["deployment"] == "kubernetes":
+        found += _kubernetes_warnings(facts)
     return found
 
 
+def _kubernetes_warnings(facts: Facts) -> List[str]:
+    releases = [one["name"] for one in facts["managed_by"] if one["manager"] == "helm"] if rollout(facts) else []
+    moving = [name for name in sorted(facts["target"]) if qualified(facts["target"][name]).endswith(":latest")]
+    return [helm_warning(name, facts["target"]["backend"]) for name in releases] + [
+        "The %s's image %s is a name that moves. Kubernetes compares names and does not notice a newer image: name a "
+        "version or a digest." % (name, facts["target"][name])
+        for name in moving
+    ]
+
+
 def upgrade_plan(facts: Facts) -> Dict[str, Any]:
-    """``needed``, ``pending``, ``releases`` (``core/releases.releases_of``), ``rollout``, ``reads_fail_from``,
-    ``reads_fail_seconds``, ``stops``, ``warnings``, and ``text`` as lines.
+    """``needed``, ``pending``, ``releases`` (``core/releases.releases_of``), ``rollout``, ``breaks_at`` (the migration
+    that the running version does not survive), ``scale_down`` (parts), ``reads_fail_from``, ``reads_fail_seconds``,
+    ``stops``, ``warnings``, and ``text`` as lines.
 
     ``facts``: ``deployment``, ``components``, ``external_migration`` and ``storage`` as phase_info tells them;
     ``target`` as from ``upgrade_target``; ``images`` (id by name); ``release`` (local: resolved folder); ``restart``
     (local: argument lists by component); ``migrate`` (phase_migrate in check mode, null while the image is missing);
-    ``backup`` (``mode``, ``dest``, ``max_age``, ``manifest``, ``predicted``); ``state``; ``repair``.
+    ``backup`` (``mode``, ``dest``, ``max_age``, ``manifest``, ``predicted``); ``state``; ``repair``; kubernetes:
+    ``managed_by`` as phase_info tells it, ``scale_down`` (whether that may be done).
     """
-    parts = rollout(facts)
-    first = breaking(facts["migrate"]["plan"]) if facts["migrate"] else None
+    parts, first = rollout(facts), failing_from(facts)
     pending = [str(entry["name"]) for entry in facts["migrate"]["plan"]] if facts["migrate"] else []
     needed = bool(parts or pending or facts["migrate"] is None)
     state = facts["state"]
@@ -332,6 +371,8 @@ def upgrade_plan(facts: Facts) -> Dict[str, Any]:
         "pending": pending,
         "releases": releases,
         "rollout": parts,
+        "breaks_at": breaking(facts["migrate"]["plan"]) if facts["migrate"] else None,
+        "scale_down": scale_down(facts),
         "reads_fail_from": first,
         "reads_fail_seconds": failing_seconds(facts["migrate"]["plan"], first, facts["deployment"]) if first else None,
         "stops": blocked,
@@ -353,6 +394,8 @@ def _order(facts: Facts, parts: List[str], pending: List[str]) -> List[str]:
         steps.append("get the images")
     if needs_backup(facts) and facts["backup"]["mode"] == "made" and not facts["backup"]["manifest"]:
         steps.append("back up")
+    if scale_down(facts):
+        steps.append("scale %s to 0" % " and ".join(scale_down(facts)))
     if pending or facts["migrate"] is None:
         steps.append("migrate")
     return steps + ["replace %s" % name for name in parts] + ["verify"]
@@ -380,7 +423,7 @@ def upgrade_summary(state: Facts) -> Dict[str, Any]:
     if failing is not None:
         text.append(
             "Reads of secrets failed for up to %.0f s, from %s until the new backend answered"
-            % (failing, notes["reads_fail_from"])
+            % (failing, "the scaling down" if "scaled_down_at" in notes else notes["reads_fail_from"])
         )
     backup = notes.get("backup")
     text.append(
@@ -404,10 +447,13 @@ def upgrade_summary(state: Facts) -> Dict[str, Any]:
 
 
 def reads_failed(notes: Facts) -> Optional[float]:
-    """Seconds from the migration that the old version did not survive until the new backend answered.
+    """Seconds from the migration that the old version did not survive, or its scaling down, until the new backend
+    answered.
 
     None where there was none, or where the run was cut off in between.
     """
+    if "scaled_down_at" in notes and "backend_answered" in notes:
+        return float(notes["backend_answered"] - notes["scaled_down_at"])
     applied = notes.get("applied") or []
     names = [entry["name"] for entry in applied]
     if notes.get("reads_fail_from") not in names or any(entry["seconds"] is None for entry in applied):

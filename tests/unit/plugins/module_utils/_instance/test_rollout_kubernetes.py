@@ -151,8 +151,8 @@ def test_who_else_manages_it():
         labels={"app.kubernetes.io/managed-by": "Helm"}, annotations={"meta.helm.sh/release-name": "phase"}
     )
     assert rollout.refusal(helm, rollout.replacing(helm, NEW), []) is None
-    assert "global.version=v2" in rollout.helm_warning(helm, NEW)
-    assert rollout.helm_warning(deployment(), NEW) is None
+    assert "global.version=v2" in rollout.state.helm_warning("phase", NEW)
+    assert "global.version=VERSION" in rollout.state.helm_warning("phase", "phasehq/backend@sha256:ab")
 
 
 def test_the_prediction_and_the_difference():

@@ -346,3 +346,52 @@ def test_a_guess_at_how_long_reads_will_fail():
     assert failing_seconds(plan, "c", "local") == round(0.3 + 10 + 5)
     assert upgrade_plan(facts(migrate={"plan": plan}))["reads_fail_seconds"] == 26
     assert upgrade_plan(facts(migrate={"plan": plan[:1]}))["reads_fail_seconds"] is None
+
+
+def in_kubernetes(pending, **more):
+    found = {name: dict(one, replicas={"wanted": 2, "ready": 2}) for name, one in components().items()}
+    managed = [{"manager": "helm", "name": "phase", "chart": "phase-1.0.1", "revision": 3}]
+    migrate = {"plan": pending, "stopped_by": [], "leftover_indexes": []}
+    kubernetes = {"deployment": "kubernetes", "components": found, "images": {}, "migrate": migrate}
+    return facts(**{**kubernetes, "scale_down": True, "managed_by": managed, **more})
+
+
+def test_in_kubernetes_what_does_not_survive_is_scaled_down_first():
+    pending = [migration("api.0118"), migration("api.0119", [READS])]
+    plan = upgrade_plan(in_kubernetes(pending))
+    assert (plan["breaks_at"], plan["reads_fail_from"]) == ("api.0119", "api.0118")
+    assert plan["scale_down"] == ["backend", "worker"] and plan["rollout"] == ["backend", "worker", "frontend"]
+    for words in (
+        "scale backend and worker to 0, then migrate",
+        "2 replicas -> phasehq/backend:v2.73.2",
+        "fail from the scaling down (the running version does not survive api.0119)",
+        "global.version=v2.73.2",
+    ):
+        assert words in text(plan)
+    going_on = upgrade_plan(in_kubernetes(pending, scale_down=False))
+    assert going_on["scale_down"] == [] and going_on["reads_fail_from"] == "api.0119"
+
+
+def test_in_kubernetes_what_survives_rolls_without_a_gap():
+    plan = upgrade_plan(in_kubernetes([migration("api.0120")]))
+    assert plan["breaks_at"] is None and plan["scale_down"] == [] and plan["reads_fail_seconds"] is None
+    assert "each once its successor is ready" in text(plan)
+
+
+def test_in_kubernetes_names_are_compared():
+    at_target = in_kubernetes([])
+    for name, image in at_target["target"].items():
+        at_target["components"][name]["image"] = "docker.io/" + image
+    assert upgrade_plan(at_target)["needed"] is False and "Helm" not in text(upgrade_plan(at_target))
+    worker = at_target["components"]["worker"]
+    worker.update(status="stopped", replicas={"wanted": 0, "ready": 0})
+    assert upgrade_plan(at_target)["rollout"] == []
+    worker["replicas"]["kept"] = 2  # by a run that was cut off
+    plan = upgrade_plan(at_target)
+    assert plan["rollout"] == ["worker"] and "2 replicas -> " in text(plan)
+    assert "a name that moves" in text(upgrade_plan(in_kubernetes([], target={"backend": "phasehq/backend:latest"})))
+
+
+def test_reads_fail_from_the_scaling_down():
+    assert reads_failed({"scaled_down_at": 100.0, "backend_answered": 130.5}) == 30.5
+    assert reads_failed({"scaled_down_at": 100.0}) is None
