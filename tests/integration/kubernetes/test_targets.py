@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import copy
 import json
@@ -15,13 +14,11 @@ from typing import Any
 
 import psycopg2
 import pytest
-import yaml
-from integration import lockouts, targets
+from integration import accounts, lockouts, targets
 from integration.harness import Ansible, target
 
 VERSION = "v2.73.2"
 IMAGE = f"docker.io/phasehq/backend:{VERSION}"
-DOCS = Path(__file__).resolve().parents[3] / "docs" / "kubernetes.md"
 OURS = "phase.console/backend"
 
 Options = dict[str, Any]
@@ -147,6 +144,30 @@ def test_an_owner_who_is_locked_out_is_let_in_by_the_playbook(ansible: Ansible, 
         instance.sql("delete from api_networkaccesspolicy")
 
 
+def test_manifests_that_migrate_are_valid_and_run(ansible: Ansible, instance: Any, tmp_path: Path) -> None:
+    """By the API server's dry run; the plain Job runs, under Pod Security `restricted`, and finds nothing to do."""
+    role = {"name": "phase.console.migration_job", "tasks_from": "kubernetes"}
+    given = {
+        "phase_migration_job_kind": "{{ item }}",
+        "phase_migration_job_dest": f"{tmp_path}/{{{{ item }}}}",
+        "phase_migration_job_namespace": instance.namespace,
+        "phase_migration_job_backend_image": IMAGE,
+    }
+    kinds = ["job", "helm_hook", "init_container"]
+    task = {"ansible.builtin.include_role": role, "vars": given, "loop": kinds}
+    play = [{"hosts": "localhost", "gather_facts": False, "tasks": [task]}]
+    assert ansible.playbook(play, check=True).changed == 3 and not list(tmp_path.iterdir())
+    assert ansible.playbook(play).changed == 3 and ansible.playbook(play).changed == 0
+    for kind in ("job", "helm_hook"):
+        instance.kubectl("apply", "--dry-run=server", "--validate=strict", f"--filename={tmp_path / kind}")
+    dry = ["--dry-run=server", f"--patch-file={tmp_path / 'init_container'}", "--output=json"]
+    patched = json.loads(instance.kubectl("patch", "deployment", "phase-backend", *dry))["spec"]["template"]["spec"]
+    assert [one["name"] for one in patched["initContainers"]] == ["migrations", "wait-for-migrations"]
+    instance.kubectl("apply", f"--filename={tmp_path / 'job'}")
+    instance.kubectl("wait", "job/phase-migrations-v2-73-2", "--for=condition=Complete", "--timeout=120s")
+    instance.kubectl("delete", "job/phase-migrations-v2-73-2")
+
+
 # What is in the way
 
 
@@ -177,14 +198,8 @@ def test_a_wrong_context(ansible: Ansible, instance: Any) -> None:
     assert "no context production" in targets.refused(ansible, {**target(instance), "kubernetes": named}, "bad_option")
 
 
-def server(instance: Any) -> dict[str, str]:
-    """Address and authority of the cluster."""
-    kubeconfig = yaml.safe_load(instance.kubeconfig.read_text(encoding="utf-8"))
-    return dict(kubeconfig["clusters"][0]["cluster"])
-
-
 def test_a_certificate_that_is_not_trusted_and_a_token_that_is_not_known(ansible: Ansible, instance: Any) -> None:
-    named: Options = {"host": server(instance)["server"], "api_key": "planted-token"}
+    named: Options = {"host": accounts.server(instance)["server"], "api_key": "planted-token"}
     assert "ca_cert" in targets.refused(ansible, {**target(instance), "kubernetes": named}, "api_unreachable")
     named["validate_certs"] = False
     message = targets.refused(ansible, {**target(instance), "kubernetes": named}, "credentials_missing")
@@ -296,50 +311,16 @@ def test_two_releases_in_a_namespace(ansible: Ansible, instance: Any) -> None:
 # Rights
 
 
-def role(name: str) -> dict[str, Any]:
-    """A Role of the documentation."""
-    blocks = DOCS.read_text(encoding="utf-8").split("```yaml\n")[1:]
-    documents = [yaml.safe_load(block.split("```")[0]) for block in blocks]
-    roles = [one for one in documents if isinstance(one, dict) and one["metadata"]["name"] == f"phase-console-{name}"]
-    (found,) = roles
-    return dict(found)
-
-
-@pytest.fixture(scope="module")
-def acting(instance: Any) -> Callable[[str], Options]:
-    """``acting(role)``: the options of a service account that has this Role of the documentation, and nothing else."""
-    ca = instance.directory / "ca.pem"
-    ca.write_bytes(base64.b64decode(server(instance)["certificate-authority-data"]))
-
-    def options(name: str) -> Options:
-        rules = role(name)
-        rules["metadata"]["namespace"] = instance.namespace
-        account = {"name": name, "namespace": instance.namespace}
-        binding = {
-            "apiVersion": "rbac.authorization.k8s.io/v1",
-            "kind": "RoleBinding",
-            "metadata": account,
-            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": rules["metadata"]["name"]},
-            "subjects": [{"kind": "ServiceAccount", **account}],
-        }
-        instance.apply([{"apiVersion": "v1", "kind": "ServiceAccount", "metadata": account}, rules, binding])
-        token = instance.kubectl("create", "token", name)
-        named = {"host": server(instance)["server"], "ca_cert": str(ca), "api_key": token}
-        return {**target(instance), "kubernetes": named}
-
-    return options
-
-
-def test_who_may_only_look(ansible: Ansible, instance: Any, acting: Callable[[str], Options]) -> None:
-    options = acting("look")
+def test_who_may_only_look(ansible: Ansible, instance: Any) -> None:
+    options = accounts.acting(instance, "look")
     seen = targets.info(ansible, options, "components")["components"]
     assert seen["components"]["backend"]["replicas"]["ready"] == 2 and seen["managed_by"][0]["revision"] is None
     message = targets.refused(ansible, options, "forbidden")
     assert "pods/exec" in message and instance.namespace in message
 
 
-def test_who_may_maintain(ansible: Ansible, instance: Any, acting: Callable[[str], Options]) -> None:
-    options = acting("maintain")
+def test_who_may_maintain(ansible: Ansible, instance: Any) -> None:
+    options = accounts.acting(instance, "maintain")
     assert targets.info(ansible, options)["migrations"]["applied"] == 190
     targets.old_reads_go(ansible, instance, options)
     result = ansible.module("phase_migrate", {**options, "image": IMAGE}, check=True, expect_failure=True)
@@ -347,8 +328,8 @@ def test_who_may_maintain(ansible: Ansible, instance: Any, acting: Callable[[str
     assert not objects(instance, "jobs")
 
 
-def test_who_may_upgrade(ansible: Ansible, instance: Any, acting: Callable[[str], Options], tmp_path: Path) -> None:
-    options = acting("upgrade")
+def test_who_may_upgrade(ansible: Ansible, instance: Any, tmp_path: Path) -> None:
+    options = accounts.acting(instance, "upgrade")
     assert ansible.module("phase_migrate", {**options, "image": IMAGE})["changed"] is False
     assert ansible.module("phase_backup", {**options, "dest": f"{tmp_path}/"})["manifest"]["tables"] > 50
     nothing_is_left(instance)

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Upgrades on a cluster: a gap where the old version does not survive the migrations, and none where it does.
 
-One instance, two backends, an autoscaler and a budget for each part; a client reads secrets all the while.
+One instance, two backends, an autoscaler and a budget for each part; a client reads secrets all the while. The upgrades
+run under the documentation's Role for them.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from integration import targets, upgrades
+from integration import accounts, targets, upgrades
 from integration.harness import Ansible
 from sandbox.client import Client
 from sandbox.cluster.instance import Variant
@@ -29,11 +30,12 @@ def instance(module_cluster_instance: Callable[..., Any]) -> Any:
     instance = module_cluster_instance(OLD, events=0, replicas=2, variant=variant)
     for version in (MIDDLE, NEW):
         instance.point_to(version)
+    instance.account = accounts.acting(instance, "upgrade")
     return instance
 
 
 def variables(instance: Any, version: str, **more: Any) -> dict[str, Any]:
-    given = upgrades.variables(instance, version, **more)
+    given = upgrades.variables(instance, version, phase_target=instance.account, **more)
     given["phase_upgrade_backup_dest"] += f"{version}/"
     return given
 
@@ -114,7 +116,7 @@ def test_what_the_old_version_survives_rolls_without_a_gap(ansible: Ansible, ins
         done = run.wait()
         assert not done.failed, done.message
         time.sleep(2)
-    for name, secret in instance.secrets.items():
+    for name, secret in [*instance.secrets.items(), ("token", instance.account["kubernetes"]["api_key"])]:
         assert secret not in run.output(), name
     whole(instance, NEW)
     plan = done.custom["phase_upgrade"]["plan"]
