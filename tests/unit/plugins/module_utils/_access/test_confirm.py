@@ -83,11 +83,14 @@ def test_a_run_that_died_keeps_nothing_after_its_time(path, check):
     assert _confirm.give(path, "put_back", check, 1060.0)["changed"]
 
 
-def test_nobody_asks(path):
+@pytest.mark.parametrize("place", ["snapshot", "file/snapshot"])
+def test_nobody_asks(tmp_path, place):
+    (tmp_path / "file").touch()
+    path = str(tmp_path / place)
     with pytest.raises(_confirm.NothingWaits):
         _confirm.give(path, "kept", False, 1001.0)
     with pytest.raises(_confirm.NothingWaits):
-        _confirm.give(path, "kept", True, 1001.0)
+        _confirm.give(path, "put_back", True, 1001.0)
 
 
 @pytest.mark.parametrize("content", ["", "{}", '{"until": "soon"}'])
