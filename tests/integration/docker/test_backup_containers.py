@@ -113,5 +113,6 @@ def test_restored_by_the_playbook_and_taken_back(
     assert back["changed"] and [tuple(now)] == instance.sql(DIGEST)
     instance.docker("start", "phase-backend")
     assert ansible.module("phase_restore", {**where, "state": "dropped"})["dropped"] == [back["old_database"]]
-    assert instance.sql("select datname::text from pg_database where datname like 'phase%'") == [("phase",)]
+    found = instance.sql("select datname::text from pg_database where datname like 'phase%'")
+    assert found == [(back["database"],)]
     instance.wait_ready()
