@@ -81,7 +81,7 @@ class Case:
             " where id in (select id from api_secret limit 3)"
         )
         self.fork.sql("delete from api_secretevent where event_type = 'R'")
-        self.fork.sql("update api_organisation set require_sso = true")
+        self.fork.sql("update api_organisation set require_sso = not require_sso where id = %s", organisation)
         self.fork.sql(
             "insert into api_networkaccesspolicy"
             " (id, name, allowed_ips, is_global, created_at, updated_at, organisation_id)"
@@ -120,7 +120,9 @@ def test_restored_taken_back_and_dropped(case: Case) -> None:
     assert plan["newer_rows"]["api_secret"] == 3 and plan["newer_rows"]["api_networkaccesspolicy"] == 1
     assert plan["access"] == [
         "Network policies new since, gone again: guests.",
-        f"Organisations (whether they demand single sign-on) changed since, as they were again: {organisations(case)}.",
+        "Organisations (whether they demand single sign-on) changed since, as they were again: "
+        + first_organisation(case)
+        + ".",
     ]
     assert "the migrations that the present database has: those of Phase v2.73.0" in text
     assert checked["diff"]["before"].startswith(f"{name}: Phase v2.73.0")
@@ -158,8 +160,8 @@ def test_restored_taken_back_and_dropped(case: Case) -> None:
     assert not case.restore(state="dropped")["changed"]
 
 
-def organisations(case: Case) -> str:
-    return ", ".join(name for (name,) in case.fork.sql("select name from api_organisation order by name"))
+def first_organisation(case: Case) -> str:
+    return str(case.fork.sql("select name from api_organisation order by name limit 1")[0][0])
 
 
 def halting(folder: Path, programs: Path) -> Path:
@@ -291,7 +293,7 @@ def test_sessions_are_ended(case: Case) -> None:
         ) as other,
     ):
         refused = case.restore(expect_failure=True)
-        assert refused["error"]["kind"] == "sessions_in_the_way" and '"a person" of visitor' in refused["msg"]
+        assert refused["error"]["kind"] == "sessions_in_the_way" and '"a person")' in refused["msg"]
         own.cursor().execute("select 1")
         assert case.restore(end_other_sessions=True)["changed"] and case.digest() == case.then
         for connection in (own, other):

@@ -32,7 +32,7 @@ STAMP = r"\d{8}T\d{6}Z"
 COUNTING = 30000  # milliseconds that counting the newer rows of one table may take
 ATTEMPTS = 5  # renames, each after ending the application's sessions; one waits five seconds for sessions to end
 ENDING = 10  # seconds for pg_restore of a run that was killed to end
-IN_USE, NO_LOCK, CANCELLED = "55006", "55P03", "57014"
+IN_USE, NO_LOCK, CANCELLED, DENIED = "55006", "55P03", "57014", "42501"
 
 # Values of these are lists, which pg_db_role_setting holds quoted as SQL wants them (PostgreSQL 14 to 18, guc.h,
 # GUC_LIST_QUOTE); every other value is one text.
@@ -386,12 +386,16 @@ def prepare(context: Context, request: Request) -> Result:
                 _drop(context, cursor, one["name"])
                 dropped.append(one["name"])
         _create(cursor, database, name)
-        cursor.execute("comment on database %s is %%s" % _name(name), (comment_of(mark, ""),))
-        cursor.execute("begin")
         try:
-            _carry_over(cursor, database, name)
-        finally:
-            cursor.execute("rollback")
+            cursor.execute("comment on database %s is %%s" % _name(name), (comment_of(mark, ""),))
+            cursor.execute("begin")
+            try:
+                _carry_over(cursor, database, name)
+            finally:
+                cursor.execute("rollback")
+        except BaseException:
+            _drop(context, cursor, name)
+            raise
     return {"dropped": dropped}
 
 
@@ -447,10 +451,14 @@ def check(context: Context, request: Request) -> Result:
         connection.close()
 
 
+def _named(application: Optional[str]) -> str:
+    return ", %s" % quoted(application) if application else ""
+
+
 def in_the_way(sessions: List[Dict[str, Any]]) -> str:
     """The sessions that are not the application's, in words; nothing where there is none."""
     found = [one for one in sessions if not one["own"]]
-    told = ["%s of %s (pid %s)" % (quoted(one["application"] or ""), one["role"], one["pid"]) for one in found[:5]]
+    told = ["%s (pid %s%s)" % (one["role"], one["pid"], _named(one["application"])) for one in found[:5]]
     return ", ".join(told) + (" and %d more" % (len(found) - 5) if len(found) > 5 else "")
 
 
@@ -472,7 +480,9 @@ def _clear(cursor: Cursor, names: List[str], others: bool) -> None:
     for one in sessions:
         try:
             cursor.execute("select pg_terminate_backend(%s)", (one["pid"],))
-        except psycopg2.errors.InsufficientPrivilege as error:
+        except psycopg2.Error as error:
+            if error.pgcode != DENIED:
+                raise
             raise NotAllowed(
                 "This role may not end the session %s." % in_the_way([one]),
                 "Have it ended, or run this as a role that has pg_signal_backend.",

@@ -173,7 +173,7 @@ def test_sessions_of_others_are_refused_and_the_applications_are_not():
     restore.refuse_server({**SURVEY, "sessions": [{**other, "database": "phase_before"}]}, False)
     with pytest.raises(operations.SessionsInTheWay) as raised:
         restore.refuse_server({**SURVEY, "sessions": [own, other]}, False)
-    assert '"psql" of ada (pid 2)' in raised.value.message and "pid 1" not in raised.value.message
+    assert 'ada (pid 2, "psql")' in raised.value.message and "pid 1" not in raised.value.message
     restore.refuse_server({**SURVEY, "sessions": [own, other]}, True)
     with pytest.raises(NotAllowed, match="may not end"):
         restore.refuse_server({**SURVEY, "me": {**ME, "may_end": False}, "sessions": [other]}, True)
