@@ -80,7 +80,10 @@ class Case:
             "update api_secret set comment = 'changed', updated_at = now()"
             " where id in (select id from api_secret limit 3)"
         )
-        self.fork.sql("delete from api_secretevent where event_type = 'R'")
+        self.fork.sql(
+            "delete from api_secretevent e where event_type = 'R'"
+            " and not exists (select from api_secretevent_tags t where t.secretevent_id = e.id)"
+        )
         self.fork.sql("update api_organisation set require_sso = not require_sso where id = %s", organisation)
         self.fork.sql(
             "insert into api_networkaccesspolicy"
