@@ -331,7 +331,7 @@ def lost(survey: Mapping[str, Any], since: str) -> List[str]:
         ordered = sorted(newer.items(), key=lambda pair: -1 if pair[1] is None else pair[1], reverse=True)
         told = ["%s %s" % (name, "(too many to count in time)" if n is None else n) for name, n in ordered]
         known = people_rows(sum(count or 0 for count in newer.values()))
-        found.append("Not in it are %s, added or changed since %s: %s." % (known, since, some(told)))
+        found.append("Added or changed since %s, and so not in it: %s (%s)." % (since, known, some(told)))
     else:
         found.append("No row was added or changed since %s; deleted ones come back." % since)
     for key, what in (("secret_changed", "secret change"), ("secret_read", "read event")):

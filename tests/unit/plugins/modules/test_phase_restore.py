@@ -111,7 +111,7 @@ def test_the_plan_says_what_is_restored_and_what_is_lost():
     text = " ".join(found["summary"])
     assert "Restores /b/x.dump into database phase: made at 2026-11-30T20:14:36Z (2.0 h ago)" in text
     assert "Its SHA-256 is that of its manifest." in text
-    assert "3 rows, added or changed since 2026-11-30T20:14:36Z: api_secretevent 3, api_app (too many" in text
+    assert "since 2026-11-30T20:14:36Z, and so not in it: 3 rows (api_secretevent 3, api_app (too many" in text
     assert "newest secret change in the present database is of 2026-11-30T22:00:00Z" in text
     assert found["old_database"] == "phase_before_restore_20261130T221436Z" and found["old_database"] in text
     assert "the migrations that the present database has: those of Phase v2.38.0 or later, before v2.39.1" in text
