@@ -112,6 +112,10 @@ class Monitor:
             self._report(text, **counters)
 
     def _blockers(self, cursor: Any, pid: int, what: str) -> None:
+        cursor.execute(_WANTED, (pid,))  # first: by the time of a later query, the wait may be over
+        wanted = cursor.fetchone()
+        if not wanted:
+            return
         cursor.execute(_BLOCKERS, (pid,))
         names = ("pid", "name", "state", "seconds", "query")
         blockers = [dict(zip(names, row)) for row in cursor.fetchall()]
@@ -121,13 +125,11 @@ class Monitor:
         for blocker in blockers:
             blocker["query"] = without_literals(blocker["query"], QUERY)
             blocker["seconds"] = round(blocker["seconds"], 1)
-        cursor.execute(_WANTED, (pid,))
-        wanted = cursor.fetchone()
-        lock = "a lock"
-        if wanted and wanted[1] in ("virtualxid", "transactionid"):
+        mode, what_is_locked = wanted
+        if what_is_locked in ("virtualxid", "transactionid"):
             lock = "older transactions to end"
-        elif wanted:
-            lock = "%s on %s" % (wanted_mode(wanted[0]), wanted[1])
+        else:
+            lock = "%s on %s" % (wanted_mode(mode), what_is_locked)
         self.blocked_by = blockers + [prepared_blocker(one) for one in transactions]
         texts = [describe_blocker(blocker) for blocker in blockers] + [str(one) for one in transactions]
         self.blocked_text = "%s, held back by %s" % (lock, "; ".join(texts))
