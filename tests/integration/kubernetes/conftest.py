@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import pytest
 
-ON_TRIAL = ("test_targets.py", "test_migrate.py", "test_rollout.py")
+ON_TRIAL = ("test_targets.py", "test_migrate.py", "test_rollout.py", "test_upgrade.py")
 SEEN = {
     "test_info",
     "test_health",
