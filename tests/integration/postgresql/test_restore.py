@@ -99,7 +99,7 @@ def case(instance: Any, ansible: Ansible, tmp_path: Path) -> Iterator[Case]:
     found = Case(instance, ansible, tmp_path / "backups")
     yield found
     for name in found.databases():
-        administer(instance, f"drop database {name} with (force)")
+        administer(instance, f'drop database "{name}" with (force)')
 
 
 def test_restored_taken_back_and_dropped(case: Case) -> None:
