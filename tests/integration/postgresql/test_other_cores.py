@@ -38,6 +38,7 @@ def test_an_upgrade_and_a_second_run(core: Any, local_instance: Any, tmp_path: P
     assert ansible.playbook("upgrade", variables, environ=environ).changed == 0
 
 
+@pytest.mark.parametrize("core", ["2.21"], indirect=True)
 def test_a_recovery_that_nobody_confirms(core: Any, local_instance: Any, tmp_path: Path) -> None:
     ansible, environ = core
     instance = local_instance(TO)
@@ -58,6 +59,7 @@ def test_a_recovery_that_nobody_confirms(core: Any, local_instance: Any, tmp_pat
     assert lockouts.policies(instance) == before
 
 
+@pytest.mark.parametrize("core", ["2.18"], indirect=True)
 def test_a_proxys_file_is_written_once(core: Any, tmp_path: Path) -> None:
     ansible, environ = core
     file = tmp_path / "default.conf"
