@@ -24,7 +24,7 @@ MANAGED_ONLY, MANAGED_KINDS = ("3.9", "3.10"), ("modules", "module_utils")
 CORES = {"2.18": ("3.11", "3.12", "3.13"), "2.21": ("3.13", "3.12", "3.14")}
 """Other versions of ansible-core that are tested, and the Pythons that can run them as controllers, the best first."""
 INTEGRATION_REQUIREMENTS = REQUIREMENTS / "integration.txt"
-SANITY_SUBSET = ("compile", "import", "validate-modules", "runtime-metadata", "action-plugin-docs", "ansible-doc")
+SANITY_SUBSET = ("validate-modules", "runtime-metadata", "action-plugin-docs", "ansible-doc")
 EXPECTED_WARNINGS = ()
 """Lines of galaxy-importer that are no fault; none at present."""
 

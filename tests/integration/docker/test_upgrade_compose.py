@@ -124,8 +124,21 @@ def test_the_project_is_found_and_composes_next_start_recreates_nothing(ansible:
 
 
 @pytest.mark.timeout(900)
-def test_killed_twice_and_run_again(ansible: Ansible, instance: Any) -> None:
-    """Where containers come and go; the postgresql tier kills in every phase."""
+def test_killed_twice_without_a_migrations_service(ansible: Ansible, instance: Any) -> None:
+    """As older Compose files are: the backend migrates by itself, until the override gives the work to a service.
+
+    Killed where containers come and go; the postgresql tier kills in every phase.
+    """
+    file = instance.project_src / "docker-compose.yml"
+    document = yaml.safe_load(file.read_text(encoding="utf-8"))
+    del document["services"]["migrations"]
+    for name in ("backend", "worker"):
+        del document["services"][name]["depends_on"]["migrations"]
+    del document["services"]["backend"]["environment"]["EXTERNAL_MIGRATION"]
+    file.write_text(yaml.safe_dump(document), encoding="utf-8")
+    instance.docker("rm", "--force", "phase-migrations")
+    instance.compose("up", "--detach", "--no-build", "--pull", "never")
+    instance.wait_ready()
     variables = upgrades.variables(instance, NEW)
     for task in ("Migrate with the target's code", "Recreate the service"):
         run = ansible.popen_playbook("upgrade", variables, environ=instance.engine.variables())
@@ -133,9 +146,15 @@ def test_killed_twice_and_run_again(ansible: Ansible, instance: Any) -> None:
         time.sleep(1)  # into the task
         run.kill()
         assert upgrades.state(instance)["phase"] == "migrate"
-    upgrade(ansible, instance)
+    watched_upgrade(ansible, instance, variables)
     upgrades.settled(instance, NEW)
-    runs_the_target(instance)
+    for part, image in (("backend", "backend"), ("worker", "backend"), ("frontend", "frontend")):
+        assert instance.inspect(f"phase-{part}")["Image"] == instance.inspect(f"phasehq/{image}:{NEW}")["Id"]
+    services = yaml.safe_load(instance.compose("config"))["services"]
+    assert services["backend"]["environment"]["EXTERNAL_MIGRATION"] == "true"
+    migrations = services["migrations"]
+    assert not migrations.get("ports") and "container_name" not in migrations
+    assert migrations["environment"]["DATABASE_HOST"] == services["backend"]["environment"]["DATABASE_HOST"]
 
 
 FILE = Variant(auth="scram-sha-256", password_file=True)
@@ -160,27 +179,6 @@ def test_latest_is_compared_by_its_image(ansible: Ansible, instance: Any) -> Non
     assert before["image"] == after["image"] == "phasehq/backend:latest"
     assert before["image_id"] != after["image_id"] == instance.inspect(images.backend(NEW))["Id"]
     assert ansible.playbook("upgrade", variables, environ=instance.engine.variables()).changed == 0
-
-
-def test_a_project_without_a_migrations_service(ansible: Ansible, instance: Any) -> None:
-    """As older Compose files are: the backend migrates by itself, until the override gives the work to a service."""
-    file = instance.project_src / "docker-compose.yml"
-    document = yaml.safe_load(file.read_text(encoding="utf-8"))
-    del document["services"]["migrations"]
-    for name in ("backend", "worker"):
-        del document["services"][name]["depends_on"]["migrations"]
-    del document["services"]["backend"]["environment"]["EXTERNAL_MIGRATION"]
-    file.write_text(yaml.safe_dump(document), encoding="utf-8")
-    instance.docker("rm", "--force", "phase-migrations")
-    instance.compose("up", "--detach", "--no-build", "--pull", "never")
-    instance.wait_ready()
-    watched_upgrade(ansible, instance, upgrades.variables(instance, NEW))
-    upgrades.settled(instance, NEW)
-    services = yaml.safe_load(instance.compose("config"))["services"]
-    assert services["backend"]["environment"]["EXTERNAL_MIGRATION"] == "true"
-    migrations = services["migrations"]
-    assert not migrations.get("ports") and "container_name" not in migrations
-    assert migrations["environment"]["DATABASE_HOST"] == services["backend"]["environment"]["DATABASE_HOST"]
 
 
 @pytest.mark.trial
