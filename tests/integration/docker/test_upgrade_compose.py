@@ -57,7 +57,7 @@ def runs_the_target(instance: Any) -> None:
 
 
 @pytest.mark.timeout(1200)
-@pytest.mark.parametrize("instance", [100_000], indirect=True, ids=["100k"])
+@pytest.mark.parametrize("instance", [10_000], indirect=True, ids=["10k"])
 def test_reads_fail_only_where_the_plan_says_so(ansible: Ansible, instance: Any) -> None:
     stock = (instance.project_src / "docker-compose.yml").read_text(encoding="utf-8")
     with Client(instance.url) as client:
@@ -80,10 +80,6 @@ def test_reads_fail_only_where_the_plan_says_so(ansible: Ansible, instance: Any)
     assert report.reads > 100 and report.failing_seconds < answered - broken + 2
     guess = record["plan"]["reads_fail_seconds"]
     print(f"reads failed for {report.failing_seconds:.1f} s of {answered - broken:.1f} s; the plan said {guess} s")
-
-    before = upgrades.containers(instance)
-    again = upgrade(ansible, instance)
-    assert again.changed == 0 and upgrades.containers(instance) == before
 
 
 STOCK_HOST = Variant(environment={"HOST": "phase.example"})
@@ -178,7 +174,9 @@ def test_latest_is_compared_by_its_image(ansible: Ansible, instance: Any) -> Non
     before, after = record["before"]["backend"], record["after"]["backend"]
     assert before["image"] == after["image"] == "phasehq/backend:latest"
     assert before["image_id"] != after["image_id"] == instance.inspect(images.backend(NEW))["Id"]
+    running = upgrades.containers(instance)
     assert ansible.playbook("upgrade", variables, environ=instance.engine.variables()).changed == 0
+    assert upgrades.containers(instance) == running
 
 
 @pytest.mark.trial
