@@ -25,7 +25,8 @@ def kept(path, source):
         with open(place, "rb") as file:
             return marshal.load(file)
     except (OSError, EOFError, ValueError):
-        code = compile_source(path, source)
+        pass
+    code = compile_source(path, source)
     try:
         os.makedirs(os.path.dirname(place), exist_ok=True)
         own = "%s.%d" % (place, os.getpid())

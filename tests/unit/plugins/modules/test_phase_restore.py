@@ -102,8 +102,8 @@ def backup(**more):
     return {**known, **more}
 
 
-def plan(survey=SURVEY, free=None, **more):
-    return restore.make_plan(backup(**more), content(), survey, free, NOW, SINCE)
+def plan(survey=None, free=None, **more):
+    return restore.make_plan(backup(**more), content(), survey or SURVEY, free, NOW, SINCE)
 
 
 def test_the_plan_says_what_is_restored_and_what_is_lost():
