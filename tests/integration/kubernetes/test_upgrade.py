@@ -78,7 +78,8 @@ def test_a_migration_that_fails_in_time_leaves_the_old_version_serving(ansible: 
     """Another session holds a table that is altered before the migration that the old version does not survive."""
     before = runs(instance)
     with targets.locked(instance.database_url, "api_secretevent", "access share"):
-        given = variables(instance, MIDDLE, phase_upgrade_migrate_timeout="5s")
+        given = variables(instance, MIDDLE)
+        given["phase_target"] = {**given["phase_target"], "timeouts": {"lock": "500ms"}}  # and eight more tries
         failed = ansible.playbook("upgrade", given, expect_failure=True)
     assert failed.failed[0].action == "phase.console.phase_migrate", failed.stdout
     assert "The old version serves again." in failed.stdout
