@@ -369,8 +369,10 @@ class DockerTarget(Target):
         except docker.errors.NotFound:
             pass
         except docker.errors.APIError as error:
-            if error.status_code != 409:  # the engine is removing it already
+            if error.status_code != 409:
                 raise
+            with contextlib.suppress(docker.errors.NotFound, OSError):  # the engine is removing it already
+                self.client.wait(container, timeout=10, condition="removed")
 
     # Runs that outlived their caller
 

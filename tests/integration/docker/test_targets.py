@@ -151,7 +151,7 @@ def test_a_one_off_container_is_like_the_backend_and_ends_with_its_caller(ansibl
     play = [{"hosts": "localhost", "gather_facts": False, "tasks": [{"phase.console.phase_migrate": options}]}]
 
     def one_offs() -> list[str]:
-        return list(instance.docker("ps", "--quiet", "--filter", "label=phase.console.operation").split())
+        return list(instance.docker("ps", "--all", "--quiet", "--filter", "label=phase.console.operation").split())
 
     with targets.locked(instance.database_url):
         run = ansible.popen_playbook(play, check=True)
