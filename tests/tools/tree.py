@@ -11,7 +11,7 @@ from pathlib import Path
 
 from .paths import BUILD, ROOT
 
-DEPENDENCIES = ("community/docker", "community/library_inventory_filtering_v1")
+DEPENDENCIES = ("community/docker", "community/library_inventory_filtering_v1", "kubernetes/core")
 """Only these are linked beside it: with the whole bundle the documentation checks take minutes."""
 
 TEST = re.compile(r"^def (test_\w+)", re.MULTILINE)

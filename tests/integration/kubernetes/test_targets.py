@@ -168,6 +168,39 @@ def test_manifests_that_migrate_are_valid_and_run(ansible: Ansible, instance: An
     instance.kubectl("delete", "job/phase-migrations-v2-73-2")
 
 
+def test_the_controllers_config_map_is_told_whom_to_believe(ansible: Ansible, instance: Any) -> None:
+    """Its other keys stay, and what an earlier choice has set goes; a map that no controller reads is refused."""
+    given = {
+        "phase_hosts": "localhost",
+        "phase_target": target(instance),
+        "phase_realip_proxy": "ingress_nginx",
+        "phase_realip_kubernetes_name": "controller",
+        "phase_realip_kubernetes_namespace": instance.namespace,
+        "phase_realip_sources": [{"name": "custom", "ranges": ["10.0.16.0/20"], "header": "True-Client-IP"}],
+    }
+    refused = ansible.playbook("realip", given, expect_failure=True)
+    assert "There is no ConfigMap controller" in refused.message
+
+    named = {"name": "controller", "namespace": instance.namespace}
+    instance.apply([{"apiVersion": "v1", "kind": "ConfigMap", "metadata": named, "data": {"keep-alive": "10"}}])
+
+    def data() -> dict[str, str]:
+        return dict(instance.get("configmap", "controller")["data"])
+
+    checked = ansible.playbook("realip", given, check=True, diff=True)
+    assert checked.changed and "10.0.16.0/20" in checked.stdout and data() == {"keep-alive": "10"}
+    assert ansible.playbook("realip", given).changed == 1
+    now = data()
+    assert (now["keep-alive"], now["proxy-real-ip-cidr"]) == ("10", "10.0.16.0/20")
+    assert (now["forwarded-for-header"], now["use-forwarded-headers"]) == ("True-Client-IP", "false")
+    assert ansible.playbook("realip", given).changed == 0
+    by_protocol = {**given, "phase_realip_sources": [{"name": "proxy_protocol", "ranges": ["10.0.16.0/20"]}]}
+    assert ansible.playbook("realip", by_protocol).changed == 1
+    assert data()["use-proxy-protocol"] == "true" and "forwarded-for-header" not in data()
+    assert ansible.playbook("realip", by_protocol).changed == 0
+    instance.kubectl("delete", "configmap", "controller")
+
+
 # What is in the way
 
 
