@@ -81,7 +81,10 @@ class CallbackModule(CallbackBase):
 
 
 def _share_packed_modules(folder):
-    """Have Ansible's own folder of packed modules be one that fits these sources, this Ansible and this Python."""
+    """Have Ansible's own folder of packed modules be one that fits these sources, this Ansible and this Python.
+
+    From ansible-core 2.19 on, runs side by side lock what they write there; tests under 2.18 run one after the other.
+    """
     key = hashlib.sha256(f"{core_version} {sys.version}".encode())
     for source in sorted(PLUGINS.rglob("*.py")):
         key.update(str(source).encode() + b"\0" + source.read_bytes())
