@@ -498,24 +498,28 @@ class KubernetesTarget(Target):
     # Runs that outlived their caller
 
     def _earlier(self, backend: Document, name: str, report: Report) -> Optional[Tuple[str, str]]:
-        """Job and pod of a run that goes on without its caller. Those that ended are told of and removed."""
-        for job in self.api.listed("batch/v1", "jobs", jobs.selector(backend["metadata"]["name"], name)):
+        """Job and pod of a run that goes on without its caller. Those that ended are told of and removed, and of other
+        operations those that nobody has attached to.
+        """
+        for job in self.api.listed("batch/v1", "jobs", jobs.selector(backend["metadata"]["name"])):
             called = str(job["metadata"]["name"])
+            same = job["metadata"]["labels"][jobs.OPERATION_LABEL] == jobs.label(name)
             pods = self.api.listed("v1", "pods", "job-name=" + called)
             running = [
                 one for one in pods if (state.container_status(one, "operation").get("state") or {}).get("running")
             ]
             if running:
                 pod = str(running[0]["metadata"]["name"])
-                if "caller_lost" in self._said(pod):
+                if same and "caller_lost" in self._said(pod):
                     return called, pod
                 continue  # another call's, alive: the database lock decides
             if not _over(job):
                 continue
             said = [kind for one in pods for kind in self._said(str(one["metadata"]["name"]))][-1:]
-            how = said[0] if said and said[0] in ("result", "error") else "nothing, it was killed"
-            report("An earlier run ended with: %s. Its Job %s is removed." % (how, called))
-            self.api.delete("batch/v1", "jobs", called)
+            if same or not said:
+                how = said[0] if said and said[0] in ("result", "error") else "nothing, it was killed"
+                report("An earlier run ended with: %s. Its Job %s is removed." % (how, called))
+                self.api.delete("batch/v1", "jobs", called)
         return None
 
     def _said(self, pod: str) -> List[str]:

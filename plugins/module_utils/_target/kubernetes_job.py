@@ -18,7 +18,7 @@ Document = Dict[str, Any]
 
 OPERATION_LABEL = "phase.console/operation"
 BACKEND_LABEL = "phase.console/backend"
-ATTACH_SECONDS = 120  # that a pod waits for whoever made it to attach
+ATTACH_SECONDS = 45  # that a pod waits for whoever made it to attach
 KEPT_SECONDS = 3600  # that the cluster keeps a Job that ended, where nobody came to remove it
 
 # What decides where a pod runs, what it may do and whom it reaches.

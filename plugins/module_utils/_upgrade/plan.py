@@ -223,8 +223,10 @@ def _reads_line(facts: Facts) -> str:
         }.get(facts["deployment"], ", and fail for the seconds in which the backend is replaced.")
         return "  They go on, waiting for locks as told above%s" % how
     breaks = breaking(facts["migrate"]["plan"])
-    begin = "the scaling down (the running version does not survive %s)" if scale_down(facts) else (
-        "%s, which the running version does not survive,"
+    begin = (
+        "the scaling down (the running version does not survive %s)"
+        if scale_down(facts)
+        else ("%s, which the running version does not survive,")
     )
     return (
         "  They fail from %s until the new backend answers: for about %d s, by the migrations from there on, the "
