@@ -97,8 +97,7 @@ def test_planned_disturbed_midway_in_each_way_and_done(ansible: Ansible, instanc
         second.wait_until(lambda: bool(instance.sql(WAITING)))
         targets.kill(second)
         time.sleep(12)
-        (job,) = made(instance, "jobs")
-        assert job["status"].get("active") == 1
+        assert targets.ours(instance) >= 1  # it goes on
         third = ansible.popen_playbook(play)
         third.wait_for_output("Joining Job")
     joined = third.wait()

@@ -345,7 +345,9 @@ class Chart:
 
     def _wait(self, name: str, image: str, password: str, key: str, *question: str) -> Document:
         ask = f"until {shlex.join(question)} >/dev/null 2>&1; do echo waiting; sleep 1; done"
-        return self._container(name, image, command=["sh", "-c", ask], env=[self._from_secret(password, key)])
+        # Without it, a connection from before kube-proxy knew the Service is tried again for two minutes.
+        patience = {"name": "PGCONNECT_TIMEOUT", "value": "3"}
+        return self._container(name, image, command=["sh", "-c", ask], env=[self._from_secret(password, key), patience])
 
     def _database(self) -> list[str]:
         user = self.database["DATABASE_USER"]
