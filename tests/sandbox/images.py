@@ -18,6 +18,7 @@ import functools
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -36,6 +37,10 @@ RUNTIME = "phase-console-sandbox/runtime:latest"
 POSTGRES = "phase-console-sandbox/postgres:latest"
 REDIS = "phase-console-sandbox/redis:latest"
 NGINX = "phase-console-sandbox/nginx:latest"
+ANSIBLE = "phase-console-sandbox/ansible:1"
+"""ansible-core and this collection, for runs that a cluster schedules; made where a test asks for it. Of `latest` a
+cluster would look for a newer one."""
+
 PACKAGES = {
     POSTGRES: ["postgresql-[0-9]*"],
     REDIS: ["redis-server"],
@@ -52,6 +57,7 @@ _PROJECT = (
     HERE / "facts.py",
     HERE / "render.py",
 )  # what a rendered checkout depends on
+_COLLECTION = tuple(HERE.parents[1] / name for name in ("galaxy.yml", "meta", "playbooks", "plugins", "roles"))
 _BASE_PACKAGES = "python3,ca-certificates"
 
 ANOTHER_ENGINE = "Use another engine (DOCKER_HOST), or a private one (python -m sandbox.engine start)."
@@ -70,6 +76,12 @@ class Image:
     base: str
     version: str = ""
     checkout: bool = False
+    collection: bool = False
+
+    @property
+    def sources(self) -> tuple[Path, ...]:
+        """What of this project goes into it, beside its folder."""
+        return _PROJECT if self.checkout else _COLLECTION if self.collection else ()
 
 
 def _images() -> dict[str, Image]:
@@ -78,6 +90,7 @@ def _images() -> dict[str, Image]:
         Image(POSTGRES, "postgres", BASE),
         Image(REDIS, "redis", BASE),
         Image(NGINX, "nginx", BASE),
+        Image(ANSIBLE, "ansible", BASE, collection=True),
     ]
     for version in VERSIONS:
         stack.append(Image(backend(version), "backend", RUNTIME, version, checkout=True))
@@ -128,15 +141,14 @@ def _files(path: Path) -> list[bytes]:
 
 @functools.cache
 def content(name: str) -> str:
-    """A hash of all an image is made of: its base, its folder, its release, and the project when it has a checkout."""
+    """A hash of all an image is made of: its base, its folder, its release, and what of the project it holds."""
     if name == BASE:
         return _digest(
             part.encode() for part in (_debian.SUITE, _BASE_PACKAGES, os.environ.get("PHASE_CONSOLE_BASE_IMAGE", ""))
         )
     image = IMAGES[name]
     parts = [content(image.base).encode(), image.version.encode(), *_files(HERE / "docker" / image.folder)]
-    if image.checkout:
-        parts += [part for path in _PROJECT for part in _files(path)]
+    parts += [part for path in image.sources for part in _files(path)]
     return _digest(parts)
 
 
@@ -226,8 +238,11 @@ def note_versions(engine: Engine) -> None:
 def _build(engine: Engine, image: Image) -> None:
     with tempfile.TemporaryDirectory(prefix="phase-console-") as scratch:
         context = HERE / "docker" / image.folder
-        if image.checkout:
-            _render(image.version, Path(scratch) / "checkout")
+        if image.sources:
+            if image.checkout:
+                _render(image.version, Path(scratch) / "checkout")
+            else:
+                _copy_collection(Path(scratch) / "collection")
             dockerfile = Path(scratch) / "Dockerfile"
             dockerfile.write_bytes((context / "Dockerfile").read_bytes())
             context = Path(scratch)
@@ -263,6 +278,15 @@ def _render(version: str, destination: Path) -> None:
     )
     if done.returncode:
         raise ImagesError(f"Rendering the sandbox Phase {version} failed: {done.stderr.strip()[-1000:]}")
+
+
+def _copy_collection(destination: Path) -> None:
+    destination.mkdir()
+    for path in _COLLECTION:
+        if path.is_dir():
+            shutil.copytree(path, destination / path.name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(path, destination)
 
 
 def _make_base(engine: Engine) -> None:

@@ -15,7 +15,8 @@ from typing import Any
 import psycopg2
 import pytest
 from integration import accounts, lockouts, targets
-from integration.harness import Ansible, target
+from integration.harness import Ansible, PlayResult, target
+from sandbox import images
 
 VERSION = "v2.73.2"
 IMAGE = f"docker.io/phasehq/backend:{VERSION}"
@@ -199,6 +200,40 @@ def test_the_controllers_config_map_is_told_whom_to_believe(ansible: Ansible, in
     assert data()["use-proxy-protocol"] == "true" and "forwarded-for-header" not in data()
     assert ansible.playbook("realip", by_protocol).changed == 0
     instance.kubectl("delete", "configmap", "controller")
+
+
+def test_a_cron_job_purges(ansible: Ansible, instance: Any, cluster: Any) -> None:
+    """In the cluster, by a service account with the Role for maintenance; the ConfigMap has no secret."""
+    cluster.load([images.ANSIBLE])
+    accounts.acting(instance, "maintain")
+    instance.sql(targets.OLD_EVENTS)
+    given = {
+        "phase_target": target(instance),
+        "phase_log_retention_all_organisations": True,
+        "phase_log_retention_retain_days": 40,
+        "phase_log_retention_cronjob_image": f"docker.io/{images.ANSIBLE}",
+        "phase_log_retention_cronjob_service_account": "maintain",
+    }
+
+    def applied(**more: Any) -> PlayResult:
+        role = {"name": "phase.console.log_retention", "tasks_from": "cronjob"}
+        task = {"ansible.builtin.include_role": role, "vars": {**given, **more}}
+        play = [{"hosts": "localhost", "gather_facts": False, "tasks": [task]}]
+        return ansible.playbook(play, check=check, diff=check)
+
+    check = True
+    assert "retain_days: 40" in applied().stdout and not instance.kubectl("get", "cronjobs", "--output=name")
+    check = False
+    assert (applied().changed, applied().changed) == (1, 0)
+    assert "in_cluster: true" in instance.get("configmap", "phase-log-retention")["data"]["variables.yml"]
+    instance.kubectl("create", "job", "--from=cronjob/phase-log-retention", "now")
+    ended = instance.kubectl("wait", "job/now", "--for=condition=Complete", "--timeout=120s", check=False)
+    log = instance.kubectl("logs", "job/now")
+    assert ended and "Deleted" in log and instance.sql(targets.LEFT)[0][0] == 0, log
+    assert applied(phase_log_retention_cronjob_state="absent").changed == 1
+    assert not instance.kubectl("get", "cronjobs", "--output=name")
+    instance.kubectl("delete", "job", "now")
+    instance.sql("delete from api_secretevent where timestamp < now() - interval '31 days'")
 
 
 # What is in the way
