@@ -8,6 +8,10 @@ Imported on the Ansible side and, packed, inside the container: no Ansible impor
 
 from __future__ import annotations
 
+import errno
+import os
+import sys
+import traceback
 from typing import Any, Dict, Optional
 
 
@@ -301,3 +305,47 @@ class ApplicationFailed(PhaseError):
     """manage.py or its settings could not be loaded."""
 
     kind = "application_failed"
+
+
+# Exceptions that are not ours
+
+
+def said(error: Exception) -> str:
+    """What an exception says, without the system's number and path."""
+    return str(getattr(error, "strerror", None) or error)
+
+
+def refusal(error: OSError, path: str = "") -> SystemRefused:
+    """The typed error for a call that the operating system refused; ``path`` where the exception has none."""
+    name = error.filename or path
+    why = {
+        errno.EROFS: "%s is on a read-only file system.",
+        errno.ENOTDIR: "%s is below a file, where no folder can be.",
+        errno.ENOSPC: "The file system of %s is full.",
+        errno.EDQUOT: "The quota of this user on the file system of %s is used up.",
+        errno.EACCES: "This user may not use %s.",
+        errno.EPERM: "This user may not use %s.",
+        errno.ENOENT: "There is no %s.",
+    }.get(error.errno or 0)
+    if why is None or not name:
+        sentence = "The operating system refused%s: %s." % (" " + str(name) if name else "", error.strerror or error)
+    else:
+        sentence = why % name
+    return SystemRefused(sentence, "Mend that, name another path, or run as another user (become), then run it again.")
+
+
+def named(error: Exception) -> PhaseError:
+    """The typed error for an exception that no code has turned into one, on either side: a sentence, no traceback."""
+    if isinstance(error, ImportError):
+        return LibraryMissing(
+            "A Python package is missing for %s, which does the work: %s." % (sys.executable, error),
+            "Install it there, or name a Python that has it (ansible_python_interpreter; deployment=local: python).",
+        )
+    if isinstance(error, OSError):
+        return refusal(error)
+    frames = traceback.extract_tb(error.__traceback__)
+    where = " (%s, line %s)" % (os.path.basename(frames[-1].filename), frames[-1].lineno) if frames else ""
+    return Unforeseen(
+        "The module met an error that it does not know: %s: %s%s" % (type(error).__name__, error, where),
+        "Report it with this text and the versions of Phase and PostgreSQL. Run it again when you know the cause.",
+    )

@@ -150,6 +150,10 @@ recovered:
   description: Whether an earlier run had been cut off; what nginx had before that run was put back first.
   returned: success
   type: bool
+nginx_version:
+  description: The version of nginx, such as 1.26.3; null where it does not run.
+  returned: success with O(recover_only)
+  type: str
 rolled_back:
   description: Whether the old configuration serves again.
   returned: when it failed after the file had been written

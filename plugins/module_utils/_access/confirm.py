@@ -140,7 +140,7 @@ def give(path: str, answer: str, check: bool, now: float) -> Dict[str, Any]:
         )
     if (before == KEPT) != (answer == KEPT):
         raise AnsweredOtherwise(
-            "That question has its answer. %s." % WORDS[before],
+            "The question of %s has its answer. %s." % (path, WORDS[before]),
             "To undo it all the same, give that path as phase_recover_restore."
             if before == KEPT
             else "Run the recovery again.",

@@ -11,26 +11,17 @@ import fcntl
 import os
 from typing import Iterator
 
-from .._errors import SystemRefused
+from .._errors import refusal
 
 
-def refusal(error: OSError, path: str = "") -> SystemRefused:
-    """The typed error for a call that the operating system refused; ``path`` where the exception has none."""
-    name = error.filename or path
-    why = {
-        errno.EROFS: "%s is on a read-only file system.",
-        errno.ENOTDIR: "%s is below a file, where no folder can be.",
-        errno.ENOSPC: "The file system of %s is full.",
-        errno.EDQUOT: "The quota of this user on the file system of %s is used up.",
-        errno.EACCES: "This user may not use %s.",
-        errno.EPERM: "This user may not use %s.",
-        errno.ENOENT: "There is no %s.",
-    }.get(error.errno or 0)
-    if why is None or not name:
-        sentence = "The operating system refused%s: %s." % (" " + str(name) if name else "", error.strerror or error)
-    else:
-        sentence = why % name
-    return SystemRefused(sentence, "Mend that, name another path, or run as another user (become), then run it again.")
+@contextlib.contextmanager
+def about(path: str) -> Iterator[None]:
+    """The system names no path where a file that is open can be read, written or synced no more: it is this one."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or path
+        raise
 
 
 def check_folder(folder: str) -> None:
@@ -50,15 +41,16 @@ def write_private(path: str, data: bytes) -> None:
     """Replace a file in one step, readable by its owner only, on disk before it shows."""
     folder = os.path.dirname(path) or "."
     hidden = os.path.join(folder, ".%s.%d" % (os.path.basename(path), os.getpid()))
-    try:
-        with os.fdopen(os.open(hidden, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(hidden, path)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(hidden)
+    with about(path):
+        try:
+            with os.fdopen(os.open(hidden, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(hidden, path)
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(hidden)
     sync_folder(folder)
 
 
@@ -66,7 +58,8 @@ def sync_folder(folder: str) -> None:
     """Put a rename in ``folder`` on disk."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        with about(folder):
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)
 

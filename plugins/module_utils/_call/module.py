@@ -8,17 +8,15 @@ from __future__ import annotations
 import os
 import sys
 import time
-import traceback
 from dataclasses import dataclass
 from typing import Any, Callable, Dict, Mapping, Optional, Set, TypeVar, cast
 
-from .._errors import LibraryMissing, PhaseError, PythonTooOld, Unforeseen
+from .._errors import PhaseError, PythonTooOld, named
 from .._operations.core.api import Context, Request
 from .._operations.core.secrets import secret_values
 from .._target.base import Report, Target
 from .argspec import ArgumentSpec, size
 from .caller import Caller
-from .files import refusal
 
 Asked = TypeVar("Asked")
 Answered = TypeVar("Answered")
@@ -76,22 +74,7 @@ Explain = Callable[[Exception], Optional[PhaseError]]
 
 def unforeseen(error: Exception, explain: Explain = lambda error: None) -> PhaseError:
     """The typed error for an exception that no code below has turned into one: a sentence, never a traceback."""
-    explained = explain(error)
-    if explained is not None:
-        return explained
-    if isinstance(error, ImportError):
-        return LibraryMissing(
-            "A Python package is missing for %s, which runs this module: %s." % (sys.executable, error),
-            "Install it there, or set ansible_python_interpreter to a Python that has it.",
-        )
-    if isinstance(error, OSError):
-        return refusal(error)
-    frames = traceback.extract_tb(error.__traceback__)
-    where = " (%s, line %s)" % (os.path.basename(frames[-1].filename), frames[-1].lineno) if frames else ""
-    return Unforeseen(
-        "The module met an error that it does not know: %s: %s%s" % (type(error).__name__, error, where),
-        "Report it with this text and the versions of Phase and PostgreSQL. Run it again when you know the cause.",
-    )
+    return explain(error) or named(error)
 
 
 OLDEST = (3, 9)  # Python on a managed host

@@ -20,9 +20,9 @@ import time
 from typing import Any, BinaryIO, Callable, Dict, Iterable, Iterator, List, Mapping, Optional
 
 from .._call.argspec import APPLICATION, ArgumentSpec
-from .._call.files import check_folder, refusal, write_private
+from .._call.files import about, check_folder, write_private
 from .._call.module import Call
-from .._errors import NoSpace, PhaseError
+from .._errors import NoSpace, PhaseError, refusal
 from .._operations.core.words import people_bytes
 from .._operations.instance import backup as operations
 from .._target.base import Report, Target
@@ -119,7 +119,7 @@ def current(manifest: Manifest, survey: Mapping[str, Any], max_age: float, now: 
 
 def sha256(path: str) -> str:
     digest = hashlib.sha256()
-    with open(path, "rb") as file:
+    with about(path), open(path, "rb") as file:
         for data in iter(lambda: file.read(CHUNK), b""):
             digest.update(data)
     return digest.hexdigest()
@@ -175,15 +175,16 @@ class Partial:
         self._clock, self._report, self._told = clock, report, clock()
         self._digest = hashlib.sha256()
         self.bytes = 0
-        self._file: BinaryIO = os.fdopen(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600), "r+b")
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            self._file.close()
-            raise BackupRunning(
-                "Another backup to %s is under way." % path, "Let it finish, or name another dest."
-            ) from None
-        self._file.truncate(0)
+        with about(self.path):
+            self._file: BinaryIO = os.fdopen(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600), "r+b")
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                self._file.close()
+                raise BackupRunning(
+                    "Another backup to %s is under way." % path, "Let it finish, or name another dest."
+                ) from None
+            self._file.truncate(0)
 
     def write(self, data: bytes) -> None:
         self._file.write(data)
@@ -227,7 +228,7 @@ def remove_leftovers(folder: str, report: Report) -> None:
 
 
 def blocks(path: str) -> Iterator[bytes]:
-    with open(path, "rb") as file:
+    with about(path), open(path, "rb") as file:
         yield from iter(lambda: file.read(CHUNK), b"")
 
 

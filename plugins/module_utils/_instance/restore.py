@@ -17,6 +17,7 @@ import time
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple, TypedDict
 
 from .._call.argspec import ArgumentSpec
+from .._call.files import about
 from .._call.module import Call
 from .._errors import BadOption, NoSpace, NotAllowed, PhaseError
 from .._operations.core.releases import in_words, release_of
@@ -106,7 +107,7 @@ class Plan(TypedDict):
 def manifest_of(path: str) -> Optional[Manifest]:
     """The manifest beside a dump, whether or not it agrees with it."""
     try:
-        with open(path + ".json", encoding="utf-8") as file:
+        with about(path + ".json"), open(path + ".json", encoding="utf-8") as file:
             found = json.load(file)
         return {name: found[name] for name in ("bytes", "sha256", "started", "server_version", "leaf", "migrations")}
     except FileNotFoundError:

@@ -159,6 +159,16 @@ class NginxHost:
         while channel.feed(blocks):
             pass
 
+    def version(self) -> Optional[str]:
+        """Of the program; None where it cannot be run, as in a container that does not."""
+        with contextlib.suppress(PhaseError):
+            _code, said, errors = self.run('"$1" -v', self.nginx)
+            match = re.search(
+                r"^nginx version: [^/\n]+/(\d+\.\d+\.\d+)", said.decode("utf-8", "replace") + errors, re.MULTILINE
+            )
+            return match.group(1) if match else None
+        return None
+
     def look(self) -> Look:
         code, said, _errors = self.run(scripts.LOOK, self.path, self.nginx)
         return look_of(said, code)

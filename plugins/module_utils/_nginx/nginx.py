@@ -126,7 +126,7 @@ class Configurator:
             if before is not None and not check:
                 self._recover(before)
         done = dict.fromkeys(("changed", "recovered", "reload"), before is not None)
-        return {**done, "path": self._host.path, "file": self._file}
+        return {**done, "path": self._host.path, "file": self._file, "nginx_version": self._host.version()}
 
     def _recover(self, before: bytes) -> None:
         """Undo a run that was cut off: it may have got as far as half a file."""

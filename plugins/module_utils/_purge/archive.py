@@ -419,7 +419,8 @@ def left(folder: str, database: Mapping[str, Any]) -> Iterator[Tuple[str, int]]:
         if journal is None:
             continue
         try:
-            header = parse_journal(read_all(journal))[0]
+            with told(path, "read"):
+                header = parse_journal(read_all(journal))[0]
             if header is None or header.get("database") == database:
                 yield path[: -len(JOURNAL)], journal
         finally:

@@ -21,7 +21,7 @@ from typing import IO, Any, Callable, Dict, Iterator, List, Mapping, Optional, S
 
 from .._call.argspec import ArgumentSpec
 from .._call.module import Call
-from .._errors import BadOption, PhaseError
+from .._errors import BadOption, PhaseError, said
 from .archive import (
     CHUNK,
     DATA,
@@ -314,7 +314,7 @@ def check(path: str, report: Callable[..., None], warn: Callable[[str], None], a
             except PhaseError as error:
                 reading.wrong("is not intact: %s" % error.message, error.next_step)
             except (OSError, KeyError, TypeError) as error:
-                reading.wrong("cannot be read: %s: %s." % (type(error).__name__, error))
+                reading.wrong("cannot be read: %s: %s." % (type(error).__name__, said(error)))
             batches += reading.batches
         report("Looking for rows that are archived twice")
         duplicates = count(marks.repeated(), batches)

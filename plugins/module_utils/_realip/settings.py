@@ -14,7 +14,11 @@ from .layout import FORWARDED_FOR, BadChain, Trust, trust
 PREFIX = "phase_realip_"  # of the role's variables, for messages
 PROXIES = ("nginx", "haproxy", "caddy", "traefik", "ingress_nginx", "gateway_api")
 TLS_PROTOCOLS = ("TLSv1.2", "TLSv1.3")
-HTTP2_DIRECTIVE = (1, 25, 1)  # nginx: `http2 on` exists from here on, and the parameter of listen is deprecated
+HTTP2_DIRECTIVE = (
+    1,
+    25,
+    1,
+)  # nginx: `http2 on` exists from here on; the parameter of listen is deprecated, and still taken
 GATEWAY_MOST = 64  # addresses that NGINX Gateway Fabric takes (API v1alpha2, NginxProxy.spec.rewriteClientIP)
 
 _CHECKS: Dict[str, Callable[[str, Any], Any]] = {
@@ -34,7 +38,7 @@ _CHECKS: Dict[str, Callable[[str, Any], Any]] = {
     "backend_port": values.port,
     "frontend_host": values.host,
     "frontend_port": values.port,
-    "nginx_version": values.version,
+    "nginx_version": lambda name, given: values.version(name, given) if given != "" else (0, 0, 0),
     "kubernetes_name": values.object_name,
     "kubernetes_namespace": values.object_name,
     "timer_calendar": values.calendar,

@@ -128,11 +128,14 @@ class KubernetesTarget(Target):
         return self._mask(self.backend())(text)
 
     def _mask(self, backend: Document) -> Callable[[str], str]:
+        return masker(secret_values(self._known(backend), read=lambda path: ""))
+
+    def _known(self, backend: Document) -> Dict[str, str]:
+        """What of its environment can be read here and is no secret."""
         try:
-            known = self.environment(state.container_of(backend))
+            return self.environment(state.container_of(backend))
         except Forbidden:
-            known = state.environment(state.container_of(backend), {})
-        return masker(secret_values(known, read=lambda path: ""))
+            return state.environment(state.container_of(backend), {})
 
     def siblings(self, backend: Document) -> Tuple[Dict[str, Document], List[Document]]:
         """The release's workloads by component, and their pods; without the chart the backend alone."""
@@ -348,6 +351,8 @@ class KubernetesTarget(Target):
         """
         job = jobs.job_name(backend["metadata"]["name"], purpose, secrets.token_hex(3))
         body = jobs.one_off(backend, state.container_of(backend), image, command, job, purpose)
+        if command is jobs.HOLDER:
+            body = jobs.program(body, self._known(backend))
         self.api.create("batch/v1", "jobs", body)
         ended = started = False
         try:
@@ -559,7 +564,7 @@ class KubernetesTarget(Target):
         return (-1 if code is None else code), stderr
 
     def _holder(self, backend: Document, image: str) -> str:
-        """A pod of this image with the backend's environment, for the programs of this call; made once."""
+        """A pod of this image with the backend's settings of the database, for the programs of this call; made once."""
         if image not in self._holders:
             self.api.require(JOBS + EXECUTING)
             self._tidy(backend)

@@ -19,7 +19,7 @@ import tempfile
 from dataclasses import dataclass, field
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 
-from .._errors import BadOption, CredentialsMissing, LibraryMissing
+from .._errors import BadOption, CredentialsMissing, LibraryMissing, said
 
 Options = Mapping[str, Any]
 Document = Dict[str, Any]
@@ -162,7 +162,9 @@ def _read(name: str, path: str) -> str:
         with open(os.path.expanduser(path), encoding="utf-8") as file:
             return file.read()
     except (OSError, UnicodeDecodeError) as error:
-        raise BadOption("%s cannot be read: %s" % (name, error), "Name a file that this user may read.") from error
+        raise BadOption(
+            "%s %s cannot be read: %s" % (name, path, said(error)), "Name a file that this user may read."
+        ) from error
 
 
 def _in_cluster(environ: Mapping[str, str]) -> Access:
@@ -243,9 +245,9 @@ def _from_kubeconfig(options: Options, environ: Mapping[str, str]) -> Access:
     names = sorted(known["contexts"])
     name = options.get("context") or (names[0] if len(names) == 1 else None)
     if name is None or name not in known["contexts"]:
-        said = "%s has %d contexts" % (", ".join(present), len(names))
+        several = "%s has %d contexts" % (", ".join(present), len(names))
         raise BadOption(
-            "There is no context %s in %s." % (name, ", ".join(present)) if name else said + ", and none is named.",
+            "There is no context %s in %s." % (name, ", ".join(present)) if name else several + ", and none is named.",
             "Set kubernetes.context to one of: %s." % (", ".join(names) or "none, it is empty"),
         )
     context = known["contexts"][name]
@@ -318,16 +320,16 @@ def run_plugin(plugin: Document, cluster: Document, environ: Mapping[str, str]) 
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise CredentialsMissing(
-            "The kubeconfig's credential plugin %s cannot be run: %s" % (command, error),
+            "The kubeconfig's credential plugin %s cannot be run: %s" % (command, said(error)),
             str(plugin.get("installHint") or "Install it, or put it on the module's PATH."),
         ) from error
     try:
         status = json.loads(done.stdout)["status"]
     except (ValueError, KeyError, TypeError):
-        said = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:] or ["it said nothing"]
+        last = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:] or ["it said nothing"]
         raise CredentialsMissing(
             "The kubeconfig's credential plugin %s gave no credentials (exit code %d): %s"
-            % (command, done.returncode, said[0]),
+            % (command, done.returncode, last[0]),
             "Sign in anew with it, then run again.",
         ) from None
     found: Document = {"token": status.get("token")}

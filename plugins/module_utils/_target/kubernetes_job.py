@@ -9,10 +9,12 @@ What a Job's pod is told comes over its standard input, so nothing of it is in a
 from __future__ import annotations
 
 import copy
+import posixpath
 import re
 from typing import Any, Dict, List, Mapping
 
 from .._operations.core.package import STARTER
+from .base import program_environment
 
 Document = Dict[str, Any]
 
@@ -48,6 +50,18 @@ _SHARED_CONTAINER = (
     "resources",
     "workingDir",
     "imagePullPolicy",
+)
+
+# The settings of the database by the names of Phase's own (v2.73.2) and libpq's. What an ``envFrom`` has of them cannot
+# be seen without its values.
+_SETTINGS = re.findall(
+    r"\S+",
+    """
+    DATABASE_HOST DATABASE_PORT DATABASE_NAME DATABASE_USER DATABASE_PASSWORD DATABASE_PASSWORD_FILE DATABASE_SSL
+    DATABASE_SSL_CA_PATH PGHOSTADDR PGOPTIONS PGPASSFILE PGSERVICE PGSERVICEFILE PGTARGETSESSIONATTRS PGREQUIREAUTH
+    PGSSLMODE PGSSLROOTCERT PGSSLCERT PGSSLKEY PGSSLCRL PGSSLCRLDIR PGSSLSNI PGSSLNEGOTIATION PGCHANNELBINDING
+    PGGSSENCMODE PGKRBSRVNAME KRB5_CONFIG KRB5CCNAME KRB5_CLIENT_KTNAME
+    """,
 )
 
 # Nobody attaches when the caller died in between; reading would then wait for ever.
@@ -117,6 +131,60 @@ def one_off(
             },
         },
     }
+
+
+def program(job: Document, known: Mapping[str, str]) -> Document:
+    """The same Job for a PostgreSQL program: it gets the settings of the database and the files that they name,
+    read-only, and nothing else of the backend's environment, volumes, privileges and service account.
+
+    ``known`` is what of the environment is no secret. Of an ``envFrom`` come single keys, by reference: no secret's
+    value is read here. A file whose path is in a Secret cannot be known, and does not come along.
+    """
+    pod = job["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    given: List[Document] = container.pop("env", [])
+    wanted = {*_SETTINGS, *program_environment({**known, **{entry["name"]: "" for entry in given}})}
+    for entry in reversed(given):  # a value may have $(NAME) of a variable before it
+        if entry["name"] in wanted:
+            wanted.update(re.findall(r"\$\(([^()]+)\)", entry.get("value") or ""))
+    env: List[Document] = []
+    for source in container.pop("envFrom", []):
+        prefix = source.get("prefix") or ""
+        for kind in ("configMap", "secret"):
+            if source.get(kind + "Ref"):
+                of = {"name": source[kind + "Ref"]["name"], "optional": True}
+                keys = [name[len(prefix) :] for name in sorted(wanted) if name.startswith(prefix)]
+                env += [
+                    {"name": prefix + key, "valueFrom": {kind + "KeyRef": {**of, "key": key}}} for key in keys if key
+                ]
+    container["env"] = env + [entry for entry in given if entry["name"] in wanted]
+    paths = [posixpath.normpath(value) for value in program_environment(known).values() if value[:1] == "/"]
+    container["volumeMounts"] = file_mounts(container.get("volumeMounts") or [], paths)
+    mounted = {mount["name"] for mount in container["volumeMounts"]}
+    pod["volumes"] = [volume for volume in pod.get("volumes") or [] if volume["name"] in mounted]
+    pod["automountServiceAccountToken"] = False
+    for key in ("volumeDevices", "workingDir"):
+        container.pop(key, None)
+    rights = container.get("securityContext") or {}
+    rights.pop("privileged", None)
+    (rights.get("capabilities") or {}).pop("add", None)
+    return job
+
+
+def file_mounts(mounts: List[Document], paths: List[str]) -> List[Document]:
+    """Read-only mounts of these files alone, out of the volumes that a container has mounted over them."""
+    found: Dict[str, Document] = {}
+    for path in paths:
+        over = [mount for mount in mounts if (path + "/").startswith(mount["mountPath"].rstrip("/") + "/")]
+        if not over:
+            continue
+        mount = max(over, key=lambda one: len(one["mountPath"].rstrip("/")))
+        key = "subPathExpr" if mount.get("subPathExpr") else "subPath"
+        inside = posixpath.normpath(posixpath.join(mount.get(key) or "", posixpath.relpath(path, mount["mountPath"])))
+        found[path] = {"name": mount["name"], "mountPath": path, "readOnly": True}
+        if inside != ".":
+            found[path][key] = inside
+    return list(found.values())
 
 
 def selector(backend: str, purpose: str = "") -> str:

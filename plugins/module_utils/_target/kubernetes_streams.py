@@ -221,7 +221,10 @@ class ExecChannel(DuplexChannel):
         try:
             if not self._stream.push():
                 return True
-            block = next(blocks, b"")
+        except OSError:
+            return False
+        block = next(blocks, b"")  # an error of reading it is not the stream's
+        try:
             if not block:
                 self._stream.close_input()
                 self._stream.push()

@@ -11,7 +11,7 @@ import subprocess
 import threading
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Tuple
 
-from .._errors import BadOption, CheckoutMissing, InterpreterMissing
+from .._errors import BadOption, CheckoutMissing, InterpreterMissing, said
 from .._operations.core.api import Deliveries, Operation, Request, Result
 from .._operations.core.package import STARTER
 from .._operations.core.secrets import masker, secret_values
@@ -29,8 +29,10 @@ def read_env_file(path: str) -> Dict[str, str]:
     try:
         with open(path, encoding="utf-8") as file:
             lines = file.read().splitlines()
-    except OSError as error:
-        raise BadOption("env_file cannot be read: %s" % error, "Name a file that this user may read.") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadOption(
+            "env_file %s cannot be read: %s" % (path, said(error)), "Name a file that this user may read."
+        ) from error
     for line in lines:
         name, separator, value = line.strip().partition("=")
         if separator and not name.startswith("#"):
@@ -61,6 +63,7 @@ class PipeChannel(Channel):
         self._stdin: Any = child.stdin  # all three are pipes: see _start
         self._queue: "queue.Queue[Tuple[int, bytes]]" = queue.Queue(UNREAD)
         self._open = 2
+        self.unread: Optional[OSError] = None
         for number, stream in ((1, child.stdout), (2, child.stderr)):
             threading.Thread(target=self._read, args=(number, stream), daemon=True).start()
 
@@ -90,12 +93,16 @@ class PipeChannel(Channel):
         return self._child.wait()
 
     def feed(self, blocks: Iterable[bytes]) -> None:
-        """Send everything, then end of file. A program that stops reading has had enough."""
+        """Send everything, then end of file. A program that stops reading has had enough; ``unread`` is the error of
+        reading what it should be sent."""
         try:
             for block in blocks:
-                self.send(block)
-        except OSError:
-            pass
+                try:
+                    self.send(block)
+                except OSError:
+                    break
+        except OSError as error:
+            self.unread = error
         self.close()
 
     def close(self) -> None:
@@ -202,6 +209,8 @@ class LocalTarget(Target):
                 elif received:
                     stderr = (stderr + received[1].decode("utf-8", "replace"))[-TAIL:]
         except EOFError:
+            if channel.unread:
+                raise channel.unread from None
             return child.wait(), masker(secret_values(self._settings))(stderr)
         finally:
             if child.poll() is None:

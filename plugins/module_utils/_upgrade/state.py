@@ -22,7 +22,7 @@ import time
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from .._call.argspec import ArgumentSpec
-from .._call.files import locked, write_private
+from .._call.files import about, locked, write_private
 from .._call.module import Call
 from .._errors import PhaseError
 
@@ -183,7 +183,7 @@ def durations(state: State) -> List[Tuple[str, float]]:
 def load(path: str) -> Optional[State]:
     """The state in a file; None when there is none. Raises StateUnreadable for anything else than a state."""
     try:
-        with open(path, encoding="utf-8") as file:
+        with about(path), open(path, encoding="utf-8") as file:
             state = json.load(file)
     except FileNotFoundError:
         return None

@@ -174,6 +174,8 @@ def test_a_whole_chain_by_ipv4_and_ipv6(ansible: Ansible, instance: Any, hops: H
     assert probe["insider"]["reached"] > 20 and probe["live"]["reached"] > 20 and probe["live"]["skipped"] is None
     content = file_of(instance).read_text(encoding="utf-8")
     assert first.results("phase_nginx")[-1]["diff"]["after"] == content
+    version = tuple(map(int, first.results("phase_nginx")[0]["nginx_version"].split(".")))
+    assert ("http2 on;" in content) is (version >= (1, 25, 1))
     assert file_of(instance).stat().st_ino == inode
     serves(instance, content)
 

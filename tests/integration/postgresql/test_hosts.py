@@ -127,3 +127,19 @@ def test_a_folder_for_backups_that_cannot_be_used(ansible: Ansible, instance: An
         result = ansible.module("phase_backup", options, check=check, expect_failure=True)
         assert result["error"]["kind"] == "system_refused" and words in result["msg"], result["msg"]
         assert "Errno" not in result["msg"]
+
+
+def test_a_full_file_system(ansible: Ansible, tmp_path: Path) -> None:
+    """The system names no path when a file that is open cannot be written."""
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4k", "tmpfs", str(tmp_path)]
+    if os.geteuid() or subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("mounting a file system needs root and the right to mount")
+    try:
+        (tmp_path / "filler").write_bytes(b"x" * 4096)
+        state = {"path": f"{tmp_path}/state.json", "action": "begin", "owner": {"id": "a"}, "upgrade_target": {"a": "b"}}
+        result = ansible.module("phase_upgrade_state", state, expect_failure=True)
+        assert result["error"]["kind"] == "system_refused", result["msg"]
+        assert f"The file system of {tmp_path}/state.json is full" in result["msg"]
+        assert sorted(os.listdir(tmp_path)) == ["filler", "state.json.lock"]
+    finally:
+        subprocess.run(["umount", str(tmp_path)], check=True)

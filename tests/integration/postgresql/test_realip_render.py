@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import itertools
 import re
+import shlex
 import subprocess
 
 import pytest
 import yaml
 from ansible_collections.phase.console.plugins.module_utils._errors import PhaseError
+from ansible_collections.phase.console.plugins.module_utils._nginx.host import PlainNginx
 from ansible_collections.phase.console.plugins.module_utils._realip.settings import settings
 from ansible_collections.phase.console.plugins.module_utils._realip.timer import settings as timer_settings
 from hypothesis import HealthCheck, given, seed
@@ -298,6 +300,14 @@ def test_nginx_accepts_each_kind_of_file(tls, tmp_path):
     kinds = [{"sources": chain} for chain in chains] + [{"sources": CHAINS[2], "recursive": True}, {"ipv6": True}]
     kinds += [{"sources": CHAINS[2], "scope": "part"}, {"http": "redirect", "tls_client_ca": tls["tls_certificate"]}]
     kinds += [{"https": False}, {"http2": False}, {"http": "none"}]
+    for suite, version in VERSIONS.items():
+        program = tmp_path / suite
+        program.write_text(f'#!/bin/sh\nexec {shlex.join(unpacked(suite).command("nginx"))} "$@"\n', encoding="utf-8")
+        program.chmod(0o700)
+        assert PlainNginx("/etc/nginx/conf.d/default.conf", str(program)).version() == version
+        # Where nobody can be asked, both take it; the newer one warns.
+        done = nginx_test(unpacked(suite), tmp_path, render(**{**LOCAL, **tls, "nginx_version": ""}))
+        assert (done.returncode, "[warn]" in done.stderr) == (0, version >= "1.25.1"), done.stderr
     for (suite, version), kind in itertools.product(VERSIONS.items(), kinds):
         done = nginx_test(unpacked(suite), tmp_path, render(**{**LOCAL, **tls, **kind, "nginx_version": version}))
         fine = done.returncode == 0 or ("ipv6" in kind and ABSENT.search(done.stderr))

@@ -27,9 +27,10 @@ import threading
 import time
 from typing import Any, BinaryIO, Callable, Dict, List
 
-from ..._errors import Cancelled, NotTaken, PhaseError
+from ..._errors import Cancelled, NotTaken, PhaseError, named
 from .api import Context, Deliveries, Result
 from .database import connect, database_error, settings_from_environment
+from .secrets import masker, secret_values
 
 GRACE = 3.0  # seconds between cancelling and ending the process
 LAST_WORDS = 1.0  # seconds that the last cancelling may take
@@ -184,17 +185,20 @@ def context_for(
     return context
 
 
-def translate(operation: Callable[[], Result]) -> Dict[str, Any]:
-    """The closing line: the operation's result, or its error in typed form. A bug passes through as a traceback."""
+def translate(operation: Callable[[], Result], hide: Callable[[str], str] = lambda text: text) -> Dict[str, Any]:
+    """The closing line: the operation's result, or its error in typed form. ``hide`` takes the secrets out of the text
+    of an exception that is not ours."""
     try:
         return {"event": "result", "result": operation()}
     except PhaseError as error:
         return {"event": "error", "error": error.as_dict()}
     except Exception as error:
         driver = sys.modules.get("psycopg2")
-        if driver is None or not isinstance(error, driver.Error):
-            raise
-        return {"event": "error", "error": database_error(error).as_dict()}
+        if driver is not None and isinstance(error, driver.Error):
+            return {"event": "error", "error": database_error(error).as_dict()}
+        unknown = named(error)
+        unknown.message = hide(unknown.message)
+        return {"event": "error", "error": unknown.as_dict()}
 
 
 def main(stdin: BinaryIO, package: bytes) -> int:
@@ -213,6 +217,7 @@ def main(stdin: BinaryIO, package: bytes) -> int:
     for task in (lambda: watch(stdin.fileno(), envelope["silence"], life.caller_lost, life.hear), breathe):
         threading.Thread(target=task, daemon=True).start()
     context = context_for(life, voice, envelope["timeouts"], package, envelope.get("deliveries", False))
-    closing = translate(lambda: resolve(envelope["operation"])(context, envelope["request"]))
+    hide = masker(secret_values(os.environ))
+    closing = translate(lambda: resolve(envelope["operation"])(context, envelope["request"]), hide)
     voice.say(**closing)
     return 0

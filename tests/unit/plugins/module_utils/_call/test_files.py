@@ -7,8 +7,8 @@ import errno
 import os
 
 import pytest
-from ansible_collections.phase.console.plugins.module_utils._call.files import check_folder, refusal
-from ansible_collections.phase.console.plugins.module_utils._errors import SystemRefused
+from ansible_collections.phase.console.plugins.module_utils._call.files import check_folder
+from ansible_collections.phase.console.plugins.module_utils._errors import SystemRefused, refusal
 
 
 @pytest.mark.parametrize("number", sorted(errno.errorcode))

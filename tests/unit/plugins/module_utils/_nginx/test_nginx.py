@@ -160,15 +160,31 @@ def test_whatever_stops_a_change_the_old_file_goes_back(tmp_path, raised):
     assert failed.value is raised and path.read_bytes() == b"old" and file.read_journal(str(path)) is None
 
 
+@pytest.mark.parametrize(
+    ("said", "version"),
+    [
+        ("nginx version: nginx/1.22.1", "1.22.1"),
+        ("nginx: [warn] odd\nnginx version: openresty/1.21.4.1", "1.21.4"),
+        ("nginx version: nginx/1.26.3 (Ubuntu)", "1.26.3"),
+        ("sh: nginx: not found", None),
+    ],
+)
+def test_the_version_of_nginx(tmp_path, said, version):
+    program = tmp_path / "nginx"
+    program.write_text("#!/bin/sh\n[ $# = 1 ] && [ $1 = -v ] && printf '%%s\\n' '%s' >&2\n" % said, encoding="utf-8")
+    program.chmod(0o700)
+    assert host.PlainNginx("/etc/nginx/conf.d/default.conf", str(program)).version() == version
+
+
 def test_only_a_run_that_was_cut_off_is_undone(tmp_path):
     path = tmp_path / "default.conf"
     path.write_bytes(b"half")
 
     def undo(check):
-        here = host.PlainNginx(str(path), "nginx")
+        here = host.PlainNginx(str(path), "/nonexistent/nginx")
         return nginx.Configurator(here, None, nginx.Wanted(b""), lambda *_words: None).only_recover(check)
 
-    assert undo(False)["changed"] is False and path.read_bytes() == b"half"
+    assert undo(False)["changed"] is False and undo(True)["nginx_version"] is None and path.read_bytes() == b"half"
     file.write_journal(str(path), b"whole")
     foreseen = undo(True)
     assert foreseen["changed"] and foreseen["recovered"] and path.read_bytes() == b"half"

@@ -170,6 +170,7 @@ def test_settings_that_are_good():
     assert (found["http2_directive"], found["trust"]["hops"], found["notes"]) == (True, [], [])
     assert not settings(dict(GOOD, nginx_version="1.22.1"))["http2_directive"]
     assert not settings(dict(GOOD, nginx_version="1.25.0"))["http2_directive"]
+    assert not settings(dict(GOOD, nginx_version=""))["http2_directive"]  # not known: what all versions take
 
 
 @pytest.mark.parametrize(

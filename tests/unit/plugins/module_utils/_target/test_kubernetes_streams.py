@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
@@ -123,3 +124,14 @@ def test_input_is_fed_without_waiting_and_then_closed(pair):
 def test_an_old_server_cannot_end_an_input(pair):
     with pytest.raises(NotSupported, match="input has ended"):
         ExecChannel(Stream(pair[0], b"", V4), lambda status: None).feed(iter(()))
+
+
+def test_what_cannot_be_read_is_no_error_of_the_stream(pair):
+    def blocks():
+        yield b"a block"
+        raise OSError(errno.EIO, "Input/output error", "/backups/x.dump")
+
+    reading, channel = blocks(), ExecChannel(Stream(pair[0], b"", V5), lambda status: None)
+    assert channel.feed(reading)
+    with pytest.raises(OSError, match=r"x\.dump"):
+        channel.feed(reading)

@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import sys
 import threading
 import time
 
@@ -49,3 +51,20 @@ def test_what_does_not_end_by_itself_is_ended(pipe, monkeypatch, detached):
     life.caller_lost()
     assert ended.wait(0.5 if detached else 10) is not detached
     assert codes == ([] if detached else [remote.GAVE_UP]) and life.cancelled.is_set() is not detached
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "word"),
+    [
+        (ModuleNotFoundError("No module named 'x'"), "library_missing", sys.executable),
+        (OSError(errno.EROFS, "", "/srv/planted"), "system_refused", "/srv/******** is on a read-only"),
+        (KeyError("planted"), "unforeseen", "KeyError: '********' (test_remote.py, line"),
+    ],
+)
+def test_an_exception_that_is_not_ours_is_a_sentence_without_secrets(error, kind, word):
+    def operation():
+        raise error
+
+    closing = remote.translate(operation, lambda text: text.replace("planted", "********"))
+    assert closing["event"] == "error" and closing["error"]["kind"] == kind
+    assert word in closing["error"]["message"] and closing["error"]["next_step"]
