@@ -14,11 +14,8 @@ from .layout import FORWARDED_FOR, BadChain, Trust, trust
 PREFIX = "phase_realip_"  # of the role's variables, for messages
 PROXIES = ("nginx", "haproxy", "caddy", "traefik", "ingress_nginx", "gateway_api")
 TLS_PROTOCOLS = ("TLSv1.2", "TLSv1.3")
-HTTP2_DIRECTIVE = (
-    1,
-    25,
-    1,
-)  # nginx: `http2 on` exists from here on; the parameter of listen is deprecated, and still taken
+# nginx: `http2 on` exists from here on; the parameter of listen is deprecated, and still taken
+HTTP2_DIRECTIVE = (1, 25, 1)
 GATEWAY_MOST = 64  # addresses that NGINX Gateway Fabric takes (API v1alpha2, NginxProxy.spec.rewriteClientIP)
 
 _CHECKS: Dict[str, Callable[[str, Any], Any]] = {
