@@ -136,10 +136,10 @@ def test_a_full_file_system(ansible: Ansible, tmp_path: Path) -> None:
         pytest.skip("mounting a file system needs root and the right to mount")
     try:
         (tmp_path / "filler").write_bytes(b"x" * 4096)
-        state = {"path": f"{tmp_path}/state.json", "action": "begin", "owner": {"id": "a"}, "upgrade_target": {"a": "b"}}
+        state = {"path": f"{tmp_path}/state.json", "action": "begin", "owner": {"id": "a"}}
         result = ansible.module("phase_upgrade_state", state, expect_failure=True)
         assert result["error"]["kind"] == "system_refused", result["msg"]
         assert f"The file system of {tmp_path}/state.json is full" in result["msg"]
-        assert sorted(os.listdir(tmp_path)) == ["filler", "state.json.lock"]
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["filler", "state.json.lock"]
     finally:
         subprocess.run(["umount", str(tmp_path)], check=True)
