@@ -232,7 +232,6 @@ def test_a_cron_job_purges(ansible: Ansible, instance: Any, cluster: Any) -> Non
     assert ended and "Deleted" in log and instance.sql(targets.LEFT)[0][0] == 0, log
     assert applied(phase_log_retention_cronjob_state="absent").changed == 1
     assert not instance.kubectl("get", "cronjobs", "--output=name")
-    instance.kubectl("delete", "job", "now")
     instance.sql("delete from api_secretevent where timestamp < now() - interval '31 days'")
 
 
