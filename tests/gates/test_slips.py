@@ -7,13 +7,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tools.slips import OPERATIONS, SLIPS, Slip
+from tools.slips import SLIPS, UTILS, Slip
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.parametrize("slip", SLIPS, ids=lambda slip: slip.guard)
 def test_a_slip_has_its_place_and_its_test(slip: Slip) -> None:
-    assert (ROOT / OPERATIONS / slip.file).read_text(encoding="utf-8").count(slip.text) == 1
+    assert (ROOT / UTILS / slip.file).read_text(encoding="utf-8").count(slip.text) == 1
     file, _colons, name = slip.test.partition("::")
     assert f"def {name.partition('[')[0]}(" in (ROOT / file).read_text(encoding="utf-8")

@@ -333,3 +333,14 @@ def test_a_restored_database_that_is_not_the_backups(subject: Subject) -> None:
         with pytest.raises(PhaseError) as refused:
             _restore.check(context, {**request, **other})
         assert refused.value.kind == "restore_failed" and words in refused.value.message
+
+
+def test_who_connects_since_the_plan_is_not_thrown_out_of_a_database(subject: Subject) -> None:
+    mark = {"state": "kept", "database": subject.name, "backup": "x", "sha256": "x", "at": "x"}
+    request = {"database": subject.name, "incoming": "nothing", "outgoing": "old", "others": False, "carry": False}
+    context = subject.context(connect=lambda purpose, database: psycopg2.connect(subject.url, dbname=database))
+    with subject.instance.server.administrator(subject.name) as administrator, administrator.cursor() as cursor:
+        with pytest.raises(PhaseError) as refused:
+            _restore.exchange(context, {**request, "marks": {"incoming": mark, "outgoing": mark}})
+        assert refused.value.kind == "sessions_in_the_way" and "postgres (pid" in refused.value.message
+        cursor.execute("select 1")

@@ -122,12 +122,12 @@ def connect(settings: Settings, purpose: str, timeouts: Timeouts, database: str 
 def refusal(arguments: Settings) -> str:
     """The SQLSTATE of a refused login, by another try; empty where it cannot be had. libpq writes it into its message
     when it is told to before the answer comes, and psycopg2 has no function for that."""
-    import ctypes
-
     import psycopg2
 
     until = time.monotonic() + arguments["connect_timeout"]
     try:
+        import ctypes
+
         connection = psycopg2.connect(async_=True, **arguments)
         library = ctypes.CDLL(psycopg2._psycopg.__file__)  # through which the very libpq is found that it uses
         library.PQsetErrorVerbosity(ctypes.c_void_p(connection.pgconn_ptr), VERBOSE)
@@ -137,7 +137,7 @@ def refusal(arguments: Settings) -> str:
     except psycopg2.Error as error:
         found = re.search(r":\s+([0-9A-Z]{5}): ", str(error))
         return found.group(1) if found else ""
-    except (AttributeError, OSError):  # a psycopg2 that was built in another way
+    except (ImportError, AttributeError, OSError):  # a Python or a psycopg2 that was built in another way
         pass
     return ""
 
