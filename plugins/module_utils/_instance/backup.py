@@ -39,7 +39,7 @@ set -eu
 secret=${DATABASE_PASSWORD_FILE:+$(cat "$DATABASE_PASSWORD_FILE" 2>/dev/null || :)}
 export PGPASSWORD="${secret:-${DATABASE_PASSWORD-}}"
 export PGHOST="$DATABASE_HOST" PGPORT="${DATABASE_PORT:-5432}" PGUSER="$DATABASE_USER" PGDATABASE="$DATABASE_NAME"
-export PGAPPNAME="phase.console backup" PGCONNECT_TIMEOUT=10
+export PGAPPNAME="phase.console backup" PGCONNECT_TIMEOUT=10 LC_ALL=C
 if [ "$(printf %s "${DATABASE_SSL-}" | tr '[:upper:]' '[:lower:]')" = true ]; then
   export PGSSLMODE=require
   if [ -n "${DATABASE_SSL_CA_PATH-}" ]; then

@@ -13,6 +13,7 @@ from unittest import mock
 
 import psycopg2
 import pytest
+from ansible_collections.phase.console.plugins.module_utils._operations.purge import operation as _purge_operation
 from ansible_collections.phase.console.plugins.module_utils._operations.purge import walk as _purge_walk
 from integration.purging import Event, Instance
 from sandbox import facts
@@ -182,6 +183,23 @@ def test_where_something_else_hangs_on_the_tables_it_is_checked(
         assert plan["foreign_key"] == "kept" and why in plan["foreign_key_why"]
         done = database.purge(**DELETE)
         assert done["foreign_key"]["state"] == "kept" and done["deleted"] == 2 and database.tags() == []
+    finally:
+        database.sql(back)
+
+
+def test_a_trigger_that_came_since_the_plan_fires(database: Instance) -> None:
+    change, back, why = HANGING[0]
+    database.make([Event(tags=1)])
+    walk = _purge_operation._walk
+
+    def late(*arguments: Any) -> Any:
+        database.sql(change)
+        return walk(*arguments)
+
+    try:
+        with mock.patch.object(_purge_operation, "_walk", late):
+            done = database.purge(**DELETE)
+        assert done["foreign_key"]["state"] == "kept" and why in done["foreign_key"]["why"] and done["deleted"] == 1
     finally:
         database.sql(back)
 

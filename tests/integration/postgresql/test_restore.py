@@ -229,8 +229,15 @@ def test_killed_at_each_step(case: Case, tmp_path: Path) -> None:
         eventually(lambda: administer(instance, WAITING) == [(0,)])
         assert case.digest() == now and case.databases() == [case.name, half]
     case.fork.sql("drop table django_migrations, api_secretevent cascade")  # nothing of Phase need be left
+    somebodys = f"{case.name}_restored_20200101T000000Z"  # named as if a restore had made it, and without a mark
+    others = f"{case.name}_x"  # what a restore of another database has under way
+    for name in (somebodys, others):
+        administer(instance, f'create database "{name}" template {case.name} owner phase')
+    mark = json.dumps({"state": "half", "database": "another", "backup": "x", "sha256": "x", "at": "x"})
+    administer(instance, f"comment on database {others} is 'phase.console {mark}'")
     made = case.restore()
-    assert case.digest() == case.then and case.databases() == [case.name, made["old_database"]]
+    assert case.digest() == case.then
+    assert case.databases() == sorted([case.name, somebodys, others, made["old_database"]])
 
 
 def test_refusals_touch_nothing(case: Case, tmp_path: Path) -> None:

@@ -2,11 +2,13 @@
 # SPDX-FileCopyrightText: 2026 The phase.console authors
 """Purge, rewrite, vacuum and info on each PostgreSQL that a package gives; all other tests run on the newest.
 
-The database comes by a dump and a restore, as when a server is replaced by a newer one.
+The database comes by a dump and a restore, as when a server is replaced by a newer one. Debian's servers speak German,
+which the others have not learned.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import shutil
@@ -16,8 +18,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
+import psycopg2
+import psycopg2.extensions
 import pytest
+from ansible_collections.phase.console.plugins.module_utils._errors import PhaseError
+from ansible_collections.phase.console.plugins.module_utils._instance.backup import command
+from ansible_collections.phase.console.plugins.module_utils._operations.core.database import connect, database_error
 from integration.harness import Ansible
 from integration.purging import Event, Instance, survivors
 from integration.rewriting import ROWS, STATE, Writers, fork, in_background, killed
@@ -66,7 +74,8 @@ def restored(request: pytest.FixtureRequest, dump: Path) -> Iterator[Restored]:
     server.make_home()
     try:
         server.create()
-        server.start()
+        with speaking(server) if request.param in DEBIAN else contextlib.nullcontext():
+            server.start()
         server.add_database(DATABASE, USER, superuser=False)
         server.set_password(USER, PASSWORD)
         url = f"postgresql://{USER}:{PASSWORD}@127.0.0.1:{port}/{DATABASE}"
@@ -76,6 +85,18 @@ def restored(request: pytest.FixtureRequest, dump: Path) -> Iterator[Restored]:
     finally:
         server.stop()
         shutil.rmtree(home)
+
+
+@contextlib.contextmanager
+def speaking(server: Server) -> Iterator[None]:
+    """A server that is started in it has its messages in German. It takes them from its catalogue for a locale that the
+    C library knows, if only by name."""
+    home, there = server.home / "locale", server.programs.parents[4] / "usr" / "lib" / "locale" / "C.utf8"
+    shutil.copytree(there, home / "de_DE.UTF-8")
+    with (server.data / "postgresql.conf").open("a", encoding="utf-8") as settings:
+        settings.write("lc_messages = 'de_DE.UTF-8'\n")
+    with mock.patch.dict(os.environ, LOCPATH=str(home)):
+        yield
 
 
 def test_info(ansible: Ansible, restored: Restored) -> None:
@@ -172,3 +193,33 @@ def test_vacuum(restored: Restored, mode: str) -> None:
 
 def described(result: dict[str, Any]) -> list[str]:
     return [text.split(" --")[0] for text in entry(result)["statements"]]
+
+
+def test_errors_in_another_language(restored: Restored) -> None:
+    """They have the kinds and the words that they have in English."""
+    german = restored.version in DEBIAN
+    settings = psycopg2.extensions.parse_dsn(restored.database_url)
+    for wrong, kind in (({"password": "no"}, "wrong_password"), ({"dbname": "no"}, "database_missing")):
+        with pytest.raises(PhaseError) as refused:
+            connect({**settings, **wrong}, "", {})
+        assert refused.value.kind == kind and ("»" in refused.value.message) == german, refused.value.message
+    with (
+        contextlib.closing(psycopg2.connect(restored.database_url)) as other,
+        contextlib.closing(connect(settings, "", {"statement": 0.5, "lock": 0.2})) as connection,
+    ):
+        other.cursor().execute("select from api_app")
+        for statement, said in (
+            ("truncate api_app cascade", "A lock was not granted within timeouts.lock"),
+            ("select pg_sleep(5)", "A statement was cancelled or ran past timeouts.statement"),
+            ("select from nothing", "PostgreSQL refused a statement (42P01)"),
+            ("create role me", "PostgreSQL denied it"),
+        ):
+            with pytest.raises(psycopg2.Error) as failed:
+                connection.cursor().execute(statement)
+            message = database_error(failed.value).message
+            assert message.startswith(said) and ("FEHLER: " in message) == german, message
+    environment = {f"DATABASE_{name}": "none" for name in ("HOST", "NAME", "USER")} | {"PATH": os.environ["PATH"]}
+    environment |= {"LC_ALL": "de_DE.UTF-8", "LOCPATH": str(restored.server.home / "locale")}
+    listing = command(["pg_restore", "--list"], str(restored.server.programs))
+    said = subprocess.run(listing, env=environment, input=b"PGDMP\x01\x63\0\4\x08\1", capture_output=True, check=False)
+    assert b"unsupported version" in said.stderr

@@ -171,6 +171,15 @@ def settings(**more):
     return done.stdout.strip()
 
 
+def test_the_tools_speak_english():
+    """What they say is looked at."""
+    german = {**ENVIRONMENT, "LC_ALL": "de_DE.UTF-8"}
+    done = subprocess.run(
+        command(["sh", "-c", 'echo "$LC_ALL"']), env=german, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "C\n"
+
+
 def test_the_backends_settings_in_libpqs_words(tmp_path):
     secret = tmp_path / "secret"
     secret.write_text("from $file\n")
