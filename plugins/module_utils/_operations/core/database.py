@@ -10,9 +10,6 @@ with ``DATABASE_SSL_CA_PATH`` for ``verify-full``.
 
 from __future__ import annotations
 
-import re
-import select
-import time
 from typing import Any, Callable, Dict, Mapping, Optional, Tuple, Type
 
 from ..._errors import (
@@ -32,7 +29,6 @@ from .settings import AT_START, each_time, options, wanted
 
 Settings = Dict[str, Any]  # keyword arguments of psycopg2.connect
 Timeouts = Mapping[str, float]  # seconds: connect, statement, lock; 0 is none
-VERBOSE = 2  # PQERRORS_VERBOSE
 
 
 def _read(path: str) -> Optional[str]:
@@ -112,34 +108,8 @@ def connect(settings: Settings, purpose: str, timeouts: Timeouts, database: str 
         connection.autocommit = True
         settle(connection, limits)
     except psycopg2.OperationalError as error:
-        failure = connection_error(str(error))
-        if isinstance(failure, ConnectionFailed):  # in another language, perhaps
-            failure = connection_error(str(error), refusal(arguments))
-        raise failure from error
+        raise connection_error(str(error)) from error
     return connection
-
-
-def refusal(arguments: Settings) -> str:
-    """The SQLSTATE of a refused login, by another try; empty where it cannot be had. libpq writes it into its message
-    when it is told to before the answer comes, and psycopg2 has no function for that."""
-    import psycopg2
-
-    until = time.monotonic() + arguments["connect_timeout"]
-    try:
-        import ctypes
-
-        connection = psycopg2.connect(async_=True, **arguments)
-        library = ctypes.CDLL(psycopg2._psycopg.__file__)  # through which the very libpq is found that it uses
-        library.PQsetErrorVerbosity(ctypes.c_void_p(connection.pgconn_ptr), VERBOSE)
-        while connection.poll() != psycopg2.extensions.POLL_OK and time.monotonic() < until:
-            select.select([connection.fileno()], [], [], 0.1)
-        connection.close()
-    except psycopg2.Error as error:
-        found = re.search(r":\s+([0-9A-Z]{5}): ", str(error))
-        return found.group(1) if found else ""
-    except (ImportError, AttributeError, OSError):  # a Python or a psycopg2 that was built in another way
-        pass
-    return ""
 
 
 def settle(connection: Any, limits: Mapping[str, int]) -> None:
@@ -157,10 +127,10 @@ def settle(connection: Any, limits: Mapping[str, int]) -> None:
             cursor.execute("select set_config(%s, %s, false)", (name, value))
 
 
-# Texts of libpq and PostgreSQL 12 to 18, and SQLSTATEs. The order matters: a server that demands TLS names pg_hba.conf.
+# The texts are those of libpq and PostgreSQL 12 to 18. The order matters: a server that demands TLS names pg_hba.conf.
 _CONNECTION_ERRORS: Tuple[Tuple[Tuple[str, ...], Type[PhaseError], str, str], ...] = (
     (
-        ("28P01", "password authentication failed", "no password supplied", "fe_sendauth"),
+        ("password authentication failed", "no password supplied", "fe_sendauth"),
         WrongPassword,
         "PostgreSQL refused the user name or password",
         "Compare DATABASE_USER and DATABASE_PASSWORD (or login_user, login_password) with the server's role.",
@@ -190,7 +160,7 @@ _CONNECTION_ERRORS: Tuple[Tuple[Tuple[str, ...], Type[PhaseError], str, str], ..
         "Run the operation where the backend runs, or add a rule for this address.",
     ),
     (
-        ("3D000", "does not exist"),
+        ("does not exist",),
         DatabaseMissing,
         "PostgreSQL has no such database or role",
         "Compare DATABASE_NAME and DATABASE_USER (or login_db, login_user) with the server.",
@@ -198,8 +168,8 @@ _CONNECTION_ERRORS: Tuple[Tuple[Tuple[str, ...], Type[PhaseError], str, str], ..
 )
 
 
-# libpq's own words for a server that does not answer; they come from this process, so they are never translated.
-# Another text, in whatever language, claims nothing about its cause.
+# libpq's own words for a server that does not answer; they come from this process, so they are never translated. libpq
+# gives no SQLSTATE for a refused login, so another text, in whatever language, claims nothing about its cause.
 _UNREACHABLE = (
     *("Connection refused", "Connection timed out", "timeout expired", "could not translate host name"),
     *("No route to host", "Network is unreachable", "No such file or directory", "Connection reset by peer"),
@@ -207,11 +177,11 @@ _UNREACHABLE = (
 )
 
 
-def connection_error(text: str, sqlstate: str = "") -> PhaseError:
+def connection_error(text: str) -> PhaseError:
     """The typed error for libpq's message of a failed connection."""
     detail = " ".join(text.split())
     for patterns, kind, message, next_step in _CONNECTION_ERRORS:
-        if sqlstate in patterns or any(pattern in text for pattern in patterns):
+        if any(pattern in text for pattern in patterns):
             return kind("%s: %s" % (message, detail), next_step)
     if any(pattern in text for pattern in _UNREACHABLE):
         return DatabaseUnreachable(

@@ -66,19 +66,6 @@ def test_connection_errors_have_their_kind_and_a_next_step(text, kind):
 
 
 @pytest.mark.parametrize(
-    ("sqlstate", "kind"),
-    [
-        ("28P01", "wrong_password"),
-        ("3D000", "database_missing"),
-        ("53300", "connection_failed"),
-        ("", "connection_failed"),
-    ],
-)
-def test_a_connection_error_in_another_language(sqlstate, kind):
-    assert connection_error("FATAL:  das war nichts", sqlstate).kind == kind
-
-
-@pytest.mark.parametrize(
     ("code", "kind", "word"),
     [
         ("55P03", "database_error", "timeouts.lock"),
