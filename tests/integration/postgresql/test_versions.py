@@ -196,8 +196,8 @@ def described(result: dict[str, Any]) -> list[str]:
 
 
 def test_errors_in_another_language(restored: Restored) -> None:
-    """A statement's error has the kind that it has in English. libpq has no SQLSTATE of a refused login: then nothing is
-    said that denies that the server has answered."""
+    """A statement's error has the kind that it has in English. Of a refused login libpq has no SQLSTATE: then nothing
+    is said that denies that the server has answered."""
     german = restored.version in DEBIAN
     settings = psycopg2.extensions.parse_dsn(restored.database_url)
     for wrong, kind in (({"password": "no"}, "wrong_password"), ({"dbname": "no"}, "database_missing")):
