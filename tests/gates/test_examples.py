@@ -16,14 +16,13 @@ from typing import Any
 import pytest
 import yaml
 from conftest import MODULES, PLAYBOOKS, ROOT
+from tools.pages import PAGES, blocks
 
 PREFIX = "phase.console."
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def yaml_blocks(page: Path) -> list[Any]:
-    blocks = re.findall(r"^```yaml\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
-    return [yaml.safe_load(block) for block in blocks]
+    return [yaml.safe_load(block) for block in blocks(page.read_text(encoding="utf-8"), "yaml")]
 
 
 def tasks_of(block: Any) -> list[dict[str, Any]]:
@@ -126,8 +125,8 @@ def test_modules_of_awx_have_the_options_that_a_page_gives_them(program: Any) ->
 
 
 def ad_hoc_commands(page: Path) -> list[str]:
-    blocks = re.findall(r"^```bash\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
-    return [line for block in blocks for line in block.splitlines() if re.match(rf"ansible .*-m {PREFIX}", line)]
+    lines = "".join(blocks(page.read_text(encoding="utf-8"), "bash")).splitlines()
+    return [line for line in lines if re.match(rf"ansible .*-m {PREFIX}", line)]
 
 
 COMMANDS = [
@@ -152,9 +151,7 @@ def test_a_playbook_is_found_by_its_name(playbook: str, check_syntax: Any) -> No
 
 
 def test_the_commands_of_the_readme_name_what_exists() -> None:
-    shell = re.findall(
-        r"^```(?:bash|sh|shell)\n(.*?)^```", (ROOT / "README.md").read_text(encoding="utf-8"), re.M | re.S
-    )
+    shell = blocks((ROOT / "README.md").read_text(encoding="utf-8"), "bash", "sh", "shell")
     commands = [line for block in shell for line in block.splitlines()]
     assert {"./demo.sh", "./test.sh"} <= {command.split()[0] for command in commands if command.strip()}
     named = set(re.findall(r"phase\.console\.(\w+)", "\n".join(commands)))

@@ -5,19 +5,16 @@
 from __future__ import annotations
 
 import base64
-from pathlib import Path
 from typing import Any
 
 import yaml
 from integration.harness import target
-
-DOCS = Path(__file__).resolve().parents[2] / "docs" / "kubernetes.md"
+from tools.pages import blocks, guide
 
 
 def role(name: str) -> dict[str, Any]:
     """A Role of the documentation."""
-    blocks = DOCS.read_text(encoding="utf-8").split("```yaml\n")[1:]
-    documents = [yaml.safe_load(block.split("```")[0]) for block in blocks]
+    documents = [yaml.safe_load(block) for block in blocks(guide("kubernetes"), "yaml")]
     roles = [one for one in documents if isinstance(one, dict) and one.get("kind") == "Role"]
     (found,) = [one for one in roles if one["metadata"]["name"] == f"phase-console-{name}"]
     return dict(found)

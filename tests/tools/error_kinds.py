@@ -5,10 +5,11 @@
 from __future__ import annotations
 
 import ast
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-PAGE = ROOT / "docs" / "docsite" / "rst" / "guide_errors.rst"
+from .pages import GUIDES
+from .paths import ROOT
+
+PAGE = GUIDES / "guide_errors.rst"
 HEAD = """\
 ..
   SPDX-License-Identifier: GPL-3.0-or-later

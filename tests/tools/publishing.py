@@ -11,11 +11,11 @@ import shutil
 import yaml
 
 from .jobs import Job, Log, Outcome, Skip, command_outcome
+from .pages import blocks, guide
 from .paths import BUILD, CACHE, ROOT
 from .static import project_tree, static_environment, tool_env
 
 PACKAGE, ACTIONLINT = "github.com/rhysd/actionlint/cmd/actionlint", "v1.7.9"
-PAGE = ROOT / "docs" / "execution_environment.md"
 NEEDED = ("docker", "psycopg2-binary")  # PyYAML, which Ansible brings, is left out by ansible-builder
 
 
@@ -34,7 +34,7 @@ def execution_environment(log: Log) -> Outcome:
     if missing or "git" not in (work / "system.txt").read_text():
         log.write(f"ansible-builder does not find {', '.join(missing) or 'the system packages'}\n")
         return Outcome(failed=1)
-    definition = re.findall(r"^```yaml\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)[0]
+    definition = blocks(guide("execution_environment"), "yaml")[0]
     (work / "execution-environment.yml").write_text(definition, encoding="utf-8")
     create = [builder, "create", "--file", work / "execution-environment.yml", "--context", work / "context"]
     if log.run(create, cwd=work, env=env):

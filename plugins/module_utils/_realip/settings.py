@@ -87,7 +87,7 @@ def _check_proxy(proxy: str, scope: str, model: Trust) -> None:
     if proxy in ("ingress_nginx", "gateway_api") and model.further:
         raise BadChain(
             "%s cannot verify a chain hop by hop." % proxy,
-            "Set recursive, and read in docs/realip.md what that gives up.",
+            "Set recursive, and read in docs/docsite/rst/guide_realip.rst what that gives up.",
         )
     if proxy == "gateway_api":
         if not model.hops:

@@ -57,7 +57,7 @@ def kept_from(rights: Sequence[Right], namespace: str, who: str = "These credent
     texts = ["%s %s%s" % (verb, resource, "." + group if group else "") for verb, group, resource in rights]
     return Forbidden(
         "%s may not %s in namespace %s." % (who, ", ".join(texts), namespace),
-        "Bind them to a Role that allows it; docs/kubernetes.md has three. Nothing was begun.",
+        "Bind them to a Role that allows it; docs/docsite/rst/guide_kubernetes.rst has three. Nothing was begun.",
     )
 
 
@@ -98,7 +98,7 @@ def refusal(access: Access, status: int, body: bytes, verb: str, what: str, now:
         kind = resource + ("." + group if group else "")
         return Forbidden(
             "%s may not %s %s%s." % (who, verb, kind, " in namespace " + where if where else ""),
-            "Bind this user to a Role that allows it; docs/kubernetes.md has three.",
+            "Bind this user to a Role that allows it; docs/docsite/rst/guide_kubernetes.rst has three.",
         )
     if status in (429, 500, 502, 503, 504):
         return ApiUnreachable(

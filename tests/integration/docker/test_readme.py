@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 import subprocess
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 import pytest
 from integration.harness import Ansible
 from sandbox import images
+from tools.pages import blocks
 
 README = Path(__file__).resolve().parents[3] / "README.md"
 TO = "v2.73.2"
@@ -20,9 +20,7 @@ TO = "v2.73.2"
 
 def first_run() -> list[str]:
     section = README.read_text(encoding="utf-8").partition("## Your first run")[2].partition("\n## ")[0]
-    commands = re.search(r"^```bash\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
-    assert commands
-    return [line for line in commands[1].splitlines() if line.startswith("ansible")]
+    return [line for line in blocks(section, "bash")[0].splitlines() if line.startswith("ansible")]
 
 
 @pytest.mark.timeout(900)

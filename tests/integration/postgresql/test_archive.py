@@ -16,7 +16,6 @@ import json
 import multiprocessing
 import os
 import random
-import re
 import resource
 import shlex
 import signal
@@ -52,6 +51,7 @@ from integration.retaining import TABLES, Row, World
 from psycopg2.extras import execute_values
 from sandbox.local import LocalInstance
 from sandbox.postgresql import programs
+from tools.pages import blocks, guide
 
 KILL_SECONDS = float(os.environ.get("PHASE_CONSOLE_KILL_SECONDS", "10"))
 ROWS = 3000
@@ -539,10 +539,9 @@ def test_where_it_cannot_be(full: Full) -> None:
 
 
 def test_the_page(ansible: Ansible, full: Full, instance: LocalInstance, tmp_path: Path) -> None:
-    """The commands of docs/archive.md, word for word but for the instance and the directory, and one that fails."""
-    page = (Path(__file__).parents[3] / "docs" / "archive.md").read_text(encoding="utf-8")
-    blocks = re.findall(r"^```bash\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
-    commands = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    """The commands of the guide "archive", word for word but for the instance and the directory, and one that fails."""
+    shell = blocks(guide("archive"), "bash")
+    commands = [line for block in shell for line in block.replace("\\\n", " ").splitlines()]
     assert sum(command.startswith("ansible localhost ") for command in commands) >= 3
     where = " ".join(f"{name}={value}" for name, value in target(instance).items())
     env = ansible.environment(

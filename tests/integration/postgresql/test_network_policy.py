@@ -7,7 +7,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import shlex
 import stat
 import subprocess
@@ -36,6 +35,7 @@ from integration.harness import Ansible, target
 from sandbox import facts
 from sandbox.local import LocalInstance
 from sandbox.phase.api.names import identifier, token
+from tools.pages import blocks, guide
 
 SPACEX = identifier(1, "organisation", "SpaceX")
 CONTOSO = identifier(1, "organisation", "Contoso")
@@ -48,7 +48,6 @@ TABLES = (
     "api_organisationmember_network_policies",
     "api_serviceaccount_network_policies",
 )
-PAGE = Path(__file__).parents[3] / "docs" / "network_policy.md"
 QUICK = settings(
     max_examples=30,
     derandomize=True,
@@ -186,7 +185,7 @@ def test_the_commands_of_the_page_work(ansible: Ansible, instance: LocalInstance
     """Each line as it stands there, but for whom and where."""
     add_policy(instance, "Office", "10.0.0.0/8")
     attach(instance, add_policy(instance, "Contractors", "10.0.0.0/8, 198.51.100.0/24", is_global=False))
-    lines = re.findall(r"^ansible .*", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    lines = "".join(blocks(guide("network_policy"), "bash")).splitlines()
     where = {"DATABASE_URL": instance.database_url, "XDG_STATE_HOME": str(tmp_path)}
     changed = []
     for line in lines:

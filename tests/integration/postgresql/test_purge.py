@@ -19,6 +19,7 @@ from integration.purging import Event, Instance, survivors
 from psycopg2 import sql
 from sandbox import facts
 from sandbox.local import LocalInstance
+from tools.pages import blocks, guide
 
 LEVELS = facts.LEVELS
 NEWEST = LEVELS[-1]
@@ -382,9 +383,9 @@ def test_through_ansible(ansible: Ansible, instance: LocalInstance, tmp_path: Pa
 
 
 def test_the_commands_of_the_page(ansible: Ansible, instance: LocalInstance) -> None:
-    """The ad-hoc examples of docs/purge.md, word for word; only where the instance is comes from here."""
-    page = (Path(__file__).parents[3] / "docs" / "purge.md").read_text(encoding="utf-8")
-    commands = [line for line in page.splitlines() if line.startswith("ansible localhost -m ")]
+    """The ad-hoc examples of the guide "purge", word for word; only where the instance is comes from here."""
+    lines = "".join(blocks(guide("purge"), "bash")).splitlines()
+    commands = [line for line in lines if line.startswith("ansible localhost -m ")]
     assert len(commands) >= 3
     where = " ".join(f"{name}={value}" for name, value in target(instance).items())
     for command in commands:

@@ -9,7 +9,6 @@ import itertools
 import multiprocessing
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -31,6 +30,7 @@ from integration.retaining import CREDENTIALS, ENDED, LEASES, TABLES, Row, World
 from psycopg2 import sql
 from sandbox import facts
 from sandbox.local import LocalInstance
+from tools.pages import blocks, guide
 
 LEVELS = facts.LEVELS
 NEWEST = LEVELS[-1]
@@ -406,10 +406,9 @@ def test_a_row_that_somebody_holds_is_passed_over(newest: World) -> None:
 
 
 def test_the_example_of_the_page(ansible: Ansible, instance: LocalInstance, newest: World) -> None:
-    """docs/purge.md, word for word; only where the instance is comes from here."""
-    page = (Path(__file__).parents[3] / "docs" / "purge.md").read_text(encoding="utf-8")
-    section = page.partition("## The other logs")[2]
-    tasks = yaml.safe_load(section.partition("```yaml")[2].partition("```")[0])
+    """The guide "purge", word for word; only where the instance is comes from here."""
+    section = guide("purge").partition("The other logs\n")[2]
+    tasks = yaml.safe_load(blocks(section, "yaml")[0])
     ended = {"sync_events": "completed", "delivery_events": "completed", "lease_events": "revoked"}
     rows = newest.make(Row(log, days=days, kind=ended.get(log)) for log in newest.logs for days in (1000.0, -1.0))
     assert len(newest.database.make([Event(days=1000.0)])) == 1

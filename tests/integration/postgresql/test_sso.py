@@ -35,11 +35,11 @@ from integration.harness import Ansible, target
 from integration.watch import Watch
 from sandbox.local import LocalInstance
 from sandbox.phase.api.names import PASSWORD, identifier
+from tools.pages import blocks, guide
 
 SPACEX = identifier(1, "organisation", "SpaceX")
 ALICE, BOB = "alice.spacex.1@example.com", "bob.spacex.1@example.com"
 NOW = 1785553200.0
-PAGE = Path(__file__).resolve().parents[3] / "docs" / "sso.md"
 HOSTILE = ["'; drop table api_secret; --", '"Öffis" \\ {{ 7 * 7 }}', "ﷺ" * 64, "--show", "  SpaceX", "%s %(name)s\t"]
 
 
@@ -690,7 +690,7 @@ def test_ansible_shows_no_traceback_for_what_is_typed(ansible: Ansible, options:
 def test_the_commands_of_the_page_work(ansible: Ansible, instance: LocalInstance, tmp_path: Path) -> None:
     """Each line as it stands there, but for where."""
     lock_out(instance)
-    lines = re.findall(r"^ansible .*", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    lines = "".join(blocks(guide("sso"), "bash")).splitlines()
     where = {"XDG_STATE_HOME": str(tmp_path), "DATABASE_URL": instance.database_url}
     local = " ".join(f"{name}={value}" for name, value in target(instance).items())
     changed, snapshot = [], ""
