@@ -124,6 +124,13 @@ def test_modules_of_awx_have_the_options_that_a_page_gives_them(program: Any) ->
         assert options <= set(documented[key]["doc"]["options"]), key
 
 
+@pytest.mark.parametrize("page", [pytest.param(page, id=page.name) for page in PAGES])
+def test_no_example_of_a_page_is_passed_over(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    for language in ("bash", "yaml"):
+        assert len(blocks(text, language)) == text.count(f"```{language}\n") + text.count(f"code-block:: {language}\n")
+
+
 def ad_hoc_commands(page: Path) -> list[str]:
     lines = "".join(blocks(page.read_text(encoding="utf-8"), "bash")).splitlines()
     return [line for line in lines if re.match(rf"ansible .*-m {PREFIX}", line)]

@@ -13,7 +13,7 @@ GUIDES = ROOT / "docs" / "docsite" / "rst"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted(GUIDES.glob("*.rst"))]
 BLOCK = re.compile(
     r"^```(?P<fence>\w+)\n(?P<fenced>.*?)^```"
-    r"|^(?P<indent> *)\.\. code-block:: (?P<directive>\w+)\n\n(?P<indented>(?:(?P=indent) +\S.*\n|\n)+)",
+    r"|^(?P<indent> *)\.\. code-block:: (?P<directive>\w+)\n\n(?P<indented>(?:(?P=indent) +\S[^\n]*\n|\n)+)",
     re.MULTILINE | re.DOTALL,
 )
 

@@ -34,18 +34,18 @@ GIVEN = {"dest": "/nonexistent/", "name": "phase-worker", "image": "phasehq/back
 
 def table():
     """The rows of the guide "deployments"."""
-    lines = ["| module | %s |" % " | ".join(EVERYWHERE), "|---|%s" % ("---|" * len(EVERYWHERE))]
+    rows = [["module", *EVERYWHERE]]
     for name, spec in WITH_TARGET.items():
-        cells = ["yes" if deployment in spec.deployments else "no" for deployment in EVERYWHERE]
-        lines.append("| `%s` | %s |" % (name, " | ".join(cells)))
-    return lines
+        rows.append(
+            ["``%s``" % name, *("yes" if deployment in spec.deployments else "no" for deployment in EVERYWHERE)]
+        )
+    return "".join("   * - %s\n" % "\n     - ".join(row) for row in rows)
 
 
 def test_the_page_has_this_table():
-    page = (
-        (ROOT / "docs/docsite/rst/guide_deployments.rst").read_text(encoding="utf-8").partition("What works where\n")[2]
-    )
-    assert [line for line in page.splitlines() if line.startswith("|")] == table()
+    page = (ROOT / "docs/docsite/rst/guide_deployments.rst").read_text(encoding="utf-8")
+    section = page.partition("What works where\n")[2]
+    assert "\n\n%s\n" % table() in section
 
 
 def test_every_deployment_has_a_target():
