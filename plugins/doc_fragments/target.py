@@ -221,4 +221,7 @@ options:
         description: Longest silence of the far end before it counts as lost. It reports every few seconds.
         type: str
         default: 60s
+seealso:
+  - ref: ansible_collections.phase.console.docsite.guide_deployments
+    description: How an instance is found, and which module works where.
 """

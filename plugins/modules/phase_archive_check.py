@@ -36,6 +36,8 @@ options:
     type: path
     required: true
 seealso:
+  - ref: ansible_collections.phase.console.docsite.guide_archive
+    description: What an archive promises, and how rows go back.
   - module: phase.console.phase_purge_logs
 """
 

@@ -70,6 +70,10 @@ options:
     type: bool
     default: false
 seealso:
+  - ref: ansible_collections.phase.console.docsite.guide_restore
+    description: How a backup is restored.
+  - ref: ansible_collections.phase.console.docsite.guide_upgrade
+    description: The upgrade that makes a backup first.
   - module: phase.console.phase_migrate
 """
 

@@ -60,6 +60,8 @@ options:
         is one or the time is up.
     type: float
 seealso:
+  - ref: ansible_collections.phase.console.docsite.guide_recover
+    description: The recovery that asks for a confirmation.
   - module: phase.console.phase_network_policy
   - module: phase.console.phase_sso
 """

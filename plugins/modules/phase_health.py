@@ -43,6 +43,9 @@ options:
     description: Seconds to wait. V(0) looks once.
     type: float
     default: 120
+seealso:
+  - ref: ansible_collections.phase.console.docsite.guide_upgrade
+    description: The upgrade that ends with this check.
 """
 
 EXAMPLES = r"""

@@ -119,6 +119,8 @@ options:
     type: bool
     default: false
 seealso:
+  - ref: ansible_collections.phase.console.docsite.guide_migrate
+    description: How to read the plan, and what to do about an interrupted migration.
   - module: phase.console.phase_info
 """
 

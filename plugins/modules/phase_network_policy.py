@@ -123,6 +123,8 @@ options:
             has no policies of its own, in each organisation in scope with global ones.
         type: str
 seealso:
+  - ref: ansible_collections.phase.console.docsite.guide_network_policy
+    description: What to do about a lockout by a network policy, step by step.
   - module: phase.console.phase_info
 """
 

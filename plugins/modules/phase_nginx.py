@@ -106,6 +106,8 @@ options:
     type: float
     default: 30
 seealso:
+  - ref: ansible_collections.phase.console.docsite.guide_nginx
+    description: How a configuration is tested before it is installed.
   - module: phase.console.phase_network_policy
 """
 

@@ -196,6 +196,14 @@ options:
         type: str
         default: '0'
 seealso:
+  - ref: ansible_collections.phase.console.docsite.guide_purge
+    description: What is deleted and what stays, for all logs.
+  - ref: ansible_collections.phase.console.docsite.guide_archive
+    description: An archive of the deleted rows.
+  - ref: ansible_collections.phase.console.docsite.guide_rewrite
+    description: The strategy that gives the space back too.
+  - ref: ansible_collections.phase.console.docsite.guide_schedule
+    description: A purge by systemd, Kubernetes or AWX.
   - module: phase.console.phase_info
   - module: phase.console.phase_archive_check
 """

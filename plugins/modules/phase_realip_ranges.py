@@ -63,9 +63,8 @@ options:
     type: bool
     default: false
 seealso:
-  - name: Role realip
-    description: Uses the ranges.
-    link: https://github.com/phase-console/phase.console/blob/main/docs/realip.md
+  - ref: ansible_collections.phase.console.docsite.guide_realip
+    description: The role that uses the ranges.
 """
 
 EXAMPLES = r"""

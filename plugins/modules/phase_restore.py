@@ -73,6 +73,8 @@ options:
     type: bool
     default: false
 seealso:
+  - ref: ansible_collections.phase.console.docsite.guide_restore
+    description: What is restored, what happens at an interruption, and the way back.
   - module: phase.console.phase_backup
 """
 

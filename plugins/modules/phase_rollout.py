@@ -80,6 +80,10 @@ options:
     type: bool
     default: false
 seealso:
+  - ref: ansible_collections.phase.console.docsite.guide_upgrade
+    description: The upgrade as a whole.
+  - ref: ansible_collections.phase.console.docsite.guide_kubernetes
+    description: How a Deployment is rolled out.
   - module: phase.console.phase_migrate
   - module: community.docker.docker_compose_v2
 """

@@ -60,6 +60,8 @@ notes:
   - With O(deployment=database) the backend cannot be asked. The doctor then says what it does not know, and a decision
     in redis goes on to count for up to 60 seconds after a change.
 seealso:
+  - ref: ansible_collections.phase.console.docsite.guide_sso
+    description: What to do about a lockout by single sign-on, step by step.
   - module: phase.console.phase_info
 """
 

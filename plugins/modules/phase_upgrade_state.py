@@ -58,6 +58,9 @@ options:
     description: What to remember.
     type: dict
     default: {}
+seealso:
+  - ref: ansible_collections.phase.console.docsite.guide_upgrade
+    description: The upgrade whose state this is.
 """
 
 EXAMPLES = r"""

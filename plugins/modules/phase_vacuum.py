@@ -88,6 +88,10 @@ options:
     type: bool
     default: false
 seealso:
+  - ref: ansible_collections.phase.console.docsite.guide_vacuum
+    description: Which mode suits which table, and what each costs.
+  - ref: ansible_collections.phase.console.docsite.guide_rewrite
+    description: How the mode V(rewrite) works.
   - module: phase.console.phase_purge_logs
   - module: phase.console.phase_info
 """

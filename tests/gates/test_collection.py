@@ -49,6 +49,19 @@ def test_a_module_states_its_attributes(module: str, documentation: dict[str, di
         assert attributes["action_group"]["membership"] == ["phase.console.phase"]
 
 
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_links_a_guide(module: str, documentation: dict[str, dict[str, Any]]) -> None:
+    """That the label exists is a check of antsibull-docs."""
+    linked = [entry.get("ref", "") for entry in documentation[module]["doc"].get("seealso", [])]
+    assert any(ref.startswith("ansible_collections.phase.console.docsite.guide_") for ref in linked)
+
+
+def test_a_role_links_a_guide() -> None:
+    for role in ROLES:
+        specs = yaml.safe_load((ROOT / "roles" / role / "meta" / "argument_specs.yml").read_text(encoding="utf-8"))
+        assert all(entry["seealso"][0]["ref"] for entry in specs["argument_specs"].values()), role
+
+
 def test_every_module_documents_its_errors_in_the_same_words(documentation: dict[str, dict[str, Any]]) -> None:
     found = [documentation[name]["return"].get("error") for name in MODULES]
     assert set(found[0]["contains"]) == {"kind", "next_step"}
