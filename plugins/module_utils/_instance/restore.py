@@ -54,7 +54,7 @@ class BackupMissing(PhaseError):
 
 
 class BackupCut(PhaseError):
-    """The backup's file has another size than its manifest says: it was cut off, or copied in part."""
+    """The backup's file has another size than its manifest says, as after an interrupted copy."""
 
     kind = "backup_cut"
 
