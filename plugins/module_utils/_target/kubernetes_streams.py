@@ -213,6 +213,7 @@ class ExecChannel(DuplexChannel):
         self._stream = stream
         self._judge = judge
         self._status: Optional[Any] = None
+        self._closed = False  # the input: its end is on the way
 
     def send(self, data: bytes) -> None:
         self._stream.send(data)
@@ -223,14 +224,16 @@ class ExecChannel(DuplexChannel):
                 return True
         except OSError:
             return False
+        if self._closed:
+            return False
         block = next(blocks, b"")  # an error of reading it is not the stream's
         try:
-            if not block:
+            if block:
+                for start in range(0, len(block), MESSAGE):
+                    self._stream.offer(block[start : start + MESSAGE])
+            else:
                 self._stream.close_input()
-                self._stream.push()
-                return False
-            for start in range(0, len(block), MESSAGE):
-                self._stream.offer(block[start : start + MESSAGE])
+                self._closed = True
             self._stream.push()
         except OSError:
             return False

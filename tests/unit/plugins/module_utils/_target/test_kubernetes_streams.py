@@ -10,6 +10,7 @@ import json
 import os
 import socket
 import struct
+from unittest import mock
 
 import pytest
 from ansible_collections.phase.console.plugins.module_utils._errors import NotSupported
@@ -108,8 +109,7 @@ def test_input_is_fed_without_waiting_and_then_closed(pair):
         try:
             received += theirs.recv(1 << 20)
         except BlockingIOError:
-            channel._stream.push()
-            if not feeding:
+            if not feeding:  # so all of it has been sent
                 break
     got, closing = b"", None
     while received:
@@ -119,6 +119,15 @@ def test_input_is_fed_without_waiting_and_then_closed(pair):
         else:
             closing = body
     assert got == data and closing == b"\xff\x00"
+
+
+def test_it_is_fed_until_its_end_has_gone_out():
+    """Nothing else sends what a full socket did not take, and the far end would wait for the end of its input."""
+    stream = mock.Mock()
+    stream.push.side_effect = [True, False, False, True]
+    channel = ExecChannel(stream, lambda status: None)
+    assert [channel.feed(iter(())) for _time in range(3)] == [True, True, False]
+    stream.close_input.assert_called_once_with()
 
 
 def test_an_old_server_cannot_end_an_input(pair):
