@@ -54,7 +54,8 @@ options:
   other_logs:
     description:
       - How many days of 24 hours to keep, for each log to purge. Any other log stays as it is. Rows that the
-        application still needs always stay; R(the guide,ansible_collections.phase.console.docsite.guide_purge) lists them.
+        application still needs always stay; R(the guide,ansible_collections.phase.console.docsite.guide_purge) lists
+        them.
       - A log whose table came with a later release of Phase is a warning.
     type: dict
     suboptions:
