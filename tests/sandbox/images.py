@@ -304,6 +304,7 @@ def _make_base(engine: Engine) -> None:
     with tempfile.TemporaryDirectory(prefix="rootfs-", dir=_debian.cache_folder()) as scratch:
         root = Path(scratch) / "root"
         command = [
+            *("unshare", "--mount"),  # or what it mounts would stay where it is killed
             str(engines.which("debootstrap")),
             "--variant=minbase",
             f"--include={_BASE_PACKAGES}",
