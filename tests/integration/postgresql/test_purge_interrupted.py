@@ -189,8 +189,8 @@ def test_cut_off_between_the_steps_of_the_foreign_key(full: Filled, after: str, 
     ((name, _valid, definition, _comment),) = database.foreign_key()
     database.sql("comment on table api_secretevent_tags is 'somebody''s own words'")
 
-    class Cut(Exception):
-        pass
+    class Cut(BaseException):
+        """The end of the process, which no code turns into an error of its own."""
 
     def cut(*_arguments: Any) -> None:
         raise Cut
