@@ -47,6 +47,13 @@ def sign_in(providers: Mapping[str, Any]) -> List[str]:
     return sorted(found)
 
 
+def offered() -> List[str]:
+    """``sign_in`` of its settings. Within ``with_django`` only."""
+    from django.conf import settings as configured
+
+    return sign_in(getattr(configured, "SOCIALACCOUNT_PROVIDERS", {}))
+
+
 def decision_of(kept: Any) -> Optional[bool]:
     """The decision in a cached value, None where there is none."""
     return bool(kept[0]) if isinstance(kept, (list, tuple)) and kept else None
@@ -96,10 +103,8 @@ def look(organisation: str) -> Dict[str, Any]:
     backend = dict(settings(os.environ), sign_in=[], algorithms=[])
 
     def read() -> Dict[str, Any]:
-        from django.conf import settings as configured
-
         backend["algorithms"] = passwords.configured()
-        backend["sign_in"] = sign_in(getattr(configured, "SOCIALACCOUNT_PROVIDERS", {}))
+        backend["sign_in"] = offered()
         return _ask(lambda cache: decision_of(cache.get(_key(organisation))))
 
     try:

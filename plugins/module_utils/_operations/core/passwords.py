@@ -5,15 +5,18 @@
 
 Django (``django.contrib.auth.hashers``, 4.2 to 5.2) takes nothing that starts with ``!`` or is empty. It looks the
 algorithm, which stands before the first ``$``, up in PASSWORD_HASHERS, and refuses a hash of an algorithm that is not
-there.
+there. Phase has passwords since v2.67.0, and Argon2 alone in that list (seen at v2.73.2).
 """
 
 from __future__ import annotations
 
 from typing import List, Sequence
 
-# What Django knows by default. The others of its list need libraries that Phase's image does not have.
-ALGORITHMS = ("pbkdf2_sha256", "pbkdf2_sha1", "scrypt")
+from .rows import columns
+from .types import Connection
+
+# Phase's PASSWORD_HASHERS, for where its settings cannot be asked.
+ALGORITHMS = ("argon2",)
 SET, NONE, DAMAGED, UNKNOWN = "set", "none", "damaged", "unknown"
 
 # Of api_customuser u: "none", "damaged", or the algorithm's name. For statements with parameters.
@@ -22,6 +25,8 @@ KIND = r"""
          when position('$' in u.password) < 2 then 'damaged'
          when u.password like 'pbkdf2~_%%' escape '~'
               and u.password !~ '^pbkdf2_[a-z0-9]+[$][0-9]+[$][^$]+[$].+$' then 'damaged'
+         when u.password like 'argon2$%%'
+              and u.password !~ '^argon2[$]argon2(i|d|id)[$](v=[0-9]+[$])?[a-z0-9=,]+[$][^$]+[$][^$]+$' then 'damaged'
          else split_part(u.password, '$', 1) end
 """
 
@@ -31,6 +36,14 @@ def state(kind: str, algorithms: Sequence[str] = ALGORITHMS) -> str:
     if kind in (NONE, DAMAGED):
         return kind
     return SET if kind in algorithms else UNKNOWN
+
+
+def accounts(connection: Connection) -> str:
+    """The names of providers that api_customuser u has signed in by, as an expression of SQL."""
+    if not {"provider", "user_id"} <= set(columns(connection, "socialaccount_socialaccount")):
+        return "'{}'::text[]"
+    return """array(select distinct a.provider::text from socialaccount_socialaccount a
+                    where a.user_id::text = u."userId" order by 1)"""
 
 
 def configured() -> List[str]:
