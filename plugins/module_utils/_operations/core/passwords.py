@@ -1,7 +1,9 @@
 # SPDX-FileCopyrightText: 2026 The phase.console authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Whether the application can compare a password with what is stored of it. The hash itself is never read.
+"""How a user can sign in: by a password that the application can compare with what is stored of it, or by a provider.
+
+The hash itself is never read.
 
 Django (``django.contrib.auth.hashers``, 4.2 to 5.2) takes nothing that starts with ``!`` or is empty. It looks the
 algorithm, which stands before the first ``$``, up in PASSWORD_HASHERS, and refuses a hash of an algorithm that is not
@@ -10,7 +12,7 @@ there. Phase has passwords since v2.67.0, and Argon2 alone in that list (seen at
 
 from __future__ import annotations
 
-from typing import List, Sequence
+from typing import Any, List, Mapping, Sequence
 
 from .rows import columns
 from .types import Connection
@@ -59,3 +61,20 @@ def configured() -> List[str]:
             continue
         found.append(str(hasher.algorithm))
     return found
+
+
+def sign_in(providers: Mapping[str, Any]) -> List[str]:
+    """The instance's own sign-in providers in SOCIALACCOUNT_PROVIDERS: those with a client id."""
+    found = []
+    for name, given in providers.items():
+        apps = [given.get("APP") or {}] + list(given.get("APPS") or [])
+        if any(app.get("client_id") for app in apps):
+            found.append(name)
+    return sorted(found)
+
+
+def offered() -> List[str]:
+    """``sign_in`` of the application's settings. Within ``with_django`` only."""
+    from django.conf import settings as configured
+
+    return sign_in(getattr(configured, "SOCIALACCOUNT_PROVIDERS", {}))

@@ -24,7 +24,6 @@ import urllib.request
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from ..._errors import ApplicationFailed, PhaseError
-from ..access import sso_backend
 from ..core import passwords
 from ..core.api import Context, Request, Result
 from ..core.database import require_phase
@@ -114,7 +113,7 @@ def ask(context: Context, request: Request) -> Result:
         connection.close()
     member = choose_member(request["account"], members, service_accounts, organisation["name"])
     session, algorithms, providers = with_django(
-        lambda: (session_headers(member["user"]), passwords.configured(), sso_backend.offered())
+        lambda: (session_headers(member["user"]), passwords.configured(), passwords.offered())
     )
     headers = dict(session, **from_address(request["address"]))
     status, answer = _graphql(request["url"], organisation["id"], headers, request["timeout"])
