@@ -28,7 +28,9 @@ attributes:
     support: full
 options:
   components:
-    description: The components that have to be well, with all their replicas.
+    description:
+      - The components that have to be well, with all their replicas. With O(deployment=local) that can be the backend
+        alone.
     type: list
     elements: str
     default: [backend]

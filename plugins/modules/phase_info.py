@@ -140,7 +140,9 @@ phase:
       type: dict
       contains:
         granted:
-          description: Whether the member gets in with a password.
+          description:
+            - Whether the member gets in, with a password or by a provider of the instance that it has signed in by
+              before. Before v2.67.0 nobody has a password, and none is asked for.
           type: bool
         code:
           description:

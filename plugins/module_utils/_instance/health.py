@@ -9,7 +9,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional
 
 from .._call.argspec import APPLICATION, ArgumentSpec
 from .._call.module import Call
-from .._errors import PhaseError
+from .._errors import NotSupported, PhaseError
 from .._operations.instance import health as operations
 from .._target.base import Report, Target
 
@@ -109,4 +109,10 @@ def wait(
 
 def run(call: Call) -> Dict[str, Any]:
     """The module's result."""
+    unseen = set(call.params["components"]) - {"backend"}
+    if call.target.deployment == "local" and unseen:
+        raise NotSupported(
+            "deployment=local sees whether the backend answers, and nothing of %s." % ", ".join(sorted(unseen)),
+            "Leave it out of components; ask what runs it, such as systemctl is-active.",
+        )
     return wait(call.target, call.params, call.report, call.clock, call.sleep)

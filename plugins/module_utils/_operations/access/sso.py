@@ -50,8 +50,6 @@ _OWNERS = """
      order by u.email
 """
 _SCIM = "exists (select from api_scimuser s where s.org_member_id = m.id and s.active)"
-_ACCOUNTS = """array(select distinct a.provider::text from socialaccount_socialaccount a
-                      where a.user_id::text = u."userId" order by 1)"""
 
 
 def database(context: Context, request: Dict[str, Any]) -> _rows.Identity:
@@ -94,8 +92,7 @@ def require_sso_tables(connection: Connection) -> None:
 def owners(connection: Connection, organisation: str) -> List[Dict[str, Any]]:
     """The organisation's living owners, as the doctor takes them; ``hash`` is what ``passwords.KIND`` returns."""
     scim = _SCIM if _rows.columns(connection, "api_scimuser") else "false"
-    linked = {"provider", "user_id"} <= set(_rows.columns(connection, "socialaccount_socialaccount"))
-    statement = _OWNERS.format(scim=scim, kind=passwords.KIND, accounts=_ACCOUNTS if linked else "'{}'::text[]")
+    statement = _OWNERS.format(scim=scim, kind=passwords.KIND, accounts=passwords.accounts(connection))
     with connection.cursor() as cursor:
         cursor.execute(statement, (organisation,))
         return [dict(zip(("email", "active", "scim", "hash", "accounts"), row)) for row in cursor.fetchall()]

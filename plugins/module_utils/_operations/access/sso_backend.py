@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import threading
-from typing import Any, Callable, Dict, List, Mapping, Optional, TypeVar
+from typing import Any, Callable, Dict, Mapping, Optional, TypeVar
 
 from ..._errors import ApplicationFailed
 from ..core import passwords
@@ -35,16 +35,6 @@ def settings(environment: Mapping[str, str]) -> Dict[str, Any]:
         "password_auth": password_login(environment.get("ENABLE_PASSWORD_AUTH")),
         "domains": [domain.strip().lower() for domain in listed if domain.strip()],
     }
-
-
-def sign_in(providers: Mapping[str, Any]) -> List[str]:
-    """The instance's own sign-in providers in SOCIALACCOUNT_PROVIDERS: those with a client id."""
-    found = []
-    for name, given in providers.items():
-        apps = [given.get("APP") or {}] + list(given.get("APPS") or [])
-        if any(app.get("client_id") for app in apps):
-            found.append(name)
-    return sorted(found)
 
 
 def decision_of(kept: Any) -> Optional[bool]:
@@ -96,10 +86,8 @@ def look(organisation: str) -> Dict[str, Any]:
     backend = dict(settings(os.environ), sign_in=[], algorithms=[])
 
     def read() -> Dict[str, Any]:
-        from django.conf import settings as configured
-
         backend["algorithms"] = passwords.configured()
-        backend["sign_in"] = sign_in(getattr(configured, "SOCIALACCOUNT_PROVIDERS", {}))
+        backend["sign_in"] = passwords.offered()
         return _ask(lambda cache: decision_of(cache.get(_key(organisation))))
 
     try:

@@ -9,7 +9,8 @@ token. The guards for addresses (since v2.41.0, asked first) and single sign-on 
 that takes an organisation; ``organisationGlobalAccessUsers`` is one that every member may ask for. A refusal is an
 entry in ``errors`` with a code; ``clientIp`` is the address that the backend saw. The request has a session that no
 password was given for. So where it is let in, what the login asks for is looked at as well: it answers 401 to a member
-without a usable password and 403 to one who is not active.
+without a usable password and 403 to one who is not active. Who has signed in by a provider of the instance, such as
+GitHub, needs no password; before v2.67.0 nobody has one, and there is no such login.
 
 A service account is let in by its token alone, and each use of one is noted as its last: nobody can ask on its behalf.
 """
@@ -32,6 +33,7 @@ from ..core.rows import columns
 from ..core.words import quoted
 
 LIFETIME = 30  # seconds the session is good for
+NO_LOGIN = 404
 LONGEST = 1 << 20  # bytes of an answer
 ENGINE = "django.contrib.sessions.backends.signed_cookies"
 FIELD = "organisationGlobalAccessUsers"
@@ -43,14 +45,14 @@ OUTSIDERS = ("not a member", "don't have access")
 
 _MEMBERS = """
     select m.id::text, m.user_id::text, u.email::text, u.username::text, lower(r.name) = 'owner', u.active, {scim},
-           {kind}
+           {kind}, {accounts}
     from api_organisationmember m join api_customuser u on u."userId" = m.user_id
     left join api_role r on r.id = m.role_id
     where m.organisation_id = %s and m.deleted_at is null
     order by lower(r.name) = 'owner' desc nulls last, m.created_at, m.id
 """
 _SCIM = "exists (select from api_scimuser s where s.org_member_id = m.id and s.active)"
-_COLUMNS = ("id", "user", "email", "username", "owner", "active", "scim", "password")
+_COLUMNS = ("id", "user", "email", "username", "owner", "active", "scim", "password", "accounts")
 _SERVICE_ACCOUNTS = "select id::text, name::text from api_serviceaccount where organisation_id = %s"
 
 
@@ -101,18 +103,24 @@ def ask(context: Context, request: Request) -> Result:
         organisation = find(connection, request["organisation"])
         with connection.cursor() as cursor:
             scim = _SCIM if columns(connection, "api_scimuser") else "false"
-            cursor.execute(_MEMBERS.format(scim=scim, kind=passwords.KIND), (organisation["id"],))
+            accounts = passwords.accounts(connection)
+            statement = _MEMBERS.format(scim=scim, kind=passwords.KIND, accounts=accounts)
+            cursor.execute(statement, (organisation["id"],))
             members = [dict(zip(_COLUMNS, row)) for row in cursor.fetchall()]
             cursor.execute(_SERVICE_ACCOUNTS, (organisation["id"],))
             service_accounts = cursor.fetchall()
     finally:
         connection.close()
     member = choose_member(request["account"], members, service_accounts, organisation["name"])
-    session, algorithms = with_django(lambda: (session_headers(member["user"]), passwords.configured()))
+    session, algorithms, providers = with_django(
+        lambda: (session_headers(member["user"]), passwords.configured(), passwords.offered())
+    )
     headers = dict(session, **from_address(request["address"]))
     status, answer = _graphql(request["url"], organisation["id"], headers, request["timeout"])
     usable = passwords.state(member["password"], algorithms) == passwords.SET
-    verdict = sign_in(judge(status, answer), active=member["active"], usable=usable)
+    login = _password_login(request["url"], {"Host": session["Host"]}, request["timeout"])
+    otherwise = login == NO_LOGIN or not set(member["accounts"]).isdisjoint(providers)
+    verdict = sign_in(judge(status, answer), active=member["active"], usable=usable or otherwise)
     return dict(
         verdict,
         account={
@@ -124,7 +132,7 @@ def ask(context: Context, request: Request) -> Result:
             "scim": member["scim"],
         },
         organisation=organisation["name"],
-        password_login=_password_login(request["url"], {"Host": session["Host"]}, request["timeout"]),
+        password_login={400: True, 403: False}.get(login),
     )
 
 
@@ -247,10 +255,11 @@ def _graphql(url: str, organisation: str, headers: Mapping[str, str], timeout: f
     return status, answer
 
 
-def _password_login(url: str, headers: Mapping[str, str], timeout: float) -> Optional[bool]:
-    """Whether passwords are taken: without one, 400 where they are and 403 where they are not (v2.67.0 to v2.73.2)."""
+def _password_login(url: str, headers: Mapping[str, str], timeout: float) -> int:
+    """What the login answers without a password: 400 where passwords are taken, 403 where they are not (v2.67.0 to
+    v2.73.2), 429 after ten questions in a minute, NO_LOGIN before v2.67.0."""
     status, _answer = _post(url.rstrip("/") + "/auth/password/login/", {}, headers, timeout)
-    return {400: True, 403: False}.get(status)
+    return status
 
 
 def _post(url: str, body: Mapping[str, Any], headers: Mapping[str, str], timeout: float) -> Tuple[int, Any]:

@@ -39,6 +39,8 @@ INSTALLED_APPS = [
     "django_rq",
 ]
 AUTH_USER_MODEL = "api.CustomUser"
+# Phase's, since it takes passwords (v2.67.0): a hash of another algorithm counts for nothing.
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.Argon2PasswordHasher"]
 SITE_ID = 1
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 ROOT_URLCONF = "backend.urls"

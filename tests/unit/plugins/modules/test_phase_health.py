@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.phase.console.plugins.module_utils._call.module import Call
+from ansible_collections.phase.console.plugins.module_utils._errors import NotSupported
 from ansible_collections.phase.console.plugins.module_utils._instance.health import NotHealthy
 from ansible_collections.phase.console.plugins.module_utils._target.base import Target
 from ansible_collections.phase.console.plugins.modules import phase_health
@@ -28,9 +29,10 @@ def silent(message, **counters):
     pass
 
 
-def health(**more):
+def health(deployment="docker", **more):
     params = {name: option.get("default") for name, option in phase_health.SPEC.options.items()}
     target = Known()
+    target.deployment = deployment
     return phase_health.run(Call({**params, **more}, False, False, target, silent, silent)), target.asked
 
 
@@ -43,3 +45,9 @@ def test_it_asks_and_changes_nothing():
 def test_without_time_it_looks_once():
     with pytest.raises(NotHealthy, match="worker does not exist"):
         health(components=["backend", "worker"], wait_timeout=0)
+
+
+def test_what_a_checkout_does_not_show_is_refused_at_once():
+    assert not health("local")[0]["changed"]
+    with pytest.raises(NotSupported, match="nothing of worker"):
+        health("local", components=["backend", "worker"])

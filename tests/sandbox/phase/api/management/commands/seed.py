@@ -189,7 +189,7 @@ class Inventory:
         return identifier(self.seed, kind, number)
 
     def make(self) -> None:
-        password = make_password(PASSWORD, salt=f"seed{self.seed}")
+        password = make_password(PASSWORD, salt=f"seeded-{self.seed}")
         for name, plan, apps in LAYOUT:
             organisation = self.organisation(name, plan, password)
             for app, environments in apps.items():

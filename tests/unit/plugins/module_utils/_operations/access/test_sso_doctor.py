@@ -11,10 +11,10 @@ import pytest
 from ansible_collections.phase.console.plugins.module_utils._operations.access import sso_backend as _sso_backend
 from ansible_collections.phase.console.plugins.module_utils._operations.access.sso_backend import (
     decision_of,
-    sign_in,
     within,
 )
 from ansible_collections.phase.console.plugins.module_utils._operations.access.sso_doctor import examine, password_login
+from ansible_collections.phase.console.plugins.module_utils._operations.core import passwords
 
 OWNER = {"email": "a@example.com", "active": True, "hash": "set", "scim": False, "accounts": ["github"]}
 ENTRA = {"name": "Entra ID", "enabled": True}
@@ -122,7 +122,7 @@ def test_sign_in_providers_have_a_client_id():
         "gitlab": {},
         "okta-oidc": {"APPS": [{"client_id": "y"}]},
     }
-    assert sign_in(configured) == ["google", "okta-oidc"]
+    assert passwords.sign_in(configured) == ["google", "okta-oidc"]
 
 
 @pytest.mark.parametrize(

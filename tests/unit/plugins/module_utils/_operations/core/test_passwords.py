@@ -12,9 +12,9 @@ from ansible_collections.phase.console.plugins.module_utils._operations.core imp
     [
         ("none", passwords.ALGORITHMS, "none"),
         ("damaged", passwords.ALGORITHMS, "damaged"),
-        ("pbkdf2_sha256", passwords.ALGORITHMS, "set"),
-        ("argon2", passwords.ALGORITHMS, "unknown"),
-        ("argon2", ["argon2"], "set"),
+        ("argon2", passwords.ALGORITHMS, "set"),
+        ("pbkdf2_sha256", passwords.ALGORITHMS, "unknown"),
+        ("pbkdf2_sha256", ["pbkdf2_sha256"], "set"),
         ("md5", passwords.ALGORITHMS, "unknown"),
     ],
 )
