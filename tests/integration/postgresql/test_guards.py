@@ -273,29 +273,26 @@ def test_a_ledger_that_moved_ahead_since_the_plan(subject: Subject) -> None:
     assert refused.value.kind == "database_ahead" and newest in str(refused.value.as_dict())
 
 
-def test_a_migrate_that_ends_well_and_did_nothing(
-    subject: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def one_pending(subject: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """A request to apply a migration by a manage.py that ends well and does nothing."""
     (tmp_path / "manage.py").write_text("raise SystemExit(0)\n", encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     known = [f"{app}.{name}" for app, name in subject.sql("select app, name from django_migrations")]
-    request = {**MIGRATION, "pending": ["api.9999_new"], "known": [*known, "api.9999_new"]}
+    return {**MIGRATION, "pending": ["api.9999_new"], "known": [*known, "api.9999_new"]}
+
+
+def test_a_migrate_that_ends_well_and_did_nothing(subject: Subject, one_pending: dict[str, Any]) -> None:
     with pytest.raises(PhaseError) as refused:
-        _migration.apply(subject.context(package=pack()), request)
+        _migration.apply(subject.context(package=pack()), one_pending)
     assert refused.value.kind == "ledger_moved" and "api.9999_new is not in the ledger" in refused.value.message
 
 
-def test_what_an_interrupted_migration_left_at_work_is_ended(
-    subject: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "manage.py").write_text("raise SystemExit(0)\n", encoding="utf-8")
-    monkeypatch.chdir(tmp_path)
-    known = [f"{app}.{name}" for app, name in subject.sql("select app, name from django_migrations")]
-    request = {**MIGRATION, "pending": ["api.9999_new"], "known": [*known, "api.9999_new"]}
+def test_what_an_interrupted_migration_left_at_work_is_ended(subject: Subject, one_pending: dict[str, Any]) -> None:
     with contextlib.closing(psycopg2.connect(subject.url, application_name=_repair.WORKER + " 7")) as left:
         left.cursor().execute("select 1")  # its transaction stays open
         with pytest.raises(PhaseError):
-            _migration.apply(subject.context(package=pack()), request)
+            _migration.apply(subject.context(package=pack()), one_pending)
         with pytest.raises(psycopg2.Error):
             left.cursor().execute("select 1")
 
